@@ -1,0 +1,133 @@
+"""What the system talks about: trades, tickers, order books, gaps. No exchange words.
+
+All values are immutable and exact: prices and volumes are `Decimal` from wire text to JSON text. Times are
+epoch milliseconds UTC (`*_ms`), for books epoch microseconds (`exchange_us`). Markets are written
+`QUOTE-BASE`, for instance `KRW-BTC`; prices are in the quote currency, volumes in the base currency.
+
+The classes are `msgspec` structs that encode as arrays: the same definition is the wire form between
+listener and workers (`collector.batch`). Append new fields at the end, with a default.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+from msgspec import Struct
+
+MINUTE_MS = 60_000
+
+
+class Channel(StrEnum):
+    """The streams a market has."""
+
+    TICKER = "ticker"
+    ORDERBOOK = "orderbook"
+    TRADE = "trade"
+
+
+class Side(StrEnum):
+    """Side of the taker."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Source(StrEnum):
+    """Where a copy of a trade came from; the two may number the same trade differently."""
+
+    STREAM = "stream"
+    REST = "rest"
+
+
+class Trade(Struct, frozen=True, array_like=True, gc=False):
+    """One execution. Facts: never dropped, counted exactly once."""
+
+    market: str
+    #: Unique per market within one source; a positive signed 64-bit integer. Not an order.
+    id: int
+    price: Decimal
+    volume: Decimal
+    side: Side
+    exchange_ms: int
+    received_ms: int
+    #: Arrival order at the exchange within the millisecond where known (the legacy stream), else 0.
+    order: int = 0
+    source: Source = Source.STREAM
+
+    @property
+    def minute_ms(self) -> int:
+        """Start of the minute this trade belongs to, by the exchange's time."""
+        return self.exchange_ms - self.exchange_ms % MINUTE_MS
+
+
+class Ticker(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A market's summary. State: the newest replaces the one before.
+
+    `change` is `rise`, `even` or `fall` against the previous close; `change_price` and `change_rate` are
+    signed, the rate a ratio (0.0117 = 1.17 %). `*_day` figures run since 00:00 KST.
+    """
+
+    market: str
+    exchange_ms: int
+    received_ms: int
+    price: Decimal
+    change: str
+    change_price: Decimal
+    change_rate: Decimal
+    prev_closing_price: Decimal
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    base_volume_24h: Decimal
+    quote_volume_24h: Decimal
+    base_volume_day: Decimal | None = None
+    quote_volume_day: Decimal | None = None
+    buy_volume_day: Decimal | None = None
+    sell_volume_day: Decimal | None = None
+    trade_volume: Decimal | None = None
+    trade_side: Side | None = None
+    trade_ms: int | None = None
+    high_52w: Decimal | None = None
+    high_52w_date: str | None = None
+    low_52w: Decimal | None = None
+    low_52w_date: str | None = None
+    market_state: str | None = None
+    trading_suspended: bool = False
+    delisting_date: str | None = None
+    market_warning: str | None = None
+
+
+#: One price level: (price, size). A size of 0 at a live price is a real order below the printed precision.
+Level = tuple[Decimal, Decimal]
+
+
+class OrderBook(Struct, frozen=True, array_like=True):
+    """A whole book, best level first on both sides; padding is gone. State: the newest replaces the rest."""
+
+    market: str
+    exchange_us: int
+    received_ms: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+    @property
+    def exchange_ms(self) -> int:
+        """The book's time in epoch milliseconds."""
+        return self.exchange_us // 1000
+
+
+class Gap(Struct, frozen=True, array_like=True, gc=False):
+    """A stretch in which data of a market may be missing. `(market, channel, from_ms)` names it.
+
+    The same gap is sent again with `recovered=True` once a backfill has closed it; recovered wins.
+    `reason` is a stable word: `start`, `disconnected`, `stalled`, `spool_full`, `too_late` …
+    """
+
+    market: str
+    channel: Channel
+    from_ms: int
+    to_ms: int
+    reason: str
+    recovered: bool = False
+
+
+Event = Trade | Ticker | OrderBook | Gap

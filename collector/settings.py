@@ -1,0 +1,334 @@
+"""Every setting, from the environment and `.env`: prefix `COLLECTOR_`, sections joined by `__`.
+
+`REDIS_URL` alone has no prefix. Units are part of the names. An unknown `COLLECTOR_` variable or a value out
+of range is a `ConfigurationError` that names it: a typing slip must not run with a default in silence.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from collector.errors import ConfigurationError
+from collector.model import Channel
+
+PREFIX = "COLLECTOR_"
+NESTING = "__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExchangeSettings(_Section):
+    """Where the exchange is and how it is spoken to."""
+
+    websocket_url: str = Field(
+        "wss://ws-api.bithumb.com/websocket/v1", description="WebSocket address, `ws://` or `wss://`"
+    )
+    rest_url: str = Field("https://api.bithumb.com", description="REST address, `http://` or `https://`")
+    protocol: Literal["current", "legacy"] = Field("current", description="which generation of the socket")
+    format: Literal["DEFAULT", "SIMPLE"] = Field(
+        "DEFAULT", description="field names asked of the socket: long or two-letter; both are understood"
+    )
+    rest_timeout_s: float = Field(10, gt=0, le=60, description="limit for one REST call")
+    rest_requests_per_s: float = Field(
+        20, gt=0, le=100, description="REST budget of this process; the exchange allows 150 per address"
+    )
+    market_refresh_s: float = Field(
+        300, ge=1, description="how often the market list is read again for listings and delistings"
+    )
+
+    @field_validator("websocket_url")
+    @classmethod
+    def _is_websocket(cls, url: str) -> str:
+        return _checked_url(url, {"ws", "wss"})
+
+    @field_validator("rest_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        return _checked_url(url, {"http", "https"}).rstrip("/")
+
+
+class ConnectionSettings(_Section):
+    """One WebSocket's life."""
+
+    open_timeout_s: float = Field(10, gt=0, le=60, description="limit for the whole handshake")
+    ping_interval_s: float = Field(
+        20, ge=5, le=30, description="keepalive; the exchange cuts a socket idle for 60 s"
+    )
+    ping_timeout_s: float = Field(20, gt=0, le=60, description="limit for the pong")
+    close_timeout_s: float = Field(2, gt=0, le=10, description="limit for the closing handshake")
+    max_frame_bytes: int = Field(1 << 20, ge=1 << 12, description="a larger frame closes the socket")
+    connects_per_s: float = Field(
+        1, gt=0, le=5, description="connection budget of this process; the exchange blocks above 10"
+    )
+    backoff_initial_s: float = Field(0.5, gt=0, le=60, description="mean of the first reconnect delay")
+    backoff_factor: float = Field(2, ge=1, le=10, description="growth of the delay per failed attempt")
+    backoff_max_s: float = Field(30, gt=0, le=3600, description="ceiling of the delay")
+    blocked_wait_s: float = Field(
+        60, ge=0, le=3600, description="least wait after HTTP 429; the exchange blocks for 10 minutes"
+    )
+    healthy_after_s: float = Field(
+        10, gt=0, description="data must flow this long before the delay starts from the beginning again"
+    )
+    retries_max: int = Field(0, ge=0, description="give up after so many failures in a row; 0 = never")
+    first_message_timeout_s: float = Field(
+        15, gt=0, le=120, description="limit from subscribing to the first data"
+    )
+    stall_min_s: float = Field(15, gt=0, description="no channel is called stalled before this silence")
+    stall_max_s: float = Field(
+        120, gt=0, description="a channel silent this long is stalled whatever its rhythm was"
+    )
+    stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
+    refresh_h: float = Field(
+        0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"
+    )
+
+
+class BatchSettings(_Section):
+    """When a batch is full."""
+
+    max_rows: int = Field(500, ge=1, le=10_000, description="rows in a batch at the most")
+    max_bytes: int = Field(256 << 10, ge=1 << 10, le=8 << 20, description="size before compression, about")
+    max_age_ms: int = Field(40, ge=1, le=60_000, description="age of the oldest row when a batch is closed")
+    shards: int = Field(1, ge=1, le=64, description="trade queues `trade.0 … trade.N-1`; 1 = just `trade`")
+
+
+class PublishSettings(_Section):
+    """Handing batches to Celery."""
+
+    queue_batches: int = Field(256, ge=8, description="batches waiting for the publisher at the most")
+    socket_timeout_s: float = Field(5, gt=0, le=60, description="limit for one Redis reply")
+    probe_interval_s: float = Field(0.5, gt=0, le=60, description="how often queue lengths are read")
+    state_expires_s: int = Field(30, ge=1, description="a ticker or book batch older than this is dropped")
+
+
+class SpoolSettings(_Section):
+    """The disk buffer for trades while the broker is away."""
+
+    max_mb: int = Field(2048, ge=1, description="bound of the whole spool")
+    segment_mb: int = Field(16, ge=1, le=1024, description="size of one file")
+    fsync_interval_ms: int = Field(200, ge=0, le=10_000, description="0 = after every batch")
+    drain_batches_per_s: float = Field(100, gt=0, description="rate of the way back to the broker")
+
+
+class PressureSettings(_Section):
+    """The marks between FLOW, MERGE and SPOOL: high enters, low leaves, held for `hold_s`."""
+
+    queue_high: int = Field(200, ge=2, description="batches in a queue above which MERGE starts")
+    queue_low: int = Field(50, ge=1, description="batches in every queue below which FLOW may return")
+    queue_max: int = Field(
+        2000, ge=4, description="batches in the trade queue above which trades go to disk"
+    )
+    age_high_ms: int = Field(5_000, ge=1, description="age of the oldest waiting batch that starts MERGE")
+    age_low_ms: int = Field(1_000, ge=1, description="age below which FLOW may return")
+    redis_memory_high: float = Field(0.8, gt=0, le=1, description="share of Redis `maxmemory` that starts SPOOL")
+    redis_memory_low: float = Field(0.6, gt=0, le=1, description="share below which SPOOL may end")
+    local_fill_high: float = Field(0.5, gt=0, le=1, description="share of the local queue that starts MERGE")
+    local_fill_low: float = Field(0.1, ge=0, le=1, description="share below which FLOW may return")
+    hold_s: float = Field(3, ge=0, le=600, description="how long all must be well before a step back")
+    memory_limit_mb: int = Field(512, ge=64, description="ceiling for this listener's own memory")
+
+
+class StoreSettings(_Section):
+    """How long Redis keeps what the workers computed."""
+
+    key_prefix: str = Field("bithumb:", pattern=r"^[\w:.-]*$", description="before every key of ours")
+    candle_retention_h: int = Field(72, ge=25, description="one-minute candles")
+    trade_retention_h: int = Field(6, ge=1, description="single trades and their ids, after their last write")
+    gap_retention_h: int = Field(72, ge=1, description="gaps")
+    dead_letters_max: int = Field(1000, ge=1, description="dead letters kept, the oldest go first")
+
+
+class WorkerSettings(_Section):
+    """Celery workers."""
+
+    concurrency: int = Field(2, ge=1, le=64, description="processes of one worker")
+    visibility_timeout_s: int = Field(600, ge=30, description="an unacknowledged batch is sent again after")
+    attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
+    analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
+
+
+class RedisSettings(_Section):
+    """The embedded server that `up` and `demo` start where `REDIS_URL` is empty."""
+
+    max_memory_mb: int = Field(1024, ge=32, description="its `maxmemory`; policy `noeviction`")
+    start_timeout_s: float = Field(10, gt=0, le=120, description="limit for it to answer the first PING")
+
+
+class HealthSettings(_Section):
+    """What a listener tells about itself."""
+
+    interval_s: float = Field(1, gt=0, le=60, description="how often health is written to Redis")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
+
+
+class Settings(BaseSettings):
+    """All settings, immutable, read once at start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTING,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",  # other programs' variables in .env; our own are checked by `unknown_variables`
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    redis_url: SecretStr = Field(
+        SecretStr(""), validation_alias="REDIS_URL", description="broker and store; empty: a private server"
+    )
+    data_dir: Path = Field(Path("data"), description="spool, embedded Redis, recordings, archive")
+    markets: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("KRW-*",), description="comma list of markets, `*` allowed"
+    )
+    channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
+        (Channel.TICKER, Channel.ORDERBOOK, Channel.TRADE), description="comma list of channels"
+    )
+    redundancy: int = Field(2, ge=1, le=4, description="sockets that carry the same subscription")
+    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$", description="this listener's share, `i/n`")
+
+    exchange: ExchangeSettings = ExchangeSettings()
+    connection: ConnectionSettings = ConnectionSettings()
+    batch: BatchSettings = BatchSettings()
+    publish: PublishSettings = PublishSettings()
+    spool: SpoolSettings = SpoolSettings()
+    pressure: PressureSettings = PressureSettings()
+    store: StoreSettings = StoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    redis: RedisSettings = RedisSettings()
+    health: HealthSettings = HealthSettings()
+
+    @field_validator("markets", "channels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not parts:
+            raise ValueError("is an empty list")
+        return parts
+
+    @field_validator("markets")
+    @classmethod
+    def _are_market_patterns(cls, markets: tuple[str, ...]) -> tuple[str, ...]:
+        for market in markets:
+            if not re.fullmatch(r"[A-Z0-9*]+-[A-Z0-9*]+|\*", market):
+                raise ValueError(f"{market!r} is not a market like KRW-BTC or a pattern like KRW-*")
+        return markets
+
+    @field_validator("shard")
+    @classmethod
+    def _is_a_share(cls, shard: str) -> str:
+        index, count = map(int, shard.split("/"))
+        if index > count:
+            raise ValueError(f"{shard!r}: the first number must not be above the second")
+        return shard
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value():
+            _checked_url(url.get_secret_value(), {"redis", "rediss", "unix", "sentinel", "redis+socket"})
+        return url
+
+    @property
+    def shard_index(self) -> int:
+        """Which share, from 0."""
+        return int(self.shard.split("/")[0]) - 1
+
+    @property
+    def shard_count(self) -> int:
+        """Of how many shares."""
+        return int(self.shard.split("/")[1])
+
+
+def _checked_url(url: str, schemes: set[str]) -> str:
+    parts = urlsplit(url)  # raises ValueError for a broken port or address
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        raise ValueError(f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}")
+    return url
+
+
+def variable_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, Any]]:
+    """Yield (environment variable, pydantic field) for every setting, in the order of declaration."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            yield from variable_names(field.annotation, f"{prefix}{name.upper()}{NESTING}")
+        else:
+            yield str(field.validation_alias or f"{prefix}{name.upper()}"), field
+
+
+def unknown_variables(environment: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each `COLLECTOR_` variable that is no setting."""
+    known = [name for name, _ in variable_names()]
+    sections = {
+        f"{PREFIX}{name.upper()}"
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
+    }
+    sentences = []
+    for variable in environment:
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name in known or name in sections:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "`collector check` lists all settings"
+        sentences.append(f"{variable} is not a setting: {hint}")
+    return sentences
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the process environment and `.env`.
+
+    Raises:
+        ConfigurationError: an unknown variable or a value out of range; the message names it.
+    """
+    environment = os.environ if environment is None else environment
+    unknown = unknown_variables({**dotenv_values(".env"), **environment})
+    if unknown:
+        raise ConfigurationError("; ".join(unknown))
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
+    except ValueError as error:  # a section given as text that is not JSON
+        raise ConfigurationError(str(error)) from None
+    _check_marks(settings.pressure)
+    return settings
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """Return this process's settings, read once."""
+    return load()
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    name = location[0] if location[:1] == ["REDIS_URL"] else PREFIX + NESTING.join(location).upper()
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _check_marks(pressure: PressureSettings) -> None:
+    marks = {
+        "QUEUE": (pressure.queue_low, pressure.queue_high),
+        "AGE": (pressure.age_low_ms, pressure.age_high_ms),
+        "REDIS_MEMORY": (pressure.redis_memory_low, pressure.redis_memory_high),
+        "LOCAL_FILL": (pressure.local_fill_low, pressure.local_fill_high),
+    }
+    for name, (low, high) in marks.items():
+        if low >= high:
+            raise ConfigurationError(f"{PREFIX}PRESSURE__{name}: the low mark {low} must be below the high {high}")
+    if pressure.queue_max <= pressure.queue_high:
+        raise ConfigurationError(f"{PREFIX}PRESSURE__QUEUE_MAX must be above {PREFIX}PRESSURE__QUEUE_HIGH")
