@@ -1,0 +1,384 @@
+"""The disk buffer: trade batches wait here while the broker is away. First in, first out, bounded.
+
+    spool/
+      lock                held by the one owner (flock)
+      cursor              how far the oldest segment is acknowledged
+      0000000007.spool    segments, oldest first, append-only, deleted once acknowledged
+      0000000008.spool
+
+What a crash can do, and what the next owner does about it:
+
+- a torn tail (process killed or power lost during a write): cut, reported as `Damage(torn=True)`;
+- a damaged stretch with sound records behind it: skipped, counted in `corrupt_records`, reported;
+- a lost or damaged cursor: records come again, consumers are idempotent.
+
+Numbers of segments are never used twice and an owner appends only to segments of its own, so a stale cursor
+never hides a record. One thread owns a spool; nothing here is guarded against a second.
+"""
+
+import fcntl
+import os
+import re
+import zlib
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from collector.clock import Clock
+from collector.errors import ConfigurationError, SpoolFull
+from collector.publish import segment as records
+
+MB = 1 << 20
+#: Segments the bound is split into at least: space comes back only when a whole one is acknowledged.
+LEAST_SEGMENTS = 8
+_NAME = re.compile(r"\d{10}\.spool")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes of a segment that hold no sound record: what a `Gap` is recorded from.
+
+    `from_ms` and `to_ms` bound when the lost records were written: the times of the sound records around
+    them, or the last change of the file where there is none.
+    """
+
+    segment: int
+    offset: int
+    size: int
+    from_ms: int
+    to_ms: int
+    torn: bool
+
+
+@dataclass(slots=True)
+class _Segment:
+    number: int
+    path: Path
+    size: int = 0
+    pending: deque[int] = field(default_factory=deque)  # offsets of records not acknowledged, oldest first
+
+    @property
+    def position(self) -> int:
+        return self.pending[0] if self.pending else self.size
+
+
+class Spool:
+    """A bounded first-in-first-out of payloads that survives a crash at any byte.
+
+    Args:
+        directory: made if missing; belongs to this spool alone.
+        max_bytes: bound of all segments together.
+        segment_bytes: size of a segment, about; less if the bound asks for it.
+        fsync_interval_s: at most this much time lies between an append and its fsync, given that the owner
+            calls `sync_if_due` now and then; 0 = after every append.
+        clock: time of the records, and when the next fsync is due.
+
+    Raises:
+        ConfigurationError: the directory cannot be used or has another owner.
+    """
+
+    def __init__(
+        self, directory: Path, *, max_bytes: int, segment_bytes: int, fsync_interval_s: float, clock: Clock
+    ) -> None:
+        self.directory = directory
+        #: Damaged stretches with sound records behind them, since this spool was opened.
+        self.corrupt_records = 0
+        self._max_bytes = max_bytes
+        self._segment_bytes = min(segment_bytes, max_bytes // LEAST_SEGMENTS)
+        self._fsync_interval_s = fsync_interval_s
+        self._clock = clock
+        self._segments: deque[_Segment] = deque()
+        self._damage: list[Damage] = []
+        self._peeked: bytes | None = None
+        self._writer: int | None = None  # descriptor of the newest segment, None before the first append
+        self._unsynced = False
+        self._cursor_moved = False
+        self._synced_at = clock.monotonic()
+        self._before_ms: int | None = None  # when the last sound record read was written
+        self._lock: int | None = _own(directory)
+        try:
+            self._last_number = self._recover()
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigurationError(_unusable(directory, error)) from error
+
+    def __len__(self) -> int:
+        """Return how many payloads wait."""
+        return sum(len(segment.pending) for segment in self._segments)
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.directory}: {len(self)} waiting, {self.bytes_used} of {self._max_bytes} bytes>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def bytes_pending(self) -> int:
+        """Bytes on disk from the oldest waiting record on."""
+        return sum(segment.size - segment.position for segment in self._segments)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes on disk of all segments: what the bound is about."""
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def fill(self) -> float:
+        """Share of the bound in use, 0 to 1."""
+        return self.bytes_used / self._max_bytes
+
+    def take_damage(self) -> list[Damage]:
+        """Return the damage found since the last call; the caller records a `Gap` for each."""
+        damage, self._damage = self._damage, []
+        return damage
+
+    def append(self, payload: bytes) -> None:
+        """Put `payload` behind all others.
+
+        Raises:
+            SpoolFull: the bound would be passed or the disk refuses; nothing of `payload` is kept.
+        """
+        record = records.pack(payload, self._clock.now_ms())
+        if self.bytes_used + len(record) > self._max_bytes:
+            used = f"{self.bytes_used / MB:.1f} of {self._max_bytes / MB:.1f} MB, {len(self)} batches waiting"
+            raise SpoolFull(f"the spool is full ({used}): bring Redis back or raise COLLECTOR_SPOOL__MAX_MB")
+        try:
+            segment = self._segment_for(len(record))
+            self._write(segment, record)
+        except OSError as error:
+            raise SpoolFull(_unusable(self.directory, error)) from error
+        segment.pending.append(segment.size)
+        segment.size += len(record)
+
+    def peek(self) -> bytes | None:
+        """Return the oldest payload not acknowledged, the same one until `ack`; None when none waits.
+
+        Raises:
+            SpoolFull: the disk cannot be read.
+        """
+        while self._peeked is None and self._segments:
+            segment = self._segments[0]
+            if segment.pending:
+                self._peeked = self._read(segment)
+            else:
+                self._finish(segment)
+        return self._peeked
+
+    def ack(self) -> None:
+        """Mark the payload that `peek` returned as delivered; without one, do nothing."""
+        if self._peeked is None:
+            return
+        self._peeked = None
+        self._cursor_moved = True
+        segment = self._segments[0]
+        segment.pending.popleft()
+        if not segment.pending:
+            self._finish(segment)
+
+    def sync(self) -> None:
+        """Make all appended payloads and the acknowledgements durable.
+
+        Raises:
+            SpoolFull: the disk refuses.
+        """
+        if self._cursor_moved:
+            self._save_cursor()
+        try:
+            self._fsync()
+        except OSError as error:
+            raise SpoolFull(_unusable(self.directory, error)) from error
+
+    def sync_if_due(self) -> None:
+        """`sync` if the interval has passed since the last."""
+        if self._is_due():
+            self.sync()
+
+    def close(self) -> None:
+        """Sync, and let go of the directory. Closing twice is harmless."""
+        if self._lock is None:
+            return
+        try:
+            self.sync()
+        finally:
+            self._close_writer()
+            os.close(self._lock)
+            self._lock = None
+
+    # Writing
+
+    def _segment_for(self, size: int) -> _Segment:
+        if self._writer is not None:
+            newest = self._segments[-1]
+            if newest.size + size <= self._segment_bytes or newest.size == 0:
+                return newest
+            self._fsync()
+            self._close_writer()
+        return self._begin_segment()
+
+    def _begin_segment(self) -> _Segment:
+        self._last_number += 1
+        path = self.directory / f"{self._last_number:010}.spool"
+        self._writer = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._segments.append(_Segment(self._last_number, path))
+        _fsync_directory(self.directory)
+        return self._segments[-1]
+
+    def _write(self, segment: _Segment, record: bytes) -> None:
+        """Write all of `record` at the end of the segment, or nothing."""
+        assert self._writer is not None  # noqa: S101  `_segment_for` has just seen to it
+        try:
+            _pwrite_all(self._writer, record, segment.size)
+            self._unsynced = True
+            if self._is_due():
+                self._fsync()
+        except OSError:
+            # Should this fail as well, the next record overwrites the remains or recovery steps over them.
+            with suppress(OSError):
+                os.ftruncate(self._writer, segment.size)
+            raise
+
+    def _is_due(self) -> bool:
+        return self._clock.monotonic() - self._synced_at >= self._fsync_interval_s
+
+    def _fsync(self) -> None:
+        self._synced_at = self._clock.monotonic()
+        if self._writer is not None and self._unsynced:
+            os.fsync(self._writer)
+        self._unsynced = False
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            os.close(self._writer)
+        self._writer = None
+
+    # Reading
+
+    def _read(self, segment: _Segment) -> bytes | None:
+        """Return the oldest waiting payload; drop it and return None if it went bad since it was indexed."""
+        offset = segment.pending[0]
+        end = segment.pending[1] if len(segment.pending) > 1 else segment.size
+        try:
+            with segment.path.open("rb") as file:
+                file.seek(offset)
+                record = records.record_at(file.read(end - offset), 0)
+        except FileNotFoundError:
+            record = None
+        except OSError as error:
+            raise SpoolFull(_unusable(self.directory, error)) from error
+        if record:
+            self._before_ms = record.written_ms
+            return record.payload
+        segment.pending.popleft()
+        self._report(segment, offset, end, self._clock.now_ms(), torn=False)
+        return None
+
+    def _finish(self, segment: _Segment) -> None:
+        """Delete the oldest segment: all of it is acknowledged."""
+        if len(self._segments) == 1:
+            self._close_writer()
+            self._unsynced = False
+        self._segments.popleft()
+        self._cursor_moved = True
+        # A file that can't be deleted now lies before the cursor: the next owner tries again.
+        with suppress(OSError):
+            segment.path.unlink()
+
+    def _save_cursor(self) -> None:
+        number = self._segments[0].number if self._segments else self._last_number + 1
+        position = self._segments[0].position if self._segments else 0
+        text = f"{number} {position}".encode()
+        # Losing the cursor only means sending again, so a full disk must not stop the way back.
+        with suppress(OSError):
+            new = self.directory / "cursor.new"
+            new.write_bytes(b"%s %08x\n" % (text, zlib.crc32(text)))
+            new.replace(self.directory / "cursor")
+            self._cursor_moved = False
+
+    # Recovery
+
+    def _recover(self) -> int:
+        """Index what an earlier owner left; return the highest segment number it can have used."""
+        first, acknowledged = self._load_cursor()
+        paths = sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
+        for path in paths:
+            number = int(path.stem)
+            if number < first:
+                path.unlink()
+            else:
+                self._index(path, acknowledged if number == first else 0, is_last=path == paths[-1])
+        self._before_ms = None
+        return max([first, *(int(path.stem) for path in paths)])
+
+    def _load_cursor(self) -> tuple[int, int]:
+        """Return (segment, offset) before which all is acknowledged; (0, 0) if that is not known."""
+        with suppress(OSError, ValueError):
+            number, offset, crc = (self.directory / "cursor").read_bytes().split()
+            if zlib.crc32(b"%s %s" % (number, offset)) == int(crc, 16):
+                return int(number), int(offset)
+        return 0, 0
+
+    def _index(self, path: Path, acknowledged: int, *, is_last: bool) -> None:
+        """Note where the waiting records of a segment lie. One whole segment at a time is in memory."""
+        data = path.read_bytes()
+        segment = _Segment(int(path.stem), path, size=len(data))
+        self._segments.append(segment)
+        end = 0
+        for record in records.scan(data):
+            if record.offset > max(end, acknowledged):
+                self._report(segment, end, record.offset, record.written_ms, torn=False)
+            if record.offset >= acknowledged:
+                segment.pending.append(record.offset)
+            end, self._before_ms = record.end, record.written_ms
+        if end < len(data):
+            self._report(segment, end, len(data), path.stat().st_mtime_ns // 1_000_000, torn=is_last)
+            os.truncate(path, end)
+            segment.size = end
+
+    def _report(self, segment: _Segment, start: int, end: int, to_ms: int, *, torn: bool) -> None:
+        self.corrupt_records += not torn
+        from_ms = to_ms if self._before_ms is None else min(self._before_ms, to_ms)
+        self._damage.append(Damage(segment.number, start, end - start, from_ms, to_ms, torn))
+
+
+def _own(directory: Path) -> int:
+    """Take `directory` for this process alone; return the descriptor that holds it until closed."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(_unusable(directory, error)) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ConfigurationError(
+            f"the spool {directory} belongs to a running listener: stop it or change COLLECTOR_DATA_DIR"
+        ) from error
+    return lock
+
+
+def _unusable(directory: Path, error: OSError) -> str:
+    return f"the spool {directory} is unusable ({error.strerror or error}): check disk space and permissions"
+
+
+def _pwrite_all(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Pure work on events: sequencing, merging, batching and the policy of pressure. No I/O."""
