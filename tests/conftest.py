@@ -1,0 +1,85 @@
+"""Fixtures every test may use: a real Redis, recorded data, settings in a folder of their own, waiting.
+
+Nothing here is shared between pytest-xdist's workers: each has its own server on its own port.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from collector.redis_server import PrivateRedis
+from collector.settings import RedisSettings, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+POLL_S = 0.02
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the caller's settings: a test must not talk to anyone's real Redis."""
+    for name in [name for name in os.environ if name.startswith("COLLECTOR_") or name == "REDIS_URL"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
+    """A real server of this test session, started by the product's own code."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), redis=RedisSettings(max_memory_mb=256))
+    with PrivateRedis(settings) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: PrivateRedis) -> str:
+    """Address of an empty Redis."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    """Settings with an empty Redis and an empty data folder, all else by default."""
+    return Settings(redis_url=SecretStr(redis_url), data_dir=tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of recorded data; the test is skipped, saying so, where there is none."""
+    folder = Path(os.environ.get("SHARED_DIR") or ROOT.parent / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no recorded data at {folder}: set SHARED_DIR")
+    return folder
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """A function that waits until `condition()` is true and fails, naming `what`, after `within_s`."""
+
+    def wait(condition: Callable[[], object], within_s: float = 5, what: str = "the condition") -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what} did not come true within {within_s} s")
+            time.sleep(POLL_S)
+
+    return wait
+
+
+@pytest.fixture
+def eventually_async() -> Callable[..., Awaitable[None]]:
+    """Like `eventually`, for tests that run on an event loop: the loop keeps running meanwhile."""
+
+    async def wait(condition: Callable[[], object], within_s: float = 5, what: str = "the condition") -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what} did not come true within {within_s} s")
+            await asyncio.sleep(POLL_S)
+
+    return wait
