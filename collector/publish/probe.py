@@ -1,0 +1,107 @@
+"""How full the broker is: one round trip for all queues, the unacknowledged tasks and Redis' memory.
+
+Key schema of kombu's Redis transport, read here and written there; all keys carry its `global_keyprefix`:
+
+    {queue}                     LIST    messages without priority, the newest on the left
+    {queue}\\x06\\x16{3|6|9}      LIST    messages with one
+    unacked                     HASH    delivery tag -> message a worker holds, over all queues
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from collector.clock import Clock
+from collector.errors import BrokerUnavailable
+from collector.stream.pressure import Reading
+
+PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+UNACKED = "unacked"
+
+
+class _Headers(msgspec.Struct):
+    created_ms: int
+
+
+class _Message(msgspec.Struct):
+    headers: _Headers
+
+
+_message = msgspec.json.Decoder(_Message)
+
+
+class Probe:
+    """Reads the broker's half of a `Reading`.
+
+    Args:
+        client: connection to the broker, with a `socket_timeout`.
+        queues: names of the queues to measure.
+        aged: those of them whose oldest message is looked at; its header `created_ms` tells the age.
+        key_prefix: the `global_keyprefix` of the broker's transport options.
+        clock: now, for the ages.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        queues: Sequence[str],
+        *,
+        aged: Sequence[str] = (),
+        key_prefix: str = "",
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._queues = tuple(queues)
+        self._aged = tuple(aged)
+        self._prefix = key_prefix
+        self._clock = clock
+
+    def read(self) -> Reading:
+        """Ask everything in one round trip.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        try:
+            replies = iter(self._ask())
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis does not tell its queue lengths: {error}") from error
+        lengths = {queue: _total(replies) for queue in self._queues}
+        ages_ms = {queue: self._age_ms(next(replies)) for queue in self._aged}
+        return Reading(
+            queue_lengths=lengths,
+            ages_ms=ages_ms,
+            unacked=next(replies),
+            redis_memory=_share(next(replies)),
+        )
+
+    def _ask(self) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipe:
+            for queue in self._queues:
+                for suffix in PRIORITY_SUFFIXES:
+                    pipe.llen(f"{self._prefix}{queue}{suffix}")
+            for queue in self._aged:
+                pipe.lindex(f"{self._prefix}{queue}", -1)
+            pipe.hlen(f"{self._prefix}{UNACKED}")
+            pipe.info("memory")
+            return pipe.execute()
+
+    def _age_ms(self, message: bytes | str | None) -> int:
+        """Return how long ago the batch in `message` was made; 0 for none, or one that does not tell."""
+        try:
+            created_ms = _message.decode(message or b"").headers.created_ms
+        except (msgspec.MsgspecError, UnicodeError):
+            return 0
+        return max(0, self._clock.now_ms() - created_ms)
+
+
+def _total(lengths: Iterator[Any]) -> int:
+    return sum(next(lengths) for _ in PRIORITY_SUFFIXES)
+
+
+def _share(memory: dict[str, Any]) -> float:
+    """Return the share of `maxmemory` in use; 0 where there is no limit."""
+    limit = int(memory.get("maxmemory", 0))
+    return memory["used_memory"] / limit if limit else 0.0

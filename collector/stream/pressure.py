@@ -1,0 +1,333 @@
+"""How the listener keeps its head when the tasks fall behind: FLOW, MERGE or SPOOL. Pure.
+
+Two rules hold everywhere. Trades are facts: they are sent or they wait on disk, they are never dropped.
+Tickers and books are states: the newest per market wins, so under pressure they are merged.
+
+Theory of operation. Each `Band` looks at one figure of a `Reading` and has two marks: at the high one it
+asks for a mode, at the low one it is content, in between it says nothing, which is what stops flapping. Bands
+become a `Signal`, and `TABLE` says what a signal does in a mode. Worse is entered at once, better only after
+the bands of the mode were content for `hold_s`. What a mode means is in `MEANS`. Nothing else decides.
+
+A flood of books must not delay trades, so the two kinds have batch sizes of their own: a batch grows only
+where its own queue is behind, by the ratio of what is sent to what the workers take.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from collector.settings import PressureSettings
+
+#: Share of the local queue at which SPOOL starts and ends: the disk is faster than any broker.
+LOCAL_FULL, LOCAL_EASED = 0.9, 0.5
+#: Shares of `memory_limit_mb`: merging starts early, spooling before the limit.
+MEMORY_HIGH, MEMORY_LOW = 0.8, 0.7
+MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
+
+FACTOR_MAX = 8.0  # times the configured batch size and age
+STATE_FACTOR_MIN = 2.0
+HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
+GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
+SMOOTHING_S = 2.0  # time constant of the measured rates
+
+TRADE, STATES = "trade", ("orderbook", "ticker")
+
+
+class Mode(StrEnum):
+    """What the listener does with what it hears; see `MEANS`."""
+
+    FLOW = "flow"
+    MERGE = "merge"
+    SPOOL = "spool"
+
+
+class Signal(StrEnum):
+    """What the bands say together, worst first; the text is what the diagram shows."""
+
+    DANGER = "sending fails, Redis or memory or the trade queue is full"
+    STRAIN = "a high mark is passed"
+    RELIEF = "content for hold_s"
+
+
+#: (mode, signal) -> next mode. What is not in here changes nothing.
+TABLE: Mapping[tuple[Mode, Signal], Mode] = {
+    (Mode.FLOW, Signal.DANGER): Mode.SPOOL,
+    (Mode.FLOW, Signal.STRAIN): Mode.MERGE,
+    (Mode.MERGE, Signal.DANGER): Mode.SPOOL,
+    (Mode.MERGE, Signal.RELIEF): Mode.FLOW,
+    (Mode.SPOOL, Signal.RELIEF): Mode.MERGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a mode does."""
+
+    merge_states: bool  # only the newest ticker and book per market
+    trades_to_disk: bool
+    analysis_rate: float  # share of the configured rate limit of analysis tasks; 0 = paused
+
+
+MEANS: Mapping[Mode, Means] = {
+    Mode.FLOW: Means(merge_states=False, trades_to_disk=False, analysis_rate=1),
+    Mode.MERGE: Means(merge_states=True, trades_to_disk=False, analysis_rate=0.25),
+    Mode.SPOOL: Means(merge_states=True, trades_to_disk=True, analysis_rate=0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The figures of one moment: the probe (`collector.publish.probe`) reads the first four."""
+
+    #: Batches ready per queue (`trade`, `trade.0`, `orderbook`, `ticker`, `analysis` …).
+    queue_lengths: Mapping[str, int] = field(default_factory=dict)
+    #: Tasks handed to workers and not yet acknowledged, over all queues.
+    unacked: int = 0
+    #: Age of the oldest batch that waits, per queue.
+    ages_ms: Mapping[str, int] = field(default_factory=dict)
+    #: Share of `maxmemory` in use; 0 where Redis has no limit.
+    redis_memory: float = 0.0
+    #: The last send or probe failed.
+    send_failing: bool = False
+    #: Share of the local queue in use.
+    local_fill: float = 0.0
+    #: Memory of this process.
+    memory_mb: float = 0.0
+    #: Batches sent since the start: the measure of what the workers take is made from these.
+    sent_trades: int = 0
+    sent_states: int = 0
+
+    @property
+    def trade_backlog(self) -> int:
+        """Batches in `trade` and its shards together."""
+        return sum(n for queue, n in self.queue_lengths.items() if _is_trade(queue))
+
+    @property
+    def trade_age_ms(self) -> int:
+        """Age of the oldest trade batch that waits for a worker."""
+        return max((age for queue, age in self.ages_ms.items() if _is_trade(queue)), default=0)
+
+    @property
+    def state_backlog(self) -> int:
+        """Batches in the longer of the queues of tickers and books."""
+        return max((self.queue_lengths.get(queue, 0) for queue in STATES), default=0)
+
+    def __str__(self) -> str:
+        """Say it in one line for the log."""
+        queues = " ".join(f"{queue}={n}" for queue, n in self.queue_lengths.items())
+        return (
+            f"{queues} unacked={self.unacked} oldest={self.trade_age_ms}ms redis={self.redis_memory:.0%}"
+            f" local={self.local_fill:.0%} memory={self.memory_mb:.0f}MB send_failing={self.send_failing}"
+        )
+
+
+def _is_trade(queue: str) -> bool:
+    return queue.split(".")[0] == TRADE
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One figure, the mode it can ask for, and its two marks."""
+
+    name: str
+    asks_for: Mode
+    low: float
+    high: float
+    figure: Callable[[Reading], float]
+
+    def is_high(self, reading: Reading) -> bool:
+        """Tell whether the figure has reached the high mark."""
+        return self.figure(reading) >= self.high
+
+    def is_low(self, reading: Reading) -> bool:
+        """Tell whether the figure is down to the low mark."""
+        return self.figure(reading) <= self.low
+
+    def describe(self, reading: Reading) -> str:
+        """Name the figure and the mark it has reached."""
+        return f"{self.name} {self.figure(reading):.4g} >= {self.high:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast one kind of batch is sent and taken by the workers, and what size follows from it."""
+
+    sent: int = 0
+    backlog: int = 0
+    sent_per_s: float = 0.0
+    taken_per_s: float = 0.0
+    factor: float = 1.0
+
+    def measured(self, sent: int, backlog: int, elapsed_s: float) -> "Rates":
+        """Return the rates with what happened in the last `elapsed_s` mixed in."""
+        if elapsed_s <= 0:
+            return self
+        weight = elapsed_s / (elapsed_s + SMOOTHING_S)
+        went = (sent - self.sent) / elapsed_s
+        came = max(0.0, went - (backlog - self.backlog) / elapsed_s)
+        return Rates(
+            sent=sent,
+            backlog=backlog,
+            sent_per_s=self.sent_per_s + weight * (went - self.sent_per_s),
+            taken_per_s=self.taken_per_s + weight * (came - self.taken_per_s),
+            factor=self.factor,
+        )
+
+    def resized(self, *, behind: bool, least: float, elapsed_s: float) -> "Rates":
+        """Return the rates with the batch size that lets the workers keep up, a bounded step away."""
+        if not behind:
+            wanted = least
+        elif self.taken_per_s > 0:
+            wanted = self.factor * self.sent_per_s / (HEADROOM * self.taken_per_s)
+        else:
+            wanted = FACTOR_MAX
+        step = min(max(wanted, self.factor * SHRINK**elapsed_s), self.factor * GROWTH**elapsed_s)
+        return replace(self, factor=min(max(step, least), FACTOR_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the policy remembers between two readings."""
+
+    mode: Mode = Mode.FLOW
+    since_s: float = 0.0
+    #: Since when the way to the next better mode is free; None while it is not.
+    well_since_s: float | None = None
+    read_s: float | None = None
+    trades: Rates = Rates()
+    states: Rates = Rates()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do until the next reading. Factors multiply the configured rows, bytes and age of a batch."""
+
+    mode: Mode
+    changed: bool
+    #: Why the mode was entered; empty unless `changed`.
+    reason: str
+    trade_batch_factor: float
+    state_batch_factor: float
+    merge_states: bool
+    #: Hand on tickers and books at all; if not, the newest of each market waits in memory.
+    send_states: bool
+    trades_to_disk: bool
+    #: Bring spooled trades back at the set rate.
+    drain_spool: bool
+    analysis_rate: float
+    #: To be passed to the next `decide`.
+    state: State
+
+
+class PressurePolicy:
+    """The decider: frozen configuration and one method."""
+
+    def __init__(self, settings: PressureSettings) -> None:
+        self._settings = settings
+        self.bands = _bands(settings)
+
+    def decide(self, reading: Reading, state: State, now_s: float) -> Decision:
+        """Return what `reading` asks for; `now_s` is monotonic time in seconds."""
+        elapsed_s = 0.0 if state.read_s is None else now_s - state.read_s
+        state = self._remember(reading, state, now_s, elapsed_s)
+        signal, reason = self._signal(reading, state, now_s)
+        mode = TABLE.get((state.mode, signal), state.mode) if signal else state.mode
+        changed = mode is not state.mode
+        if changed:
+            state = replace(state, mode=mode, since_s=now_s, well_since_s=None)
+        state = self._resize(reading, state, elapsed_s)
+        return self._decision(reading, replace(state, read_s=now_s), reason if changed else "", changed)
+
+    def _remember(self, reading: Reading, state: State, now_s: float, elapsed_s: float) -> State:
+        is_well = all(band.is_low(reading) for band in self._bands_holding(state.mode))
+        since = now_s if state.well_since_s is None else state.well_since_s
+        return replace(
+            state,
+            well_since_s=since if is_well else None,
+            trades=state.trades.measured(reading.sent_trades, reading.trade_backlog, elapsed_s),
+            states=state.states.measured(reading.sent_states, reading.state_backlog, elapsed_s),
+        )
+
+    def _bands_holding(self, mode: Mode) -> list[Band]:
+        """Return the bands that must be low before `mode` is left for a better one."""
+        return [band for band in self.bands if mode is Mode.MERGE or band.asks_for is mode]
+
+    def _signal(self, reading: Reading, state: State, now_s: float) -> tuple[Signal | None, str]:
+        """Return the worst signal that does something in this mode, and the reason in words."""
+        for signal, asked in ((Signal.DANGER, Mode.SPOOL), (Signal.STRAIN, Mode.MERGE)):
+            high = [band for band in self.bands if band.asks_for is asked and band.is_high(reading)]
+            if high and (state.mode, signal) in TABLE:
+                return signal, ", ".join(band.describe(reading) for band in high)
+        if state.well_since_s is not None and now_s - state.well_since_s >= self._settings.hold_s:
+            return Signal.RELIEF, f"content for {self._settings.hold_s:g} s"
+        return None, ""
+
+    def _resize(self, reading: Reading, state: State, elapsed_s: float) -> State:
+        """Fit the batch sizes to what the workers take, each kind by its own queue."""
+        if state.mode is Mode.FLOW:
+            trades, states = replace(state.trades, factor=1.0), replace(state.states, factor=1.0)
+            return replace(state, trades=trades, states=states)
+        marks = self._settings
+        is_waiting = reading.local_fill > marks.local_fill_low
+        is_old = reading.trade_age_ms > marks.age_low_ms
+        trades_behind = is_waiting or is_old or reading.trade_backlog > marks.queue_low
+        states_behind = is_waiting or reading.state_backlog > marks.queue_low
+        return replace(
+            state,
+            trades=state.trades.resized(behind=trades_behind, least=1.0, elapsed_s=elapsed_s),
+            states=state.states.resized(behind=states_behind, least=STATE_FACTOR_MIN, elapsed_s=elapsed_s),
+        )
+
+    def _decision(self, reading: Reading, state: State, reason: str, changed: bool) -> Decision:
+        means = MEANS[state.mode]
+        has_room = reading.trade_backlog < self._settings.queue_high
+        return Decision(
+            mode=state.mode,
+            changed=changed,
+            reason=reason,
+            trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
+            state_batch_factor=state.states.factor,
+            merge_states=means.merge_states,
+            send_states=not means.trades_to_disk and reading.state_backlog < self._settings.queue_high,
+            trades_to_disk=means.trades_to_disk,
+            drain_spool=not means.trades_to_disk and has_room,
+            analysis_rate=means.analysis_rate,
+            state=state,
+        )
+
+
+def _bands(marks: PressureSettings) -> tuple[Band, ...]:
+    """Return every figure that counts, with its marks."""
+
+    def memory(reading: Reading) -> float:
+        return reading.memory_mb / marks.memory_limit_mb
+
+    def memory_held(reading: Reading) -> float:
+        # An allocator seldom gives memory back. Spooling helps only while something waits for the broker;
+        # without this, one burst would keep the trades on disk for ever.
+        return memory(reading) if reading.local_fill > marks.local_fill_low else 0.0
+
+    def longest_queue(reading: Reading) -> int:
+        return max(reading.trade_backlog, reading.state_backlog)
+
+    merge, spool = Mode.MERGE, Mode.SPOOL
+    return (
+        Band("queue", merge, marks.queue_low, marks.queue_high, longest_queue),
+        Band("age_ms", merge, marks.age_low_ms, marks.age_high_ms, lambda r: r.trade_age_ms),
+        Band("local_fill", merge, marks.local_fill_low, marks.local_fill_high, lambda r: r.local_fill),
+        Band("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
+        Band("send_failing", spool, 0, 1, lambda r: r.send_failing),
+        # Left at the mark where merging starts: what workers leave behind stays far below `maxmemory`.
+        Band("trade_queue", spool, marks.queue_high, marks.queue_max, lambda r: r.trade_backlog),
+        Band(
+            "redis_memory", spool, marks.redis_memory_low, marks.redis_memory_high, lambda r: r.redis_memory
+        ),
+        Band("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),
+        Band("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory_held),
+    )
+
+
+def mermaid() -> str:
+    """Return `TABLE` as a Mermaid state diagram."""
+    lines = [f"    {mode.name} --> {target.name}: {signal}" for (mode, signal), target in TABLE.items()]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {Mode.FLOW.name}", *lines])
