@@ -14,6 +14,8 @@ import psutil
 import pytest
 import redis
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from collector import redis_server
 from collector.errors import BrokerUnavailable, ConfigurationError
@@ -69,7 +71,10 @@ def test_limits_are_in_force(private: Settings) -> None:
 def test_strangers_are_refused(private: Settings) -> None:
     """A local program without the password reads nothing, and only the owner of the folder can read it."""
     with PrivateRedis(private) as server:
-        with redis.Redis(port=port_of(server.url)) as stranger, pytest.raises(redis.AuthenticationError):
+        with (
+            redis.Redis(port=port_of(server.url), retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
             stranger.ping()
         assert (server.folder / "server.json").stat().st_mode & 0o077 == 0
         assert (server.folder / "server.conf").stat().st_mode & 0o077 == 0
