@@ -1,0 +1,46 @@
+"""The ground truth: every trade the simulator made, one JSON line each, written as it is made."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from collector.errors import ConfigurationError
+from collector.simulator.fixed import plain
+from collector.simulator.market import Event, SimTrade
+
+
+class TruthFile:
+    """Appends trades; a reader sees whole lines up to the last flush. Without a path it does nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file: TextIO | None = None
+        if path is not None:
+            try:
+                self._file = path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise ConfigurationError(
+                    f"The truth file {path} can't be written: {error.strerror}"
+                ) from None
+
+    def write(self, events: Iterable[Event]) -> None:
+        """Write the trades among `events`."""
+        if self._file is None:
+            return
+        lines = [truth_line(event) for event in events if type(event) is SimTrade]
+        if lines:
+            self._file.write("".join(lines))
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; more than once is harmless."""
+        if self._file is not None:
+            self._file.close()
+
+
+def truth_line(made: SimTrade) -> str:
+    """Write one trade: decimals as strings without exponent, both ids, the taker's side."""
+    side = "buy" if made.buy else "sell"
+    return (
+        f'{{"market":"{made.market}","id":{made.id},"rest_id":{made.rest_id},"price":"{plain(made.price)}",'
+        f'"volume":"{plain(made.volume)}","side":"{side}","exchange_ms":{made.ms}}}\n'
+    )
