@@ -1,1 +1,64 @@
+"""Celery's settings, under the lower-case names of its documentation.
 
+Facts behind the numbers: docs/decisions/0002 and the measurements it cites. A batch is acknowledged only when
+it is stored, and storing it twice changes nothing, so every setting here prefers "again" to "lost".
+"""
+
+import sys
+
+from kombu import Exchange, Queue
+
+from collector.errors import CollectorError
+from collector.redis_server import find_url
+from collector.settings import current
+from tasks.routing import ANALYSIS, ROUTES, all_queues
+
+try:
+    _settings = current()
+    broker_url = find_url(_settings)
+except CollectorError as error:  # read by `celery …` commands: one line instead of a stack trace
+    sys.exit(f"celery: {error}")
+
+result_backend = broker_url
+
+# -- what goes where
+task_queues = [Queue(name, Exchange(name), routing_key=name) for name in all_queues(_settings.batch.shards)]
+task_routes = ROUTES
+task_default_queue = ANALYSIS
+task_annotations = {"tasks.analysis.*": {"rate_limit": _settings.worker.analysis_rate_limit}}
+
+# -- how it is written: JSON only, never pickle
+accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+task_compression = "zstd"
+
+# -- delivery: at least once
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+task_publish_retry = True
+result_expires = 3600  # seconds; only analysis tasks have results
+
+# -- the worker
+worker_concurrency = _settings.worker.concurrency
+worker_soft_shutdown_timeout = 3.0  # seconds for running batches to finish, then they are requeued
+worker_send_task_events = True  # what Flower shows; ingest tasks are few and large, so events are cheap
+task_send_sent_event = False  # the sender's share would cost more than the publish itself
+worker_hijack_root_logger = False
+worker_cancel_long_running_tasks_on_connection_loss = False  # a batch is idempotent: let it finish
+
+# -- the broker
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # for ever: the supervisor decides when to give up
+broker_transport_options = {
+    "visibility_timeout": _settings.worker.visibility_timeout_s,
+    "socket_timeout": _settings.publish.socket_timeout_s,
+    "socket_connect_timeout": _settings.publish.socket_timeout_s,
+    "socket_keepalive": True,
+    # Default 25: a worker on a half-open connection would sleep for 51 s.
+    "health_check_interval": 5,
+}
+result_backend_transport_options = {"retry_policy": {"timeout": 5.0}}
+redis_socket_timeout = _settings.publish.socket_timeout_s
+redis_socket_connect_timeout = _settings.publish.socket_timeout_s

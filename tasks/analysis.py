@@ -1,0 +1,1 @@
+"""Analysis tasks to call ad hoc."""

@@ -1,0 +1,161 @@
+"""What happens to a batch that can't be stored at once: wait, give it back, or bury it.
+
+    it can't be read, or breaks the contract      → dead letter, at once
+    Redis is away, or others were always faster   → again after a growing pause, for `PATIENCE_S`;
+                                                    then back to its queue, unacknowledged till then
+    it ended its worker `attempts_max` times      → dead letter
+    any other error                               → dead letter
+
+A batch of trades that is buried leaves a gap where it can still be read; a retry from the dead letters that
+succeeds marks the gap as recovered.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from celery import Task
+from celery.exceptions import Reject
+
+from collector.batch import TradeBatch, decode
+from collector.clock import SystemClock
+from collector.errors import BrokerUnavailable, InvalidBatch, StoreConflict
+from collector.model import Channel, Gap
+from collector.settings import current
+from tasks import routing
+from tasks.dead_letters import DeadLetter, DeadLetters
+from tasks.keys import Keys
+from tasks.redis_client import client, translated
+from tasks.store import Store
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+if TYPE_CHECKING:
+    _Task = Task[Any, Any]
+else:
+    _Task = Task  # generic in its type stubs alone
+
+#: How long a task waits for Redis before it gives its batch back, in seconds. A batch given back while Redis
+#: is away returns only after the visibility timeout, so waiting is the faster way.
+PATIENCE_S = 120.0
+PAUSE_FIRST_S = 0.1
+PAUSE_MAX_S = 5.0
+ATTEMPTS_KEPT_S = 86_400
+
+REASON = "dead_letter"
+
+
+class IngestTask(_Task):
+    """A task whose batch is stored, given back or buried, but never lost."""
+
+    abstract = True
+    ignore_result = True
+    acks_late = True
+    reject_on_worker_lost = True
+    store_errors_even_if_ignored = False
+
+    def on_failure(self, exc: Exception, task_id: str, args: tuple[object, ...], *_: object) -> None:
+        """Bury what failed in a way nobody foresaw; called by Celery before the batch is acknowledged."""
+        log.error("task %s failed", task_id, exc_info=exc)
+        self.bury(str(args[0]) if args else "", f"{type(exc).__name__}: {exc}", self._attempts())
+
+    def deliver(self, text: str, work: Callable[[Store, str], None]) -> None:
+        """Do `work` with the batch `text` under the rules above.
+
+        Raises:
+            Reject: Redis stayed away; Celery puts the batch back.
+        """
+        attempts = self._attempts()
+        if attempts > current().worker.attempts_max:
+            self.bury(text, f"it ended its worker {attempts - 1} times", attempts)
+            return
+        try:
+            patiently(lambda: work(Store(client(), current().store), text))
+            self._forget_attempts(attempts)
+        except InvalidBatch as error:
+            self.bury(text, str(error), attempts, invalid=True)
+        except (BrokerUnavailable, StoreConflict) as error:
+            log.warning("batch goes back to its queue: %s", error)
+            raise Reject(error, requeue=True) from error
+
+    def bury(self, text: str, reason: str, attempts: int, *, invalid: bool = False) -> None:
+        """Make a dead letter of the batch, and a gap of the trades in it."""
+        log.error("batch becomes a dead letter: %s", reason)
+        letter = DeadLetter(
+            id=str(self.request.id),
+            task=str(self.name),
+            queue=str((self.request.delivery_info or {}).get("routing_key") or routing.TRADE),
+            reason=reason,
+            attempts=attempts,
+            failed_ms=SystemClock().now_ms(),
+            body=text,
+        )
+        settings = current()
+        patiently(lambda: DeadLetters(client(), settings.store).bury(letter, invalid=invalid))
+        # Reading it may be what ends workers: after one more death it is buried unread.
+        readable = not invalid and attempts <= settings.worker.attempts_max + 1
+        if self.name == routing.INGEST_TRADES and readable:
+            gaps = list(_gaps(text, recovered=False))
+            patiently(lambda: Store(client(), settings.store).put_gaps(gaps))
+
+    def _attempts(self) -> int:
+        """Return which delivery this is, from 1; only those that came back are counted in Redis."""
+        if not (self.request.delivery_info or {}).get("redelivered"):
+            return 1
+        key = Keys(current().store.key_prefix).attempts(str(self.request.id))
+        return 1 + patiently(lambda: _increment(key))
+
+    def _forget_attempts(self, attempts: int) -> None:
+        if attempts > 1:
+            with translated():
+                client().delete(Keys(current().store.key_prefix).attempts(str(self.request.id)))
+
+
+def patiently(work: Callable[[], T], patience_s: float | None = None) -> T:
+    """Return what `work` returns, repeating it with growing pauses while Redis is away or contended.
+
+    Raises:
+        BrokerUnavailable, StoreConflict: still so after `patience_s` (default `PATIENCE_S`) seconds.
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    for pause_s in _pauses():
+        try:
+            return work()
+        except (BrokerUnavailable, StoreConflict):
+            if time.monotonic() + pause_s > deadline:
+                raise
+        time.sleep(pause_s)
+    raise AssertionError("pauses never end")
+
+
+def recover(store: Store, text: str) -> None:
+    """Mark the gaps a buried batch left as recovered: it is stored now."""
+    store.put_gaps(list(_gaps(text, recovered=True)))
+
+
+def _increment(key: str) -> int:
+    with translated():
+        pipeline = client().pipeline()
+        pipeline.incr(key)
+        pipeline.expire(key, ATTEMPTS_KEPT_S)
+        return int(pipeline.execute()[0])
+
+
+def _pauses() -> Iterator[float]:
+    """Yield pauses in seconds: doubling to `PAUSE_MAX_S`, each between half and all of it."""
+    ceiling_s = PAUSE_FIRST_S
+    while True:
+        yield random.uniform(ceiling_s / 2, ceiling_s)
+        ceiling_s = min(2 * ceiling_s, PAUSE_MAX_S)
+
+
+def _gaps(text: str, *, recovered: bool) -> Iterator[Gap]:
+    """Yield one gap per market of a batch of trades: the stretch its trades cover."""
+    stretches: dict[str, list[int]] = {}
+    for trade in decode(text, TradeBatch).rows:
+        stretches.setdefault(trade.market, []).append(trade.exchange_ms)
+    for market, times in stretches.items():
+        yield Gap(market, Channel.TRADE, min(times), max(times), REASON, recovered)

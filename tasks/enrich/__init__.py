@@ -1,0 +1,1 @@
+"""From trades, tickers and books to what people ask for. Pure: no Redis, no clock, no Celery."""

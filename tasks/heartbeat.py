@@ -1,0 +1,1 @@
+"""A worker tells that it lives."""

@@ -1,0 +1,41 @@
+"""The ingest tasks: one batch of one channel into the store.
+
+Each takes the batch's text (`collector.batch`) as its only argument. Keyword arguments are tolerated so that
+newer listeners and older workers can run side by side.
+"""
+
+from collector.batch import BookBatch, GapBatch, TickerBatch, TradeBatch, decode
+from tasks import routing
+from tasks.app import app
+from tasks.delivery import IngestTask, recover
+from tasks.store import Store
+
+
+@app.task(name=routing.INGEST_TRADES, base=IngestTask, bind=True)
+def trades(self: IngestTask, /, text: str, *, retried: bool = False, **_: object) -> None:
+    """Count every trade of the batch once in its candle; `retried` says it was a dead letter before."""
+
+    def work(store: Store, text: str) -> None:
+        store.put_trades(decode(text, TradeBatch).rows)
+        if retried:
+            recover(store, text)
+
+    self.deliver(text, work)
+
+
+@app.task(name=routing.INGEST_ORDERBOOKS, base=IngestTask, bind=True)
+def orderbooks(self: IngestTask, /, text: str, **_: object) -> None:
+    """Keep the newest order book per market."""
+    self.deliver(text, lambda store, text: store.put_books(decode(text, BookBatch).rows))
+
+
+@app.task(name=routing.INGEST_TICKERS, base=IngestTask, bind=True)
+def tickers(self: IngestTask, /, text: str, **_: object) -> None:
+    """Keep the newest ticker per market."""
+    self.deliver(text, lambda store, text: store.put_tickers(decode(text, TickerBatch).rows))
+
+
+@app.task(name=routing.INGEST_GAPS, base=IngestTask, bind=True)
+def gaps(self: IngestTask, /, text: str, **_: object) -> None:
+    """Record gaps, opened or recovered."""
+    self.deliver(text, lambda store, text: store.put_gaps(decode(text, GapBatch).rows))

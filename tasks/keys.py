@@ -1,0 +1,86 @@
+"""Every key in Redis that is ours, in one place.
+
+    key (after the prefix)         type    holds                                            lives
+    candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, JSON           candle_retention_h
+    trades:{market}:{minute_ms}    HASH    exchange_ms -> trades of that ms, JSON           trade_retention_h
+    ticker:{market}, book:{market} HASH    `stamp` (what is compared), `value` (JSON)       for ever
+    gaps:{market}                  HASH    `channel:from_ms` -> [to_ms, reason, recovered]  gap_retention_h
+    markets                        SET     every market ever seen                           for ever
+    newest                         HASH    `as_of`, `trade:{market}` -> epoch ms            for ever
+    counters                       HASH    name -> integer, names in `tasks.counters`       for ever
+    dead-letters                   LIST    newest first, JSON                               dead_letters_max
+    attempts:{task id}             STRING  deliveries of a batch that came back             a day
+    health:listener:{id}           STRING  JSON, written by the listener                    seconds
+    health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
+
+Days are UTC. Times to live start again with each write, so a minute's trades never outlive its candle.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from time import gmtime, strftime
+
+from collector.model import Channel
+
+DAY_MS = 86_400_000
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    return strftime("%Y%m%d", gmtime(number * 86_400))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of our keys under one prefix."""
+
+    prefix: str
+
+    def candle(self, market: str, time_ms: int) -> str:
+        """The day of one-minute candles that holds `time_ms`."""
+        return f"{self.prefix}candle:{market}:{_day(time_ms // DAY_MS)}"
+
+    def trades(self, market: str, minute_ms: int) -> str:
+        """The trades of one minute."""
+        return f"{self.prefix}trades:{market}:{minute_ms}"
+
+    def state(self, channel: Channel, market: str) -> str:
+        """The newest ticker or book of a market."""
+        kind = "ticker" if channel is Channel.TICKER else "book"
+        return f"{self.prefix}{kind}:{market}"
+
+    def gaps(self, market: str) -> str:
+        """The gaps of a market."""
+        return f"{self.prefix}gaps:{market}"
+
+    def attempts(self, task_id: str) -> str:
+        """Deliveries of one task that came back."""
+        return f"{self.prefix}attempts:{task_id}"
+
+    def listener(self, listener: str) -> str:
+        """Health of a listener; `*` matches all."""
+        return f"{self.prefix}health:listener:{listener}"
+
+    def worker(self, hostname: str) -> str:
+        """Health of a worker; `*` matches all."""
+        return f"{self.prefix}health:worker:{hostname}"
+
+    @property
+    def markets(self) -> str:
+        """Every market ever seen."""
+        return f"{self.prefix}markets"
+
+    @property
+    def newest(self) -> str:
+        """Newest event times."""
+        return f"{self.prefix}newest"
+
+    @property
+    def counters(self) -> str:
+        """What workers counted."""
+        return f"{self.prefix}counters"
+
+    @property
+    def dead_letters(self) -> str:
+        """Batches that could not be stored."""
+        return f"{self.prefix}dead-letters"

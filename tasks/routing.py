@@ -1,0 +1,32 @@
+"""Names of tasks and queues, and which task goes where. No imports: listeners and tools may read it too."""
+
+INGEST_TRADES = "tasks.ingest.trades"
+INGEST_ORDERBOOKS = "tasks.ingest.orderbooks"
+INGEST_TICKERS = "tasks.ingest.tickers"
+INGEST_GAPS = "tasks.ingest.gaps"
+
+TRADE = "trade"
+ORDERBOOK = "orderbook"
+TICKER = "ticker"
+ANALYSIS = "analysis"
+
+#: One queue per channel, so that a flood of books never delays a trade. Gaps travel with the trades.
+QUEUES = (TRADE, ORDERBOOK, TICKER, ANALYSIS)
+
+ROUTES: dict[str, dict[str, str]] = {
+    INGEST_TRADES: {"queue": TRADE},
+    INGEST_GAPS: {"queue": TRADE},
+    INGEST_ORDERBOOKS: {"queue": ORDERBOOK},
+    INGEST_TICKERS: {"queue": TICKER},
+    "tasks.analysis.*": {"queue": ANALYSIS},
+}
+
+
+def trade_queues(shards: int) -> tuple[str, ...]:
+    """Return the queues trades may come through: `trade`, and `trade.0 …` where there are several shards."""
+    return (TRADE, *(f"{TRADE}.{shard}" for shard in range(shards if shards > 1 else 0)))
+
+
+def all_queues(shards: int) -> tuple[str, ...]:
+    """Return every queue a worker should listen to."""
+    return (*trade_queues(shards), ORDERBOOK, TICKER, ANALYSIS)

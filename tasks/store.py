@@ -1,0 +1,321 @@
+"""Results into Redis: read, decide in Python, write only if nothing changed meanwhile.
+
+Each write is one optimistic step per minute, ticker, book or gap: what was read goes back with what is to
+be stored, and a script swaps it in only where it is still the same. Who was too slow reads again. So a
+worker that dies at any instruction loses nothing and doubles nothing, a batch that is delivered again
+changes nothing, and workers need no lock. A batch costs two round trips, however many markets it holds.
+"""
+
+import random
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+import redis
+from redis.client import Pipeline
+
+from collector.errors import StoreConflict
+from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Ticker, Trade
+from collector.settings import StoreSettings
+from tasks import scripts
+from tasks.counters import Counter
+from tasks.enrich.candles import Minute
+from tasks.enrich.depth import Book, derive
+from tasks.enrich.identity import Row
+from tasks.enrich.minutes import Absorbed, absorb
+from tasks.keys import Keys
+from tasks.redis_client import translated
+
+#: Attempts at one minute or state before `StoreConflict`. In every round of a conflict somebody succeeds.
+ROUNDS_MAX = 50
+#: Longest pause between two rounds, in seconds; the first pauses are far shorter.
+PAUSE_MAX_S = 0.05
+
+STAMP, VALUE = "stamp", "value"
+
+encode = msgspec.json.Encoder(decimal_format="string").encode
+decode_minute = msgspec.json.Decoder(Minute).decode
+decode_rows = msgspec.json.Decoder(list[Row]).decode
+decode_book = msgspec.json.Decoder(Book).decode
+decode_ticker = msgspec.json.Decoder(Ticker).decode
+_decode_gap = msgspec.json.Decoder(tuple[int, str, bool]).decode
+
+T = TypeVar("T")
+S = TypeVar("S", Ticker, OrderBook)
+
+
+class _Group(NamedTuple):
+    """The trades of one batch that share a candle."""
+
+    market: str
+    minute_ms: int
+    trades: list[Trade]
+
+
+class _Read(NamedTuple):
+    """What Redis knows of a group: its candle's text, and the trades of the milliseconds it touches."""
+
+    candle: bytes
+    sealed: bool
+    rows: dict[int, list[Row]]
+
+
+class Store:
+    """Where workers put trades, tickers, books and gaps.
+
+    Every method raises:
+        BrokerUnavailable: Redis refuses or does not answer; part of the work may be done, and doing all of
+            it again is safe.
+        StoreConflict: others were faster `ROUNDS_MAX` times in a row; again, repeating is safe.
+    """
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings) -> None:
+        self._redis = client
+        self._keys = Keys(settings.key_prefix)
+        self._settings = settings
+        self._candle_ttl_s = settings.candle_retention_h * 3600
+        # A minute's trades must not outlive its candle: without the candle they could not be merged again.
+        self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
+
+    def put_trades(self, trades: Sequence[Trade]) -> None:
+        """Count each of `trades` exactly once in the candle of its minute."""
+        with translated():
+            self._note_arrival(trades, tuple(_newest_trades(trades).items()))
+            late: list[_Group] = []
+            _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
+        if late:
+            self._count({Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)})
+            self.put_gaps([_too_late(group) for group in late])
+
+    def put_tickers(self, tickers: Sequence[Ticker]) -> None:
+        """Keep the newest ticker per market."""
+        with translated():
+            self._note_arrival(tickers, ())
+            newest = _newest(tickers)
+            tally = Tally({Counter.TICKERS_MERGED: len(tickers) - len(newest)})
+            _settle(newest, lambda left: self._swap_tickers(left, tally))
+            self._count(tally)
+
+    def put_books(self, books: Sequence[OrderBook]) -> None:
+        """Keep the newest book per market, with its measures and what changed against the one it replaces."""
+        with translated():
+            self._note_arrival(books, ())
+            newest = _newest(books)
+            tally = Tally({Counter.BOOKS_MERGED: len(books) - len(newest)})
+            _settle(newest, lambda left: self._swap_books(left, tally))
+            self._count(tally)
+
+    def put_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered."""
+        with translated():
+            self._redis.sadd(self._keys.markets, *{gap.market for gap in gaps})
+            _settle(list(gaps), self._swap_gaps)
+            self._count({Counter.GAPS_STORED: len(gaps)})
+
+    # -- trades
+
+    def _commit_minutes(self, groups: list[_Group], late: list[_Group]) -> list[_Group]:
+        """Try to commit every group once; return those that somebody else was faster with."""
+        pipeline = self._redis.pipeline(transaction=False)
+        tried: list[_Group] = []
+        duplicates = 0
+        for group, read in zip(groups, self._read_minutes(groups), strict=True):
+            if read.sealed:
+                late.append(group)
+                continue
+            minute = decode_minute(read.candle) if read.candle else None
+            absorbed = absorb(minute, read.rows, group.trades)
+            if not absorbed.changed:
+                duplicates += absorbed.duplicates
+                continue
+            self._queue_commit(pipeline, group, read, absorbed)
+            tried.append(group)
+        if duplicates:
+            pipeline.hincrby(self._keys.counters, Counter.TRADES_DUPLICATE, duplicates)
+        replies = scripts.run(self._redis, pipeline)
+        return [group for group, stored in zip(tried, replies, strict=False) if not stored]
+
+    def _read_minutes(self, groups: list[_Group]) -> Iterable[_Read]:
+        pipeline = self._redis.pipeline(transaction=False)
+        wanted = []
+        for market, minute_ms, trades in groups:
+            times = list({trade.exchange_ms for trade in trades})
+            trades_key = self._keys.trades(market, minute_ms)
+            pipeline.hget(self._keys.candle(market, minute_ms), str(minute_ms))
+            pipeline.exists(trades_key)
+            pipeline.hmget(trades_key, times)
+            wanted.append(times)
+        replies = iter(pipeline.execute())
+        for times in wanted:
+            candle, exists, values = next(replies) or b"", next(replies), next(replies)
+            rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=True) if value}
+            yield _Read(candle, bool(candle) and not exists, rows)
+
+    def _queue_commit(self, pipeline: Pipeline, group: _Group, read: _Read, absorbed: Absorbed) -> None:
+        keys = (
+            self._keys.candle(group.market, group.minute_ms),
+            self._keys.trades(group.market, group.minute_ms),
+            self._keys.counters,
+        )
+        arguments: list[scripts.Argument] = [group.minute_ms, read.candle, encode(absorbed.minute)]
+        arguments += (self._candle_ttl_s, self._trade_ttl_s, absorbed.counted, absorbed.duplicates)
+        for ms, rows in absorbed.changed.items():
+            arguments += (ms, encode(rows))
+        scripts.TRADES.queue(pipeline, keys, arguments)
+
+    # -- tickers, books, gaps
+
+    def _swap_tickers(self, tickers: list[Ticker], tally: Tally[Counter]) -> list[Ticker]:
+        def value(ticker: Ticker, _: bytes | None) -> bytes:
+            return encode(ticker)
+
+        stale, stored, lost = self._swap_states(Channel.TICKER, tickers, value)
+        tally[Counter.TICKERS_STALE] += stale
+        tally[Counter.TICKERS_STORED] += stored
+        return lost
+
+    def _swap_books(self, books: list[OrderBook], tally: Tally[Counter]) -> list[OrderBook]:
+        def value(book: OrderBook, before: bytes | None) -> bytes:
+            return encode(derive(book, decode_book(before) if before else None))
+
+        stale, stored, lost = self._swap_states(Channel.ORDERBOOK, books, value)
+        tally[Counter.BOOKS_STALE] += stale
+        tally[Counter.BOOKS_STORED] += stored
+        return lost
+
+    def _swap_states(
+        self, channel: Channel, states: list[S], value: Callable[[S, bytes | None], bytes]
+    ) -> tuple[int, int, list[S]]:
+        """Try to store every state once; return how many were stale, stored, and the ones to try again."""
+        keys = [self._keys.state(channel, state.market) for state in states]
+        reading = self._redis.pipeline(transaction=False)
+        for key in keys:
+            reading.hmget(key, STAMP, VALUE)
+        writing = self._redis.pipeline(transaction=False)
+        tried: list[S] = []
+        for key, state, (known, before) in zip(keys, states, reading.execute(), strict=True):
+            if known and _parse_stamp(known) >= _stamp(state):
+                continue
+            stamp = ":".join(map(str, _stamp(state)))
+            scripts.SWAP.queue(
+                writing, [key], [STAMP, known or "", 0, STAMP, stamp, VALUE, value(state, before)]
+            )
+            tried.append(state)
+        replies = scripts.run(self._redis, writing)
+        lost = [state for state, stored in zip(tried, replies, strict=True) if not stored]
+        return len(states) - len(tried), len(tried) - len(lost), lost
+
+    def _swap_gaps(self, gaps: list[Gap]) -> list[Gap]:
+        reading = self._redis.pipeline(transaction=False)
+        for gap in gaps:
+            reading.hget(self._keys.gaps(gap.market), _gap_field(gap))
+        writing = self._redis.pipeline(transaction=False)
+        tried = []
+        for gap, known in zip(gaps, reading.execute(), strict=True):
+            if known and _gap_rank(gap) <= _known_rank(known):
+                continue
+            field, value = _gap_field(gap), encode((gap.to_ms, gap.reason, gap.recovered))
+            retention_s = self._settings.gap_retention_h * 3600
+            scripts.SWAP.queue(
+                writing, [self._keys.gaps(gap.market)], [field, known or "", retention_s, field, value]
+            )
+            tried.append(gap)
+        replies = scripts.run(self._redis, writing)
+        return [gap for gap, stored in zip(tried, replies, strict=True) if not stored]
+
+    # -- beside the data
+
+    def _note_arrival(
+        self,
+        events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook],
+        newest: Iterable[tuple[str, int]],
+    ) -> None:
+        """Remember the markets seen, the newest time of all events, and the `newest` (field, epoch ms)."""
+        if not events:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.sadd(self._keys.markets, *{event.market for event in events})
+        pipeline.hincrby(self._keys.counters, Counter.BATCHES, 1)
+        times: list[scripts.Argument] = []
+        if not isinstance(events[0], OrderBook):
+            times += ("as_of", max(event.exchange_ms for event in events))
+        for field, ms in newest:
+            times += (field, ms)
+        if times:
+            scripts.NEWEST.queue(pipeline, [self._keys.newest], times)
+        scripts.run(self._redis, pipeline)
+
+    def _count(self, numbers: "dict[Counter, int] | Tally[Counter]") -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, number in numbers.items():
+            if number:
+                pipeline.hincrby(self._keys.counters, name, number)
+        pipeline.execute()
+
+
+def _settle(work: list[T], attempt: Callable[[list[T]], list[T]]) -> None:
+    """Give `work` to `attempt` until it returns nothing to try again."""
+    for number in range(ROUNDS_MAX):
+        work = attempt(work)
+        if not work:
+            return
+        time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.001 * 2 ** min(number, 10))))
+    raise StoreConflict(
+        f"{len(work)} writes lost against other workers {ROUNDS_MAX} times in a row: try again"
+    )
+
+
+def _by_minute(trades: Iterable[Trade]) -> list[_Group]:
+    groups: dict[tuple[str, int], list[Trade]] = {}
+    for trade in trades:
+        groups.setdefault((trade.market, trade.exchange_ms - trade.exchange_ms % MINUTE_MS), []).append(trade)
+    return [_Group(market, minute_ms, rows) for (market, minute_ms), rows in groups.items()]
+
+
+def _newest_trades(trades: Iterable[Trade]) -> dict[str, int]:
+    newest: dict[str, int] = {}
+    for trade in trades:
+        field = f"trade:{trade.market}"
+        if trade.exchange_ms > newest.get(field, 0):
+            newest[field] = trade.exchange_ms
+    return newest
+
+
+def _too_late(group: _Group) -> Gap:
+    return Gap(group.market, Channel.TRADE, group.minute_ms, group.minute_ms + MINUTE_MS - 1, "too_late")
+
+
+def _stamp(state: Ticker | OrderBook) -> tuple[int, int]:
+    """What makes a state newer than another: exchange time, then arrival."""
+    time = state.exchange_us if isinstance(state, OrderBook) else state.exchange_ms
+    return time, state.received_ms
+
+
+def _parse_stamp(text: bytes) -> tuple[int, int]:
+    time, received_ms = text.split(b":")
+    return int(time), int(received_ms)
+
+
+def _newest(states: Iterable[S]) -> list[S]:
+    """Return the newest state per market, of equals the last."""
+    newest: dict[str, S] = {}
+    for state in states:
+        known = newest.get(state.market)
+        if known is None or _stamp(state) >= _stamp(known):
+            newest[state.market] = state
+    return list(newest.values())
+
+
+def _gap_field(gap: Gap) -> str:
+    return f"{gap.channel}:{gap.from_ms}"
+
+
+def _gap_rank(gap: Gap) -> tuple[int, bool, str]:
+    return gap.to_ms, gap.recovered, gap.reason
+
+
+def _known_rank(value: bytes) -> tuple[int, bool, str]:
+    to_ms, reason, recovered = _decode_gap(value)
+    return to_ms, recovered, reason
