@@ -337,8 +337,9 @@ class Spool:
             if record.offset >= acknowledged:
                 segment.pending.append(record.offset)
             end, self._before_ms = record.end, record.written_ms
-        if end < len(data):
+        if len(data) > max(end, acknowledged):
             self._report(segment, end, len(data), path.stat().st_mtime_ns // 1_000_000, torn=is_last)
+        if len(data) > end:
             os.truncate(path, end)
             segment.size = end
 
