@@ -115,6 +115,16 @@ class OrderBook(Struct, frozen=True, array_like=True):
         return self.exchange_us // 1000
 
 
+class BookChange(Struct, frozen=True, array_like=True):
+    """Levels of a book that changed (legacy stream); a size of 0 removes the level."""
+
+    market: str
+    exchange_us: int
+    received_ms: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
 class Gap(Struct, frozen=True, array_like=True, gc=False):
     """A stretch in which data of a market may be missing. `(market, channel, from_ms)` names it.
 

@@ -1,0 +1,434 @@
+"""The composition root of a listener: settings -> objects -> one task group -> a graceful stop.
+
+connections -> Intake -> Outbox | publisher's thread -> Celery queues, or the spool
+holes -> Backfill -> Intake
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import redis
+
+from collector.batch import Batch
+from collector.clock import Clock, SystemClock
+from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError, RestError
+from collector.feed.backfill import Backfill
+from collector.feed.backfill import Hole as MarketHole
+from collector.feed.connection import Connection
+from collector.feed.reconnect import ConnectBudget
+from collector.feed.redundancy import FirstCopy
+from collector.feed.rest_client import RestClient
+from collector.feed.session import MarketEvent, Session
+from collector.feed.watchdog import new_rhythms
+from collector.health import FrameRate, added_up, connection_row, percentile, state_of
+from collector.intake import Intake, gaps_of
+from collector.markets import choose, plain_names
+from collector.model import MINUTE_MS, Channel, Gap
+from collector.protocol.codec import Codec, Subscription
+from collector.protocol.current import CurrentCodec
+from collector.protocol.legacy import LegacyCodec
+from collector.publish.outbox import Outbox
+from collector.publish.probe import Probe
+from collector.publish.publisher import Publisher, Transport
+from collector.publish.sender import Sender
+from collector.publish.spool import Spool
+from collector.redis_server import find_url
+from collector.settings import Settings
+from collector.stream.batcher import Batcher
+from collector.stream.book import BookBuilder
+from collector.stream.coverage import Hole
+from collector.stream.pressure import Decision, Reading
+from tasks.keys import Keys
+from tasks.read import Reader
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.01
+_STOP_TIMEOUT_S = 8.0
+_LIST_RETRY_S = 5.0
+#: A refused frame is logged the first time of its reason, then once per so many.
+_LOG_EVERY = 1_000
+_REJECTED_KEPT = 200
+_HEALTH_TTL_S = 15
+
+
+def listener_id(settings: Settings) -> str:
+    """Return the name of this listener: machine, process and share."""
+    return f"{socket.gethostname()}-{os.getpid()}-{settings.shard.replace('/', 'of')}"
+
+
+class Listener:
+    """One listener process: a share of the markets, some redundant connections, one publisher."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, sender: Transport | None = None
+    ) -> None:
+        self.settings = settings
+        self.id = listener_id(settings)
+        self._clock = clock or SystemClock()
+        self._redis = connect_redis(settings)
+        self._keys = Keys(settings.store.key_prefix)
+        self._outbox = Outbox(settings.publish.queue_batches)
+        self._batcher = Batcher(settings.batch, self.id)
+        self._intake = Intake(self._batcher, self._outbox, self._clock, self._on_hole, self._on_early_trade)
+        self._rhythms = new_rhythms(settings.connection)
+        is_current = settings.exchange.protocol == "current"
+        self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
+        budget = ConnectBudget(settings.connection.connects_per_s)
+        self.connections = [
+            Connection(
+                number, settings.exchange.websocket_url, settings.connection, self, budget, self._clock
+            )
+            for number in range(settings.redundancy)
+        ]
+        self._rest = RestClient(settings.exchange, self._clock)
+        self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._on_filled)
+        self._publisher = self._new_publisher(sender or Sender(settings.publish.state_expires_s))
+        self._markets: tuple[str, ...] = ()
+        self._last_trade_ms: dict[str, int] = {}
+        self._ended: Counter[str] = Counter()
+        self._rate = FrameRate()
+        self._rejected: list[dict[str, Any]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # The process
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen until `stop` is set, then flush and leave.
+
+        Raises:
+            ConfigurationError: a market that does not exist.
+            GaveUp: the connections used up their allowed retries.
+            PipelineError: the publisher's thread died.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._publisher.start()
+        try:
+            async with self._rest, asyncio.TaskGroup() as group:
+                live = group.create_task(self._live())
+                await stop.wait()
+                live.cancel()
+        except* CollectorError as failures:
+            raise _first(failures) from None
+        finally:
+            self._intake.flush()
+            stopped = await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
+            await asyncio.to_thread(self._redis.close)
+            if not stopped:
+                log.error("the publisher did not end in %.0f s", _STOP_TIMEOUT_S)
+
+    async def _live(self) -> None:
+        await self._discover()
+        self._last_trade_ms = await asyncio.to_thread(self._read_last_trades)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick())
+            group.create_task(self._refresh_markets())
+            group.create_task(self._backfill.run())
+            for connection in self.connections:
+                group.create_task(self._connect_later(connection))
+
+    async def _connect_later(self, connection: Connection) -> None:
+        await asyncio.sleep(connection.number * self.settings.connection.stagger_s)
+        await connection.run()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._intake.tick(self._publisher.decision)
+            if not self._publisher.is_alive:
+                raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
+
+    # Markets
+
+    async def _discover(self) -> None:
+        """Find out which markets to listen to; wait for the exchange's list if a pattern needs it."""
+        names = plain_names(self.settings.markets)
+        said = ""
+        while True:
+            try:
+                self._markets = self._choose(await self._rest.markets())
+                return
+            except RestError as error:
+                if names is not None:
+                    log.warning("the market list can't be read (%s); going on with the names as given", error)
+                    self._markets = self._choose(names)
+                    return
+                if str(error) != said:
+                    said = str(error)
+                    log.warning(
+                        "the exchange can't be reached, trying again every %.0f s: %s", _LIST_RETRY_S, error
+                    )
+                await asyncio.sleep(_LIST_RETRY_S)
+
+    def _choose(self, listed: Sequence[str]) -> tuple[str, ...]:
+        settings = self.settings
+        chosen = choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)
+        if not chosen:
+            raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
+        return chosen
+
+    async def _refresh_markets(self) -> None:
+        """Follow listings and delistings; the subscription is replaced on one socket after the other."""
+        while True:
+            await asyncio.sleep(self.settings.exchange.market_refresh_s)
+            try:
+                markets = self._choose(await self._rest.markets())
+            except (RestError, ConfigurationError) as error:
+                log.warning("the market list stays as it is: %s", error)
+                continue
+            if markets != self._markets:
+                await self._change_markets(markets)
+
+    async def _change_markets(self, markets: tuple[str, ...]) -> None:
+        listed, delisted = set(markets) - set(self._markets), set(self._markets) - set(markets)
+        log.warning("markets listed: %s; delisted: %s", sorted(listed) or "none", sorted(delisted) or "none")
+        self._markets = markets
+        now_ms = self.exchange_ms()
+        since_ms = now_ms - round(self.settings.exchange.market_refresh_s * 1000)
+        for market in sorted(listed):
+            self._record_hole(MarketHole(market, since_ms, now_ms, "listed"))
+        for connection in self.connections:
+            with suppress(OSError, TimeoutError):  # a socket that breaks here reconnects with the new list
+                await connection.resubscribe()
+            await asyncio.sleep(self.settings.connection.stagger_s)
+
+    # Host of the connections
+
+    def new_session(self, connection: Connection, now_s: float) -> Session:  # noqa: ARG002 - the Host protocol
+        """Make the session of a socket that has just opened."""
+        settings = self.settings
+        is_legacy = settings.exchange.protocol == "legacy"
+        codec: Codec = LegacyCodec() if is_legacy else CurrentCodec(settings.exchange.format)
+        return Session(
+            codec,
+            self._subscription(),
+            self._rhythms,
+            settings.connection,
+            now_s,
+            first_copy=self._first_copy,
+            books=BookBuilder() if is_legacy else None,
+        )
+
+    def subscribe_texts(self) -> list[str]:
+        """Return what a socket sends first."""
+        is_legacy = self.settings.exchange.protocol == "legacy"
+        codec: Codec = LegacyCodec() if is_legacy else CurrentCodec(self.settings.exchange.format)
+        return codec.subscribe(self._subscription())
+
+    def on_events(
+        self, connection: Connection, events: Sequence[MarketEvent], raw: bytes | str, received_ms: int
+    ) -> None:
+        """Take what one frame carried."""
+        session = connection.session
+        if session is None:
+            return
+        if session.last_data_s is not None:
+            self._intake.on_frame(connection.number, events)
+        if session.rejections:
+            self._note_rejections(session, received_ms)
+
+    def on_lost(self, connection: Connection, reason: str) -> None:
+        """Take note that a socket is gone."""
+        self._intake.coverage.on_lost(connection.number, reason)
+        if connection.session is not None:
+            self._ended.update(connection.session.totals())
+
+    def _subscription(self) -> Subscription:
+        return Subscription(self._markets, self.settings.channels)
+
+    def _note_rejections(self, session: Session, received_ms: int) -> None:
+        for refusal in session.rejections:
+            name = f"rejected:{refusal.reason}"
+            if session.counts[name] % _LOG_EVERY == 1:
+                log.warning("message refused (%s): %s", name, refusal.detail)
+            self._rejected.append(
+                {
+                    "at_ms": received_ms,
+                    "reason": refusal.reason,
+                    "detail": refusal.detail,
+                    "raw": refusal.raw.decode(errors="replace"),
+                }
+            )
+        session.rejections.clear()
+        del self._rejected[:-_REJECTED_KEPT]
+
+    # Holes
+
+    def exchange_ms(self) -> int:
+        """Return the exchange's time, about."""
+        return self._intake.exchange_time.at(self._clock.monotonic())
+
+    def _on_hole(self, hole: Hole) -> None:
+        """Record a stretch no socket covered, for every market, and send the backfill after it."""
+        time = self._intake.exchange_time
+        from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
+        log.warning("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
+        for market in self._markets:
+            if hole.reason == "start":
+                # From the last trade we have; a newcomer begins with the running minute.
+                start_ms = self._last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS)
+                self._intake.covered_from_ms[market] = start_ms
+                self._record_hole(MarketHole(market, min(start_ms, to_ms), to_ms, hole.reason))
+            else:
+                self._record_hole(MarketHole(market, from_ms, to_ms, hole.reason))
+                self._record_lost_states(market, from_ms, to_ms, hole.reason)
+
+    def _on_early_trade(self, market: str, exchange_ms: int) -> None:
+        """The snapshot brought a trade from before our start: its minute is known in part only."""
+        minute_ms = exchange_ms - exchange_ms % MINUTE_MS
+        self._record_hole(MarketHole(market, minute_ms, exchange_ms, "start"))
+
+    def _record_hole(self, hole: MarketHole) -> None:
+        if Channel.TRADE in self.settings.channels:
+            self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
+            self._backfill.add(hole)
+
+    def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
+        for channel in self.settings.channels:
+            if channel is not Channel.TRADE:
+                self._intake.add(Gap(market, channel, from_ms, to_ms, reason))
+
+    def _on_filled(self, hole: MarketHole, recovered: bool) -> None:
+        if recovered:
+            self._intake.add(
+                Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason, recovered=True)
+            )
+
+    def _on_lost_batch(self, batch: Batch, reason: str) -> None:
+        """Called in the publisher's thread: facts that could be neither sent nor kept."""
+        if self._loop is not None and not self._loop.is_closed():
+            for gap in gaps_of(batch, reason):
+                self._loop.call_soon_threadsafe(self._intake.add, gap)
+
+    # The publisher's side
+
+    def _new_publisher(self, sender: Transport) -> Publisher:
+        settings = self.settings
+        spool = Spool(
+            settings.data_dir / "spool" / settings.shard.replace("/", "of"),
+            max_bytes=settings.spool.max_mb << 20,
+            segment_bytes=settings.spool.segment_mb << 20,
+            fsync_interval_s=settings.spool.fsync_interval_ms / 1000,
+            clock=self._clock,
+        )
+        if len(spool):
+            log.warning("%d batches of an earlier run wait in the spool", len(spool))
+        shards = settings.batch.shards
+        trade_queues = ["trade", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+        probe = Probe(
+            self._redis,
+            [*trade_queues, "orderbook", "ticker", "analysis"],
+            aged=trade_queues,
+            clock=self._clock,
+        )
+        return Publisher(
+            settings,
+            self._outbox,
+            spool,
+            sender,
+            probe.read,
+            self._clock,
+            housekeeping=self._keep_house,
+            on_lost=self._on_lost_batch,
+        )
+
+    def _keep_house(self, decision: Decision, reading: Reading) -> None:  # noqa: ARG002
+        """Called in the publisher's thread: tell the world how we are."""
+        health = msgspec.json.encode(self.health(decision))
+        rejected, self._rejected = self._rejected, []
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(self._keys.listener(self.id), health, ex=_HEALTH_TTL_S)
+                if rejected:
+                    pipe.lpush(self._keys.rejected_frames, *map(msgspec.json.encode, rejected))
+                    pipe.ltrim(self._keys.rejected_frames, 0, _REJECTED_KEPT - 1)
+                pipe.execute()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis did not take the health report: {error}") from error
+
+    def health(self, decision: Decision) -> dict[str, Any]:
+        """Return this listener's row of `show health`."""
+        frames = sum(connection.totals.frames for connection in self.connections)
+        last_frames = [c.totals.last_frame_ms for c in self.connections if c.totals.last_frame_ms]
+        lags = list(self._intake.lags_ms)
+        return {
+            "id": self.id,
+            "state": state_of(self.connections),
+            "connections": [connection_row(connection) for connection in self.connections],
+            "mode": str(decision.mode),
+            "frames_per_s": round(self._rate.look(frames, self._clock.monotonic()), 1),
+            "lag_ms_p50": percentile(lags, 0.5),
+            "lag_ms_p99": percentile(lags, 0.99),
+            "spool_bytes": self._publisher.spool_bytes,
+            "last_frame_ms": max(last_frames, default=None),
+            "markets": len(self._markets),
+            "pid": os.getpid(),
+            "backfills_waiting": len(self._backfill),
+            "counters": self.counters(),
+        }
+
+    def counters(self) -> dict[str, int]:
+        """Return everything counted so far, by name."""
+        sessions = [c.session.totals() for c in self.connections if c.session is not None]
+        merged = Counter(
+            {f"{kind}_merged": n for kind, n in (self._batcher.merged + self._outbox.merged).items()}
+        )
+        intake = self._intake
+        return added_up(
+            [
+                self._ended,
+                *sessions,
+                intake.sequencer.held_back,
+                intake.counts,
+                self._publisher.counts,
+                merged,
+            ]
+        )
+
+    def _read_last_trades(self) -> dict[str, int]:
+        """Ask the store where the last run ended; an unreachable store means we don't know."""
+        try:
+            return Reader(self._redis, self.settings).last_trade_ms(self._markets)
+        except (redis.RedisError, PipelineError) as error:
+            log.warning("the last stored trades can't be read: %s", error)
+            return {}
+
+
+def connect_redis(settings: Settings) -> redis.Redis:
+    """Return a client with bounded waits; nothing is sent yet."""
+    timeout_s = settings.publish.socket_timeout_s
+    return redis.Redis.from_url(
+        find_url(settings), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+    )
+
+
+async def listen(settings: Settings) -> None:
+    """Run a listener until SIGINT or SIGTERM; a second signal leaves at once."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    await Listener(settings).run(stop)
+
+
+def _first(failures: BaseExceptionGroup[CollectorError]) -> CollectorError:
+    """Return the first error of a group of groups."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, CollectorError)  # noqa: S101 - `except*` selected it
+    return error

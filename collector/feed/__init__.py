@@ -1,0 +1,1 @@
+"""Live events: sockets, their sessions, and what closes the holes between them."""

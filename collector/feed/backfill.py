@@ -1,0 +1,186 @@
+"""Fill holes in the trade stream from REST: newest hole first, inside the budget, beside the live stream.
+
+Pages of `/v1/trades/ticks` come newest first. A hole counts as recovered only if the pages reached back to
+before it. What the pages bring goes down the same line as live trades; copies are recognised there.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Protocol
+
+from collector.clock import Clock
+from collector.errors import RestError
+from collector.model import Trade
+from collector.protocol.rest import TradePage, oldest_ms
+
+log = logging.getLogger(__name__)
+
+#: Fetched on either side of a hole: events near its ends may have been on their way.
+OVERLAP_MS = 5_000
+#: The `to` parameter is used only for holes that ended this long ago; nearer ones start at the newest trade.
+_RECENT_MS = 120_000
+_ATTEMPTS_MAX = 6
+_PAGES_MAX = 2_000
+_FIRST_RETRY_S = 2.0
+_KST = timedelta(hours=9)
+_DAYS_MAX = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A stretch of one market's trades to fetch again, by the exchange's time."""
+
+    market: str
+    from_ms: int
+    to_ms: int
+    reason: str
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    """Newest hole first: ordered by the negated end."""
+
+    not_before_s: float
+    minus_to_ms: int
+    hole: Hole = field(compare=False)
+    attempt: int = field(default=1, compare=False)
+
+
+class TradeSource(Protocol):
+    """Whatever can page past trades; `RestClient` in production."""
+
+    async def trades(self, market: str, **query: str | int) -> TradePage:
+        """Return one page, newest first."""
+        ...
+
+
+class Backfill:
+    """Work through the holes, one request at a time.
+
+    Args:
+        on_trades: called with the trades of a page that belong to a hole.
+        on_done: called once per hole with whether it was recovered.
+    """
+
+    def __init__(
+        self,
+        source: TradeSource,
+        clock: Clock,
+        on_trades: Callable[[list[Trade]], None],
+        on_done: Callable[[Hole, bool], None],
+    ) -> None:
+        self.requests = 0
+        self._source = source
+        self._clock = clock
+        self._on_trades = on_trades
+        self._on_done = on_done
+        self._ready: list[_Job] = []
+        self._waiting: list[_Job] = []
+        self._wake = asyncio.Event()
+
+    def add(self, hole: Hole) -> None:
+        """Queue a hole."""
+        heapq.heappush(self._ready, _Job(0.0, -hole.to_ms, hole))
+        self._wake.set()
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._waiting)
+
+    async def run(self) -> None:
+        """Fill holes until cancelled."""
+        while True:
+            job = await self._next()
+            await self._fill(job)
+
+    async def _next(self) -> _Job:
+        while True:
+            now_s = self._clock.monotonic()
+            while self._waiting and self._waiting[0].not_before_s <= now_s:
+                due = heapq.heappop(self._waiting)
+                due.not_before_s = 0.0
+                heapq.heappush(self._ready, due)
+            if self._ready:
+                return heapq.heappop(self._ready)
+            self._wake.clear()
+            wait_s = self._waiting[0].not_before_s - now_s if self._waiting else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def _fill(self, job: _Job) -> None:
+        hole = job.hole
+        try:
+            recovered = await self._fetch(hole)
+        except RestError as error:
+            if job.attempt < _ATTEMPTS_MAX:
+                delay_s = _FIRST_RETRY_S * 2 ** (job.attempt - 1)
+                log.warning("backfill of %s failed, again in %.0f s: %s", hole.market, delay_s, error)
+                job.attempt += 1
+                job.not_before_s = self._clock.monotonic() + delay_s
+                heapq.heappush(self._waiting, job)
+                return
+            log.error("backfill of %s given up: %s", hole.market, error)
+            recovered = False
+        self._on_done(hole, recovered)
+
+    async def _fetch(self, hole: Hole) -> bool:
+        """Page back over `hole`; tell whether the pages reached its beginning."""
+        earliest_ms, latest_ms = hole.from_ms - OVERLAP_MS, hole.to_ms + OVERLAP_MS
+        async for page in self._pages(hole.market, earliest_ms, latest_ms):
+            wanted = [trade for trade in page.trades if earliest_ms <= trade.exchange_ms <= latest_ms]
+            if wanted:
+                self._on_trades(wanted)
+            oldest = oldest_ms(page.trades)
+            if oldest is not None and oldest < hole.from_ms:
+                return page.rejected == 0
+        return False
+
+    async def _pages(self, market: str, earliest_ms: int, latest_ms: int) -> AsyncIterator[TradePage]:
+        """Yield pages from the newest back to `earliest_ms`, day after Korean day."""
+        now_ms = self._clock.now_ms()
+        today = kst_day(now_ms)
+        query = first_query(latest_ms, now_ms)
+        if query is None:
+            return
+        day = min(kst_day(latest_ms), today)
+        for _ in range(_PAGES_MAX):
+            self.requests += 1
+            page = await self._source.trades(market, **query)
+            yield page
+            if page.trades and page.cursor is not None and page.cursor != query.get("cursor"):
+                query = {**query, "cursor": page.cursor}
+                continue
+            if day <= kst_day(earliest_ms) or (today - day).days >= _DAYS_MAX:
+                return
+            query = before_midnight_of(day, today)
+            day -= timedelta(days=1)
+
+
+def kst_day(time_ms: int) -> date:
+    """Return the Korean calendar day of an epoch time."""
+    return (datetime.fromtimestamp(time_ms / 1000, UTC) + _KST).date()
+
+
+def first_query(latest_ms: int, now_ms: int) -> dict[str, str | int] | None:
+    """Return the parameters of the first page for trades up to `latest_ms`; None beyond 7 days."""
+    if now_ms - latest_ms < _RECENT_MS:
+        return {}
+    days = (kst_day(now_ms) - kst_day(latest_ms)).days
+    if days > _DAYS_MAX:
+        return None
+    wall = datetime.fromtimestamp(latest_ms / 1000, UTC) + _KST + timedelta(seconds=1)
+    if wall.date() != kst_day(latest_ms):  # the second after 23:59:59 belongs to the next day
+        return before_midnight_of(wall.date(), kst_day(now_ms))
+    query: dict[str, str | int] = {"to": wall.strftime("%H:%M:%S")}
+    return {**query, "daysAgo": days} if days else query
+
+
+def before_midnight_of(day: date, today: date) -> dict[str, str | int]:
+    """Return the parameters for trades before 00:00 KST of `day`."""
+    days = (today - day).days
+    return {"to": "00:00:00", "daysAgo": days} if days else {"to": "00:00:00"}

@@ -1,0 +1,245 @@
+"""One WebSocket kept alive for ever: dial, subscribe, read, lose, wait, dial again.
+
+The only module that imports `websockets`. It does the I/O and holds no policy: `Session` understands,
+`Watchdog` judges, `ReconnectPolicy` decides. We own the reconnect loop because the library's own iterator
+resets its delay after any handshake and treats HTTP 429 as fatal (`docs/decisions/0003`).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from collector.clock import Clock
+from collector.errors import ConnectFailed, GaveUp
+from collector.feed.reconnect import ConnectBudget, GiveUp, ReconnectPolicy
+from collector.feed.session import Input, MarketEvent, Session, State, advance
+from collector.settings import ConnectionSettings
+
+log = logging.getLogger(__name__)
+
+#: How often a silent socket is looked at.
+CHECK_INTERVAL_S = 0.5
+#: Frames read from the socket before reading pauses; the handler is synchronous, so this is short-lived.
+_MAX_QUEUE = 256
+
+
+class Host(Protocol):
+    """What a connection needs from the listener it belongs to."""
+
+    def new_session(self, connection: "Connection", now_s: float) -> Session:
+        """Make the session of a socket that has just opened."""
+        ...
+
+    def subscribe_texts(self) -> list[str]:
+        """Return what to send first."""
+        ...
+
+    def on_events(
+        self, connection: "Connection", events: Sequence[MarketEvent], raw: bytes | str, received_ms: int
+    ) -> None:
+        """Take what one frame carried, and the frame."""
+        ...
+
+    def on_lost(self, connection: "Connection", reason: str) -> None:
+        """Take note that the socket is gone."""
+        ...
+
+
+@dataclass(slots=True)
+class Totals:
+    """Figures of a connection over all its sockets."""
+
+    connects: int = 0
+    losses: int = 0
+    frames: int = 0
+    last_frame_ms: int | None = None
+
+
+class Connection:
+    """One of the redundant connections of a listener."""
+
+    def __init__(
+        self,
+        number: int,
+        url: str,
+        settings: ConnectionSettings,
+        host: Host,
+        budget: ConnectBudget,
+        clock: Clock,
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.number = number
+        self.state = State.WAITING
+        self.totals = Totals()
+        self.session: Session | None = None
+        self.last_loss: str | None = None
+        self._url = url
+        self._settings = settings
+        self._host = host
+        self._budget = budget
+        self._clock = clock
+        self._jitter = jitter
+        self._policy = ReconnectPolicy(settings)
+        self._failures = 0
+        self._socket: ClientConnection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number} {self.state}, {self.totals.connects} connects, {self.totals.frames} frames>"
+
+    async def run(self) -> None:
+        """Stay connected until cancelled.
+
+        Raises:
+            GaveUp: after `retries_max` failures in a row, where such a limit is set.
+        """
+        try:
+            while True:
+                cause = await self._live_once()
+                await self._wait_to_retry(cause)
+        finally:
+            if self.state is not State.GAVE_UP:
+                self.state = advance(self.state, Input.STOP)
+
+    async def resubscribe(self) -> None:
+        """Send the subscription again on the open socket, if there is one: it replaces the one before."""
+        if self._socket is not None:
+            await self._send(self._socket, self._host.subscribe_texts())
+
+    async def _live_once(self) -> Exception:
+        """Live through one socket; return what ended it."""
+        await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
+        self.state = advance(self.state, Input.DIAL)
+        reason = "connect_failed"
+        cause: Exception
+        try:
+            async with await self._open() as socket:
+                self._opened(socket)
+                reason, cause = await self._converse(socket)
+        except ConnectFailed as error:
+            cause = error
+        except (ConnectionClosed, OSError) as error:  # broke while subscribing or closing
+            reason, cause = "disconnected", error
+        finally:
+            self._socket = None
+        self._lost(reason, cause)
+        return cause
+
+    async def _open(self) -> ClientConnection:
+        settings = self._settings
+        try:
+            return await connect(
+                self._url,
+                compression=None,
+                open_timeout=settings.open_timeout_s,
+                close_timeout=settings.close_timeout_s,
+                ping_interval=settings.ping_interval_s,
+                ping_timeout=settings.ping_timeout_s,
+                max_size=settings.max_frame_bytes,
+                max_queue=_MAX_QUEUE,
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            wait_s = _seconds(error.response.headers.get("Retry-After"))
+            raise ConnectFailed(f"HTTP {status}", status=status, retry_after_s=wait_s) from error
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
+            raise ConnectFailed(str(error) or type(error).__name__) from error
+
+    def _opened(self, socket: ClientConnection) -> None:
+        self.state = advance(self.state, Input.OPENED)
+        self.totals.connects += 1
+        self._socket = socket
+        self.session = self._host.new_session(self, self._clock.monotonic())
+        log.info("connection %d is open", self.number)
+
+    async def _converse(self, socket: ClientConnection) -> tuple[str, Exception]:
+        """Subscribe and read until the socket ends or stalls; return why."""
+        await self._send(socket, self._host.subscribe_texts())
+        reader = asyncio.create_task(self._read(socket))
+        try:
+            while True:
+                done, _ = await asyncio.wait({reader}, timeout=CHECK_INTERVAL_S)
+                if done:
+                    return reader.result()
+                if stall := self._check():
+                    socket.transport.abort()
+                    return "stalled", stall
+                await self._ask_again(socket)
+        finally:
+            reader.cancel()
+            await asyncio.wait({reader})
+
+    async def _read(self, socket: ClientConnection) -> tuple[str, Exception]:
+        """Hand every frame to the session; synchronous per frame, so that the socket is always drained."""
+        session = self.session
+        assert session is not None  # noqa: S101 - set by `_opened`
+        clock, host, totals = self._clock, self._host, self.totals
+        while True:
+            try:
+                raw = await socket.recv()
+            except ConnectionClosed as error:
+                if session.server_error is not None:
+                    refusal = session.server_error
+                    return "server_error", ConnectFailed(f"{refusal.name}: {refusal.message}")
+                return "disconnected", error
+            received_ms = clock.now_ms()
+            totals.frames += 1
+            totals.last_frame_ms = received_ms
+            events = session.on_frame(raw, received_ms, clock.monotonic())
+            if session.last_data_s is not None and self.state is State.SUBSCRIBED:
+                self.state = advance(self.state, Input.DATA)
+                log.info("connection %d is streaming", self.number)
+            host.on_events(self, events, raw, received_ms)
+
+    def _check(self) -> Exception | None:
+        assert self.session is not None  # noqa: S101 - set by `_opened`
+        now_s = self._clock.monotonic()
+        if self._failures and self.session.healthy_since(now_s) >= self._settings.healthy_after_s:
+            self._failures = 0
+        stall = self.session.check(now_s)
+        if stall is None:
+            return None
+        self.session.on_stall(stall)
+        return ConnectFailed(
+            f"channel {stall.channel} has been silent for {stall.silent_s:.1f} s (limit {stall.limit_s:.1f} s)"
+        )
+
+    async def _ask_again(self, socket: ClientConnection) -> None:
+        assert self.session is not None  # noqa: S101 - set by `_opened`
+        texts = self.session.requests(self._clock.monotonic())
+        if texts:
+            await self._send(socket, texts)
+
+    async def _send(self, socket: ClientConnection, texts: Sequence[str]) -> None:
+        async with asyncio.timeout(self._settings.open_timeout_s):
+            for text in texts:
+                await socket.send(text)
+
+    def _lost(self, reason: str, cause: Exception) -> None:
+        self.state = advance(self.state, Input.LOST)
+        self.totals.losses += 1
+        self._failures += 1
+        self.last_loss = f"{reason}: {cause}"
+        self._host.on_lost(self, reason)
+        self.session = None
+
+    async def _wait_to_retry(self, cause: Exception) -> None:
+        decision = self._policy.decide(self._failures, cause, self._jitter)
+        if isinstance(decision, GiveUp):
+            self.state = advance(self.state, Input.GIVE_UP)
+            raise GaveUp(
+                f"{self._url}: gave up after {decision.failures} failures in a row, last: {self.last_loss}"
+            )
+        log.warning("connection %d lost (%s); again in %.1f s", self.number, self.last_loss, decision.delay_s)
+        await asyncio.sleep(decision.delay_s)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a Retry-After header given in seconds."""
+    return float(text) if text and text.isdecimal() else None

@@ -1,0 +1,77 @@
+"""Calls to the exchange's REST service, inside one budget, every wait bounded."""
+
+import asyncio
+
+import httpx
+
+from collector import __version__
+from collector.clock import Clock
+from collector.errors import RestError
+from collector.feed.reconnect import ConnectBudget
+from collector.protocol import rest
+from collector.settings import ExchangeSettings
+
+#: Rows of one page of past trades; the exchange allows 1 to 500.
+PAGE_ROWS = 500
+_MAX_BODY_BYTES = 8 << 20
+
+
+class RestClient:
+    """One HTTP client for the whole listener."""
+
+    def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
+        self._clock = clock
+        self._budget = ConnectBudget(settings.rest_requests_per_s)
+        self._http = httpx.AsyncClient(
+            base_url=settings.rest_url,
+            timeout=settings.rest_timeout_s,
+            headers={"accept": "application/json", "user-agent": f"bithumb-collector/{__version__}"},
+            limits=httpx.Limits(max_connections=8),
+        )
+
+    async def __aenter__(self) -> "RestClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def markets(self) -> tuple[str, ...]:
+        """Return all markets the exchange lists.
+
+        Raises:
+            RestError: unreachable, refused, or not a market list.
+        """
+        return rest.parse_markets(await self._get("/v1/market/all", {"isDetails": "true"}))
+
+    async def trades(self, market: str, **query: str | int) -> rest.TradePage:
+        """Return one page of past trades of `market`, newest first.
+
+        Args:
+            query: `cursor` (of the page before), `to` (`HH:mm:ss` KST, exclusive), `daysAgo` (1 to 7).
+
+        Raises:
+            RestError: unreachable, refused, or not a list of trades.
+        """
+        parameters = {"market": market, "count": PAGE_ROWS, **query}
+        return rest.parse_trades(await self._get("/v1/trades/ticks", parameters), self._clock.now_ms())
+
+    async def _get(self, path: str, parameters: dict[str, str | int]) -> bytes:
+        await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
+        try:
+            async with self._http.stream("GET", path, params=parameters) as reply:
+                body = await _bounded_body(reply)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise RestError(f"{self._http.base_url}{path}: {reason}") from error
+        if reply.status_code != httpx.codes.OK:
+            raise RestError(f"{self._http.base_url}{path}: HTTP {reply.status_code} {body[:200]!r}")
+        return body
+
+
+async def _bounded_body(reply: httpx.Response) -> bytes:
+    body = bytearray()
+    async for part in reply.aiter_bytes():
+        body += part
+        if len(body) > _MAX_BODY_BYTES:
+            raise RestError(f"{reply.url}: the reply is larger than {_MAX_BODY_BYTES} bytes")
+    return bytes(body)

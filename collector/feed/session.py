@@ -1,0 +1,188 @@
+"""One socket's life as a table, and what its frames mean. Pure: no socket, no clock.
+
+Rules of this file: everything that changes a connection's state is in `TRANSITIONS`, and this file does not
+know how bytes travel. A connection waits, dials, subscribes, streams, and on any loss waits again; the
+exchange acknowledges nothing, so only the first data frame proves a subscription.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+from collector.feed.redundancy import FirstCopy
+from collector.feed.watchdog import Rhythm, Stall, Watchdog
+from collector.model import BookChange, Channel, OrderBook, Ticker, Trade
+from collector.protocol.codec import Codec, Rejected, Repeat, ServerError, Status, Subscription
+from collector.settings import ConnectionSettings
+from collector.stream.book import BookBuilder
+
+
+class State(StrEnum):
+    """Where a connection is."""
+
+    WAITING = "waiting"
+    CONNECTING = "connecting"
+    SUBSCRIBED = "subscribed"
+    STREAMING = "streaming"
+    STOPPED = "stopped"
+    GAVE_UP = "gave_up"
+
+
+class Input(StrEnum):
+    """What can happen to a connection."""
+
+    DIAL = "dial"
+    OPENED = "opened"
+    DATA = "data"
+    LOST = "lost"
+    GIVE_UP = "give_up"
+    STOP = "stop"
+
+
+TRANSITIONS: dict[State, dict[Input, State]] = {
+    State.WAITING: {Input.DIAL: State.CONNECTING, Input.GIVE_UP: State.GAVE_UP, Input.STOP: State.STOPPED},
+    State.CONNECTING: {Input.OPENED: State.SUBSCRIBED, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
+    State.SUBSCRIBED: {Input.DATA: State.STREAMING, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
+    State.STREAMING: {Input.DATA: State.STREAMING, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
+    State.STOPPED: {Input.STOP: State.STOPPED},
+    State.GAVE_UP: {Input.STOP: State.STOPPED},
+}
+
+
+def advance(state: State, happened: Input) -> State:
+    """Return the next state.
+
+    Raises:
+        ValueError: nothing of the kind can happen in `state`.
+    """
+    try:
+        return TRANSITIONS[state][happened]
+    except KeyError:
+        raise ValueError(f"{happened} cannot happen to a connection that is {state}") from None
+
+
+def diagram() -> str:
+    """Draw `TRANSITIONS` as a Mermaid state diagram; the documentation shows this."""
+    lines = ["stateDiagram-v2", f"    [*] --> {State.WAITING}"]
+    for state, row in TRANSITIONS.items():
+        lines += [
+            f"    {state} --> {target}: {happened}" for happened, target in row.items() if target != state
+        ]
+    return "\n".join(lines)
+
+
+#: Whole order books are asked for again at most this often.
+ASK_INTERVAL_S = 5.0
+_CHANNELS: dict[type, Channel] = {
+    Trade: Channel.TRADE,
+    Ticker: Channel.TICKER,
+    OrderBook: Channel.ORDERBOOK,
+    BookChange: Channel.ORDERBOOK,
+}
+
+MarketEvent = Trade | Ticker | OrderBook
+
+
+class Session:
+    """What one open socket says, from its subscription to its end."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        subscription: Subscription,
+        rhythms: dict[Channel, Rhythm],
+        settings: ConnectionSettings,
+        now_s: float,
+        *,
+        first_copy: FirstCopy | None = None,
+        books: BookBuilder | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        #: Refused messages since the last look, newest last, for the log and the dead letters.
+        self.rejections: list[Rejected] = []
+        #: The exchange's reason for the coming close, if it gave one.
+        self.server_error: ServerError | None = None
+        self.first_data_s: float | None = None
+        self.last_data_s: float | None = None
+        self._codec = codec
+        self._rhythms = rhythms
+        self._watchdog = Watchdog(subscription.channels, rhythms, settings, now_s)
+        self._first_copy = first_copy
+        self._books = books
+        self._asked_s = now_s
+
+    def on_frame(self, raw: bytes | str, received_ms: int, now_s: float) -> Sequence[MarketEvent]:
+        """Understand one frame; return the events it carries, which may be none."""
+        self.counts["frames"] += 1
+        if self._first_copy is not None:
+            channel = self._first_copy.channel_of_copy(raw)
+            if channel is not None:
+                self.counts["frame_copies"] += 1
+                self._heard(channel, now_s)
+                return ()
+        events: list[MarketEvent] = []
+        for message in self._codec.decode(raw, received_ms):
+            channel = _CHANNELS.get(type(message))
+            if channel is not None:
+                self._heard(channel, now_s)
+                if self._first_copy is not None:
+                    self._first_copy.remember(raw, channel)
+                event = self._whole(message)  # type: ignore[arg-type]
+                if event is not None:
+                    events.append(event)
+            else:
+                self._on_control(message, now_s)
+        return events
+
+    def check(self, now_s: float) -> Stall | None:
+        """Return the stall to reconnect for, or None."""
+        return self._watchdog.check(now_s)
+
+    def on_stall(self, stall: Stall) -> None:
+        """Take note that the socket is given up for `stall`."""
+        self.counts[f"stalls:{stall.channel}"] += 1
+        self._rhythms[stall.channel].called_a_stall()
+
+    def healthy_since(self, now_s: float) -> float:
+        """Return for how many seconds data has been flowing."""
+        return 0.0 if self.first_data_s is None else now_s - self.first_data_s
+
+    def requests(self, now_s: float) -> list[str]:
+        """Return texts that should be sent now: order books to ask for again."""
+        if self._books is None or not self._books.missing or now_s - self._asked_s < ASK_INTERVAL_S:
+            return []
+        self._asked_s = now_s
+        self.counts["books_asked_again"] += len(self._books.missing)
+        return self._codec.ask_for_books(sorted(self._books.missing))
+
+    def totals(self) -> Counter[str]:
+        """Return all counts, what was odd but tolerated among them as `surprise:…`."""
+        odd = self._codec.surprises + (self._books.surprises if self._books else Counter())
+        return self.counts + Counter({f"surprise:{name}": count for name, count in odd.items()})
+
+    def _whole(self, event: MarketEvent | BookChange) -> MarketEvent | None:
+        if isinstance(event, BookChange):
+            return self._books.change(event) if self._books else None
+        if self._books is not None and isinstance(event, OrderBook):
+            return self._books.replace(event)
+        return event
+
+    def _heard(self, channel: Channel, now_s: float) -> None:
+        if self.first_data_s is None:
+            self.first_data_s = now_s
+        self.last_data_s = now_s
+        self._watchdog.heard(channel, now_s)
+
+    def _on_control(self, message: object, now_s: float) -> None:
+        if isinstance(message, Repeat):
+            self.counts["books_repeated"] += 1
+            self._heard(message.channel, now_s)
+        elif isinstance(message, Rejected):
+            self.counts[f"rejected:{message.reason}"] += 1
+            self.rejections.append(message)
+            del self.rejections[:-100]
+        elif isinstance(message, ServerError):
+            self.counts["server_errors"] += 1
+            self.server_error = message
+        elif isinstance(message, Status):
+            self.counts["statuses"] += 1

@@ -1,0 +1,122 @@
+"""What happens to an event between a socket and the outbox; synchronous, one call per frame.
+
+events of a frame -> coverage (holes) -> sequencer (first copy wins) -> batcher -> outbox
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+
+from collector.batch import Batch
+from collector.clock import Clock
+from collector.feed.session import MarketEvent
+from collector.model import Channel, Gap, OrderBook, Trade
+from collector.publish.outbox import Outbox
+from collector.stream.batcher import Batcher
+from collector.stream.coverage import Coverage, ExchangeTime, Hole
+from collector.stream.pressure import Decision
+from collector.stream.sequencer import Sequencer
+
+#: Latencies remembered for the percentiles in `health`.
+_LAGS_KEPT = 2_000
+
+
+class Intake:
+    """The synchronous middle of a listener.
+
+    Args:
+        on_hole: called with each stretch that no socket covered.
+        on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our start.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        outbox: Outbox,
+        clock: Clock,
+        on_hole: Callable[[Hole], None],
+        on_early_trade: Callable[[str, int], None],
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sequencer = Sequencer()
+        self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
+        self.coverage = Coverage(clock.monotonic())
+        #: Start of what we know per market, until its first trade has come.
+        self.covered_from_ms: dict[str, int] = {}
+        #: Milliseconds from the exchange's time to ours, of the newest events.
+        self.lags_ms: deque[int] = deque(maxlen=_LAGS_KEPT)
+        self._batcher = batcher
+        self._outbox = outbox
+        self._clock = clock
+        self._on_hole = on_hole
+        self._on_early_trade = on_early_trade
+
+    def on_frame(self, connection: int, events: Sequence[MarketEvent]) -> None:
+        """Take the events of one data frame of a socket."""
+        now_s = self._clock.monotonic()
+        hole = self.coverage.on_data(connection, now_s)
+        if hole is not None:
+            self._on_hole(hole)
+        for event in events:
+            if self.sequencer.accept(event):
+                if not isinstance(event, OrderBook):
+                    self.exchange_time.saw(event.exchange_ms, now_s)
+                self.lags_ms.append(event.received_ms - event.exchange_ms)
+                self.add(event)
+                if self.covered_from_ms and isinstance(event, Trade):
+                    self._check_start(event)
+
+    def add_recovered(self, trades: Iterable[Trade]) -> None:
+        """Take trades of a backfill."""
+        for trade in trades:
+            if self.sequencer.accept(trade):
+                self.counts["trades_backfilled"] += 1
+                self.add(trade)
+
+    def add(self, row: MarketEvent | Gap) -> None:
+        """Put one row into its batch."""
+        self.counts[type(row).__name__.lower() + "_rows"] += 1
+        filled = self._batcher.add(row, self._clock.monotonic(), self._clock.now_ms())
+        if filled is not None:
+            self._put(filled)
+
+    def tick(self, decision: Decision) -> None:
+        """Close what has waited long enough, and follow the pressure policy."""
+        batcher = self._batcher
+        batcher.merging = decision.merge_states
+        batcher.trade_factor = decision.trade_batch_factor
+        batcher.state_factor = decision.state_batch_factor
+        for batch in batcher.due(self._clock.monotonic(), self._clock.now_ms()):
+            self._put(batch)
+
+    def flush(self) -> None:
+        """Close everything."""
+        for batch in self._batcher.flush(self._clock.now_ms()):
+            self._put(batch)
+
+    def _check_start(self, trade: Trade) -> None:
+        covered_from_ms = self.covered_from_ms.pop(trade.market, None)
+        if covered_from_ms is not None and trade.exchange_ms < covered_from_ms:
+            self._on_early_trade(trade.market, trade.exchange_ms)
+
+    def _put(self, batch: Batch) -> None:
+        if not self._outbox.put(batch):
+            self.counts[f"{batch.channel}_rows_lost"] += len(batch.rows)
+            self._refused(batch)
+
+    def _refused(self, batch: Batch) -> None:
+        for gap in gaps_of(batch, "overflow"):
+            self._batcher.add(gap, self._clock.monotonic(), self._clock.now_ms())
+
+
+def gaps_of(batch: Batch, reason: str) -> list[Gap]:
+    """Return one gap per market for trades that are lost with `batch`; gaps in it stay gaps."""
+    gaps: dict[str, Gap] = {}
+    for row in batch.rows:
+        if isinstance(row, Gap):
+            gaps[f"{row.market} {row.channel} {row.from_ms}"] = row
+        elif isinstance(row, Trade):
+            known = gaps.get(row.market)
+            from_ms = min(row.exchange_ms, known.from_ms) if known else row.exchange_ms
+            to_ms = max(row.exchange_ms, known.to_ms) if known else row.exchange_ms
+            gaps[row.market] = Gap(row.market, Channel.TRADE, from_ms, to_ms, reason)
+    return list(gaps.values())

@@ -1,0 +1,1 @@
+"""Bytes from the exchange to the model and back; pure, no sockets."""

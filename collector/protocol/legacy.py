@@ -1,0 +1,315 @@
+"""The older public socket, `/pub/ws` (facts sheet section 2).
+
+All values are strings, times are Korean wall time, trades have no id, order books come as changes
+(`orderbookdepth`) and as repeated whole books of 30 levels (`orderbooksnapshot`). Side 2 is a buy.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from collector.errors import MalformedMessage
+from collector.model import BookChange, Channel, Level, OrderBook, Side, Ticker, Trade
+from collector.protocol.codec import (
+    Message,
+    ServerError,
+    Status,
+    Subscription,
+    check_positive,
+    check_time,
+    parse_json,
+    rejected,
+)
+
+KST = timedelta(hours=9)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SIDES = {"1": Side.SELL, "2": Side.BUY}
+_TICK_TYPES = ("24H", "MID")
+_OK = "0000"
+
+
+@with_config(ConfigDict(extra="ignore"))
+class TransactionEntry(TypedDict):
+    """Section 2.4: one execution."""
+
+    symbol: str
+    buySellGb: Literal["1", "2"]
+    contPrice: Decimal
+    contQty: Decimal
+    contAmt: Decimal
+    contDtm: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+class TickerContent(TypedDict):
+    """Section 2.3: figures over the window `tickType`; `chgRate` is in percent of the window's open."""
+
+    symbol: str
+    tickType: str
+    date: str
+    time: str
+    openPrice: Decimal
+    closePrice: Decimal
+    lowPrice: Decimal
+    highPrice: Decimal
+    value: Decimal
+    volume: Decimal
+    sellVolume: Decimal
+    buyVolume: Decimal
+    prevClosePrice: Decimal
+    chgRate: Decimal
+    chgAmt: Decimal
+
+
+@with_config(ConfigDict(extra="ignore"))
+class DepthEntry(TypedDict):
+    """Section 2.5: one changed level; quantity 0 removes it."""
+
+    symbol: str
+    orderType: Literal["bid", "ask"]
+    price: Decimal
+    quantity: Decimal
+
+
+@with_config(ConfigDict(extra="ignore"))
+class SnapshotContent(TypedDict):
+    """Section 2.5: a whole book, 30 levels a side."""
+
+    symbol: str
+    datetime: int
+    asks: list[tuple[Decimal, Decimal]]
+    bids: list[tuple[Decimal, Decimal]]
+
+
+_transaction = TypeAdapter(TransactionEntry).validate_python
+_ticker = TypeAdapter(TickerContent).validate_python
+_depth = TypeAdapter(DepthEntry).validate_python
+_snapshot = TypeAdapter(SnapshotContent).validate_python
+_microseconds = TypeAdapter(int).validate_python
+
+
+class LegacyCodec:
+    """Translator for one socket of the legacy protocol."""
+
+    def __init__(self) -> None:
+        self.surprises: Counter[str] = Counter()
+        self._windows: dict[tuple[str, str], TickerContent] = {}
+        self._read: dict[str, Callable[[Any, int, bytes | str], Iterable[Message]]] = {
+            "transaction": self._transactions,
+            "ticker": self._tickers,
+            "orderbookdepth": self._changes,
+            "orderbooksnapshot": self._books,
+        }
+
+    def subscribe(self, subscription: Subscription) -> list[str]:
+        """Return one request per type; books need changes and whole books."""
+        symbols = [to_symbol(market) for market in subscription.markets]
+        requests: list[dict[str, Any]] = []
+        if Channel.TRADE in subscription.channels:
+            requests.append({"type": "transaction", "symbols": symbols})
+        if Channel.ORDERBOOK in subscription.channels:
+            requests.append({"type": "orderbookdepth", "symbols": symbols})
+            requests.append({"type": "orderbooksnapshot", "symbols": symbols})
+        if Channel.TICKER in subscription.channels:
+            requests.append({"type": "ticker", "symbols": symbols, "tickTypes": list(_TICK_TYPES)})
+        return [msgspec.json.encode(request).decode() for request in requests]
+
+    def ask_for_books(self, markets: Sequence[str]) -> list[str]:
+        """Return the request for whole books of `markets`."""
+        request = {"type": "orderbooksnapshot", "symbols": [to_symbol(market) for market in markets]}
+        return [msgspec.json.encode(request).decode()]
+
+    def decode(self, raw: bytes | str, received_ms: int) -> Sequence[Message]:
+        """Translate one frame; see `Codec.decode`."""
+        try:
+            frame = parse_json(raw)
+            if not isinstance(frame, dict):
+                raise MalformedMessage("not_an_object", type(frame).__name__)
+            if "status" in frame:
+                return (_status(frame),)
+            kind = frame.get("type")
+            read = self._read.get(kind) if isinstance(kind, str) else None
+            if read is None:
+                raise MalformedMessage("unknown_type", repr(kind)[:60])
+            return list(read(frame.get("content"), received_ms, raw))
+        except (MalformedMessage, ValidationError) as error:
+            return (rejected(error, raw),)
+
+    def _transactions(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401
+        same_time: Counter[tuple[str, int]] = Counter()
+        same_trade: Counter[str] = Counter()
+        for entry in _entries(content):
+            try:
+                yield self._trade(_transaction(entry), received_ms, same_time, same_trade)
+            except (MalformedMessage, ValidationError) as error:
+                yield rejected(error, raw)
+
+    def _trade(
+        self,
+        entry: TransactionEntry,
+        received_ms: int,
+        same_time: Counter[tuple[str, int]],
+        same_trade: Counter[str],
+    ) -> Trade:
+        market, price, volume = to_market(entry["symbol"]), entry["contPrice"], entry["contQty"]
+        check_positive("contPrice", price)
+        check_positive("contQty", volume)
+        executed_us = kst_to_us(entry["contDtm"])
+        check_time(executed_us // 1000, received_ms)
+        if price * volume != entry["contAmt"]:
+            self.surprises["amount_differs"] += 1  # the exchange cuts the amount to whole won on some markets
+        identity = f"{market}|{executed_us}|{price.normalize()}|{volume.normalize()}|{entry['buySellGb']}"
+        trade = Trade(
+            market,
+            made_id(f"{identity}|{same_trade[identity]}"),
+            price,
+            volume,
+            _SIDES[entry["buySellGb"]],
+            executed_us // 1000,
+            received_ms,
+            order=executed_us % 1000 * 1000 + same_time[market, executed_us],
+        )
+        same_trade[identity] += 1
+        same_time[market, executed_us] += 1
+        return trade
+
+    def _tickers(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401, ARG002
+        window = _ticker(content)
+        market = to_market(window["symbol"])
+        if window["tickType"] not in _TICK_TYPES:
+            self.surprises[f"tick_type:{window['tickType'][:8]}"] += 1
+            return
+        check_positive("closePrice", window["closePrice"])
+        exchange_ms = kst_to_us(f"{window['date']} {window['time']}", "%Y%m%d %H%M%S") // 1000
+        check_time(exchange_ms, received_ms)
+        self._windows[market, window["tickType"]] = window
+        rolling = self._windows.get((market, "24H"))
+        if rolling:
+            today = self._windows.get((market, "MID"))
+            yield _to_ticker(market, exchange_ms, received_ms, window["closePrice"], rolling, today)
+
+    def _changes(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401
+        exchange_us = _microseconds(content.get("datetime") if isinstance(content, dict) else None)
+        check_time(exchange_us // 1000, received_ms)
+        by_market: dict[str, dict[str, list[Level]]] = {}
+        for entry in _entries(content):
+            try:
+                change = _depth(entry)
+                level = _checked_level(change["price"], change["quantity"])
+                sides = by_market.setdefault(to_market(change["symbol"]), {"bid": [], "ask": []})
+                sides[change["orderType"]].append(level)
+            except (MalformedMessage, ValidationError) as error:
+                yield rejected(error, raw)
+        for market, sides in by_market.items():
+            yield BookChange(market, exchange_us, received_ms, tuple(sides["bid"]), tuple(sides["ask"]))
+
+    def _books(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401, ARG002
+        book = _snapshot(content)
+        check_time(book["datetime"] // 1000, received_ms)
+        bids = sorted((_checked_level(*level) for level in book["bids"]), reverse=True)
+        asks = sorted(_checked_level(*level) for level in book["asks"])
+        yield OrderBook(to_market(book["symbol"]), book["datetime"], received_ms, tuple(bids), tuple(asks))
+
+
+def to_market(symbol: str) -> str:
+    """Turn `BTC_KRW` into `KRW-BTC`.
+
+    Raises:
+        MalformedMessage: `invalid_market`.
+    """
+    base, line, quote = symbol.partition("_")
+    if not (line and base.isalnum() and quote.isalnum() and len(symbol) <= 32 and symbol.isascii()):
+        raise MalformedMessage("invalid_market", repr(symbol[:40]))
+    return f"{quote}-{base}"
+
+
+def to_symbol(market: str) -> str:
+    """Turn `KRW-BTC` into `BTC_KRW`."""
+    quote, _, base = market.partition("-")
+    return f"{base}_{quote}"
+
+
+def kst_to_us(text: str, layout: str = "%Y-%m-%d %H:%M:%S.%f") -> int:
+    """Return epoch microseconds UTC of Korean wall time, whatever the zone of this machine.
+
+    Raises:
+        MalformedMessage: `invalid_time`.
+    """
+    if layout.endswith(".%f") and "." not in text:
+        text += ".0"
+    try:
+        wall = datetime.strptime(text, layout).replace(tzinfo=UTC)
+    except ValueError:
+        raise MalformedMessage("invalid_time", repr(text[:40])) from None
+    return (wall - KST - _EPOCH) // timedelta(microseconds=1)
+
+
+def made_id(identity: str) -> int:
+    """Make an id where the exchange gives none: 63 bits of a hash of all that tells a trade apart.
+
+    Equal trades of the same microsecond in one frame are numbered; the same frame from another socket gives
+    the same ids.
+    """
+    return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest()) >> 1
+
+
+def _status(frame: dict[str, Any]) -> Status | ServerError:
+    text = str(frame.get("resmsg", ""))
+    if frame["status"] == _OK:
+        return Status(text)
+    return ServerError(str(frame["status"]), text)
+
+
+def _entries(content: Any) -> list[Any]:  # noqa: ANN401 - not validated yet
+    entries = content.get("list") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise MalformedMessage("invalid_field", "content.list is not a list")
+    return entries
+
+
+def _checked_level(price: Decimal, size: Decimal) -> Level:
+    check_positive("price", price)
+    if size < 0:
+        raise MalformedMessage("not_positive", f"size is {size}")
+    return price, size
+
+
+def _to_ticker(
+    market: str,
+    exchange_ms: int,
+    received_ms: int,
+    price: Decimal,
+    rolling: TickerContent,
+    today: TickerContent | None,
+) -> Ticker:
+    """Join the 24 h window and, where it has come, the window since midnight."""
+    day = today or rolling
+    previous = day["prevClosePrice"]
+    check_positive("prevClosePrice", previous)
+    change = price - previous  # `chgAmt` and `chgRate` are against the window's open, not the previous close
+    return Ticker(
+        market=market,
+        exchange_ms=exchange_ms,
+        received_ms=received_ms,
+        price=price,
+        change="rise" if change > 0 else "fall" if change < 0 else "even",
+        change_price=change,
+        change_rate=change / previous,
+        prev_closing_price=previous,
+        open=day["openPrice"],
+        high=day["highPrice"],
+        low=day["lowPrice"],
+        base_volume_24h=rolling["volume"],
+        quote_volume_24h=rolling["value"],
+        base_volume_day=today["volume"] if today else None,
+        quote_volume_day=today["value"] if today else None,
+        buy_volume_day=today["buyVolume"] if today else None,
+        sell_volume_day=today["sellVolume"] if today else None,
+    )

@@ -1,0 +1,149 @@
+"""REST replies (facts sheet section 3) as models; the calls themselves are in `collector.feed.rest_client`.
+
+An error usually arrives with HTTP 200 and an `error` object. Rows of `/v1/trades/ticks` are newest first and
+may number trades differently from the socket, so the trades made here say `source=rest`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from collector.errors import MalformedMessage, RestError
+from collector.model import Side, Source, Trade
+from collector.protocol.codec import check_positive, check_time, parse_json
+from collector.protocol.current import check_market
+
+_SIDES = {"BID": Side.BUY, "ASK": Side.SELL}
+_KST_MS = 9 * 3_600_000
+#: The whole seconds of `trade_time_utc` and of `timestamp` may differ by rounding, never by hours.
+_SAME_CLOCK_MS = 60_000
+
+
+@with_config(ConfigDict(extra="ignore"))
+class MarketRow(TypedDict):
+    """Section 3.2."""
+
+    market: str
+    korean_name: NotRequired[str]
+    english_name: NotRequired[str]
+    market_warning: NotRequired[str]
+
+
+@with_config(ConfigDict(extra="ignore"))
+class TradeRow(TypedDict):
+    """Section 3.5."""
+
+    market: str
+    trade_date_utc: NotRequired[str]
+    trade_time_utc: NotRequired[str]
+    timestamp: int
+    trade_price: Decimal
+    trade_volume: Decimal
+    ask_bid: Literal["ASK", "BID"]
+    sequential_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TradePage:
+    """One page of past trades, newest first, and how many rows of it could not be understood."""
+
+    trades: tuple[Trade, ...]
+    rejected: int
+    #: To be handed back as `cursor` for the next, older page.
+    cursor: int | None
+
+
+_markets = TypeAdapter(list[MarketRow]).validate_python
+_trade_row = TypeAdapter(TradeRow).validate_python
+
+
+def parse_markets(body: bytes) -> tuple[str, ...]:
+    """Read the market list.
+
+    Raises:
+        RestError: an error object, or not a market list.
+    """
+    try:
+        rows = _markets(_payload(body))
+    except ValidationError as error:
+        raise RestError(f"the market list is not understood: {error.errors()[0]['msg']}") from None
+    markets = []
+    for row in rows:
+        try:
+            markets.append(check_market(row["market"]))
+        except MalformedMessage:
+            continue
+    return tuple(markets)
+
+
+def parse_trades(body: bytes, received_ms: int) -> TradePage:
+    """Read one page of past trades.
+
+    Raises:
+        RestError: an error object, or not a list of trades.
+    """
+    rows = _payload(body)
+    if not isinstance(rows, list):
+        raise RestError("the reply to trades/ticks is not a list")
+    trades = []
+    cursor = None
+    for raw in rows:
+        try:
+            row = _trade_row(raw)
+            trades.append(_trade(row, received_ms))
+            cursor = row["sequential_id"]
+        except (ValidationError, MalformedMessage):
+            continue
+    return TradePage(tuple(trades), len(rows) - len(trades), cursor)
+
+
+def oldest_ms(trades: Sequence[Trade]) -> int | None:
+    """Return the time of the oldest trade, or None where there is none."""
+    return min((trade.exchange_ms for trade in trades), default=None)
+
+
+def _trade(row: TradeRow, received_ms: int) -> Trade:
+    check_positive("trade_price", row["trade_price"])
+    check_positive("trade_volume", row["trade_volume"])
+    exchange_ms = _true_utc(row)
+    check_time(exchange_ms, received_ms)
+    if not 0 <= row["sequential_id"] < 1 << 63:
+        raise MalformedMessage("invalid_field", f"sequential_id {row['sequential_id']}")
+    return Trade(
+        check_market(row["market"]),
+        row["sequential_id"],
+        row["trade_price"],
+        row["trade_volume"],
+        _SIDES[row["ask_bid"]],
+        exchange_ms,
+        received_ms,
+        source=Source.REST,
+    )
+
+
+def _true_utc(row: TradeRow) -> int:
+    """Undo the +9 h that some REST times carry, where the UTC text beside it shows it (section 1.6)."""
+    time_ms = row["timestamp"]
+    try:
+        text = f"{row['trade_date_utc']} {row['trade_time_utc']}"
+        wall = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return time_ms
+    ahead_ms = time_ms - int(wall.timestamp()) * 1000
+    return time_ms - _KST_MS if abs(ahead_ms - _KST_MS) < _SAME_CLOCK_MS else time_ms
+
+
+def _payload(body: bytes) -> Any:  # noqa: ANN401 - not validated yet
+    try:
+        payload = parse_json(body)
+    except MalformedMessage as error:
+        raise RestError(f"the exchange's reply is not JSON: {error.detail}") from None
+    if isinstance(payload, dict) and isinstance(payload.get("error"), dict):
+        error_object = payload["error"]
+        raise RestError(f"the exchange refused: {error_object.get('name')} {error_object.get('message')}")
+    return payload

@@ -1,0 +1,93 @@
+"""The one bounded queue between the event loop and the publisher's thread.
+
+Trades and gaps go first and are never refused up to a hard limit, because behind them is a disk. Tickers and
+books that find no room are merged with those that wait: the newest of each market stays, the rest is counted.
+"""
+
+import threading
+from collections import Counter, deque
+from typing import Any
+
+from collector.batch import Batch, Kind
+from collector.stream.batcher import STATES
+
+#: Trade batches are refused only at this multiple of the capacity, when the disk is far too slow.
+_HARD_FACTOR = 8
+
+
+class Outbox:
+    """Batches on their way from the batcher to the publisher; safe between threads."""
+
+    def __init__(self, capacity: int) -> None:
+        #: States replaced by a newer one while they waited, by kind.
+        self.merged: Counter[str] = Counter()
+        self._capacity = capacity
+        self._facts: deque[Batch] = deque()
+        self._states: dict[Kind, deque[Batch]] = {kind: deque() for kind in sorted(STATES)}
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._facts) + sum(map(len, self._states.values()))
+
+    @property
+    def fill(self) -> float:
+        """Share of the capacity in use; above 1 only while trades wait for a slow disk."""
+        return len(self) / self._capacity
+
+    def put(self, batch: Batch) -> bool:
+        """Take a batch; False if it is a fact and even the hard limit is reached."""
+        with self._changed:
+            if batch.channel not in STATES:
+                if len(self._facts) >= self._capacity * _HARD_FACTOR:
+                    return False
+                self._facts.append(batch)
+            else:
+                self._put_state(self._states[batch.channel], batch)
+            self._changed.notify()
+        return True
+
+    def take(self, timeout_s: float, *, states: bool) -> Batch | None:
+        """Wait for the next batch, facts first; tickers and books only if `states`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has(states), timeout_s)
+            if self._facts:
+                return self._facts.popleft()
+            if states:
+                waiting = max(self._states.values(), key=len)
+                if waiting:
+                    return waiting.popleft()
+        return None
+
+    def put_back(self, batch: Batch) -> None:
+        """Take back a state batch that could not be sent; newer ones of its markets win."""
+        with self._changed:
+            waiting = self._states[batch.channel]
+            waiting.appendleft(batch)
+            if len(waiting) > self._capacity // 2:
+                self._merge(waiting)
+
+    def wake(self) -> None:
+        """Let a waiting `take` look around."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _has(self, states: bool) -> bool:
+        return bool(self._facts) or (states and any(self._states.values()))
+
+    def _put_state(self, waiting: deque[Batch], batch: Batch) -> None:
+        waiting.append(batch)
+        if len(waiting) > self._capacity // 4:
+            self._merge(waiting)
+
+    def _merge(self, waiting: deque[Batch]) -> None:
+        """Replace all that waits by one batch of the newest row per market."""
+        newest: dict[str, Any] = {}
+        total = 0
+        for batch in waiting:
+            total += len(batch.rows)
+            newest.update((row.market, row) for row in batch.rows)
+        last = waiting[-1]
+        last.rows = list(newest.values())
+        self.merged[last.channel] += total - len(newest)
+        waiting.clear()
+        waiting.append(last)

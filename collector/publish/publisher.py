@@ -1,0 +1,269 @@
+"""The publisher's thread: takes batches from the outbox, sends them, and keeps trades on disk when it can't.
+
+It does what the last `Decision` of the pressure policy says and decides nothing itself. Everything that
+touches the broker or the spool happens in this thread.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from collector import batch as batches
+from collector.batch import Batch, Kind
+from collector.clock import Clock
+from collector.errors import BrokerUnavailable, SpoolFull
+from collector.publish.outbox import Outbox
+from collector.publish.sender import Letter
+from collector.publish.spool import Spool
+from collector.settings import Settings
+from collector.stream.batcher import STATES, shard_of
+from collector.stream.pressure import Decision, PressurePolicy, Reading, State
+
+log = logging.getLogger(__name__)
+
+_IDLE_WAIT_S = 0.05
+
+
+class Transport(Protocol):
+    """Where letters go: `Sender` in production."""
+
+    def send(self, letter: Letter) -> None:
+        """Publish one batch or raise BrokerUnavailable."""
+        ...
+
+
+class Publisher:
+    """Moves batches from the outbox to the broker, by way of the disk if need be.
+
+    Args:
+        probe: reads the broker's half of a pressure reading; raises BrokerUnavailable.
+        housekeeping: called about once per probe while the broker answers (health, rate limits).
+        on_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        spool: Spool,
+        sender: Transport,
+        probe: Callable[[], Reading],
+        clock: Clock,
+        *,
+        housekeeping: Callable[[Decision, Reading], None],
+        on_lost: Callable[[Batch, str], None],
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.policy = PressurePolicy(settings.pressure)
+        self.reading = Reading()
+        self.decision = self.policy.decide(self.reading, State(), clock.monotonic())
+        self._settings = settings
+        self._outbox = outbox
+        self._spool = spool
+        self._sender = sender
+        self._probe = probe
+        self._clock = clock
+        self._housekeeping = housekeeping
+        self._on_lost = on_lost
+        self._failing = False
+        self._probed_s = float("-inf")
+        self._drain_ready_s = 0.0
+        self._stop_by_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Send or spool what is left, then end; False if that took longer than `timeout_s`."""
+        self._stop_by_s = self._clock.monotonic() + timeout_s / 2
+        self._outbox.wake()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def spool_bytes(self) -> int:
+        """Bytes that wait on disk."""
+        return self._spool.bytes_pending
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still works."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while self._stop_by_s is None or (
+                len(self._outbox) and self._clock.monotonic() < self._stop_by_s
+            ):
+                self._turn()
+            while batch := self._outbox.take(
+                0, states=False
+            ):  # late in a stop: disk is faster than any broker
+                self._keep(batch, self._letter(batch))
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._close_spool()
+
+    def _turn(self) -> None:
+        self._probe_if_due()
+        batch = self._outbox.take(self._wait_s(), states=self.decision.send_states and not self._failing)
+        if batch is not None:
+            self._deliver(batch)
+        self._drain()
+        self._sync()
+
+    def _wait_s(self) -> float:
+        """Idle until the next probe at the most; less while the spool is being drained."""
+        if self._may_drain():
+            return max(0.0, min(_IDLE_WAIT_S, self._drain_ready_s - self._clock.monotonic()))
+        return min(_IDLE_WAIT_S, self._settings.publish.probe_interval_s)
+
+    def _deliver(self, batch: Batch) -> None:
+        is_state = batch.channel in STATES
+        letter = self._letter(batch)
+        if not is_state and (self.decision.trades_to_disk or self._failing):
+            self._keep(batch, letter)
+            return
+        try:
+            self._send(letter)
+        except BrokerUnavailable as error:
+            self._note_failure(error)
+            if is_state:
+                self._outbox.put_back(batch)
+            else:
+                self._keep(batch, letter)
+
+    def _send(self, letter: Letter) -> None:
+        self._sender.send(letter)
+        self.counts["batches_sent"] += 1
+        self.counts[f"{letter.kind}_batches_sent"] += 1
+        self.counts[f"{letter.kind}_rows_sent"] += letter.rows
+
+    def _keep(self, batch: Batch, letter: Letter) -> None:
+        """Put facts on disk; if even that fails, say so aloud."""
+        try:
+            self._spool.append(pack(letter))
+        except SpoolFull as error:
+            log.error("%d %s rows could not be kept: %s", letter.rows, letter.kind, error)
+            self.counts[f"{letter.kind}_rows_lost"] += letter.rows
+            self._on_lost(batch, "spool_full")
+            return
+        self.counts[f"{letter.kind}_rows_spooled"] += letter.rows
+
+    def _may_drain(self) -> bool:
+        return bool(len(self._spool)) and self.decision.drain_spool and not self._failing
+
+    def _drain(self) -> None:
+        """Bring back one spooled batch if its turn has come."""
+        now_s = self._clock.monotonic()
+        if not self._may_drain() or now_s < self._drain_ready_s:
+            return
+        self._drain_ready_s = now_s + 1 / self._settings.spool.drain_batches_per_s
+        try:
+            payload = self._spool.peek()
+            if payload is not None:
+                self._send(unpack(payload))
+                self._spool.ack()
+                self.counts["spool_batches_drained"] += 1
+        except BrokerUnavailable as error:
+            self._note_failure(error)
+        except SpoolFull as error:
+            log.error("the spool cannot be read: %s", error)
+            self._drain_ready_s = now_s + 1
+
+    def _sync(self) -> None:
+        try:
+            self._spool.sync_if_due()
+        except SpoolFull as error:
+            log.error("the spool cannot be synced: %s", error)
+            self.counts["spool_sync_errors"] += 1
+
+    def _probe_if_due(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._probed_s < self._settings.publish.probe_interval_s:
+            return
+        self._probed_s = now_s
+        reading = Reading()
+        try:
+            reading = self._probe()
+            if self._failing:
+                log.warning("Redis answers again")
+            self._failing = False
+        except BrokerUnavailable as error:
+            self._note_failure(error)
+        self.reading = self._complete(reading)
+        self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
+        if self.decision.changed:
+            log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
+            self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
+        if not self._failing:
+            try:
+                self._housekeeping(self.decision, self.reading)
+            except BrokerUnavailable as error:
+                self._note_failure(error)
+
+    def _complete(self, reading: Reading) -> Reading:
+        """Add what only this process knows to what the broker told."""
+        sent_trades = self.counts["trade_batches_sent"] + self.counts["gap_batches_sent"]
+        return Reading(
+            queue_lengths=reading.queue_lengths,
+            unacked=reading.unacked,
+            ages_ms=reading.ages_ms,
+            redis_memory=reading.redis_memory,
+            send_failing=self._failing,
+            local_fill=self._outbox.fill,
+            memory_mb=resident_mb(),
+            sent_trades=sent_trades,
+            sent_states=self.counts["batches_sent"] - sent_trades,
+        )
+
+    def _note_failure(self, error: BrokerUnavailable) -> None:
+        self.counts["send_failures"] += 1
+        if not self._failing:
+            log.warning("%s; trades go to disk until it answers", error)
+        self._failing = True
+
+    def _letter(self, batch: Batch) -> Letter:
+        text = batches.encode(batch)
+        queue = self._queue(batch)
+        return Letter(batch.channel, queue, len(batch.rows), batch.created_ms, text)
+
+    def _queue(self, batch: Batch) -> str:
+        shards = self._settings.batch.shards
+        if batch.channel is Kind.TRADE and shards > 1:
+            return f"trade.{shard_of(batch.rows[0].market, shards)}"
+        return "trade" if batch.channel is Kind.GAP else str(batch.channel)
+
+    def _close_spool(self) -> None:
+        try:
+            self._spool.close()
+        except SpoolFull as error:
+            log.error("the spool could not be synced at the end: %s", error)
+
+
+def pack(letter: Letter) -> bytes:
+    """Write a letter as spool bytes: one line of address, then the batch."""
+    return f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms}\n{letter.text}".encode()
+
+
+def unpack(payload: bytes) -> Letter:
+    """Read what `pack` wrote; the spool's checksum has proved it sound."""
+    address, _, text = payload.decode().partition("\n")
+    kind, queue, rows, created_ms = address.split(" ")
+    return Letter(Kind(kind), queue, int(rows), int(created_ms), text)
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory in MiB; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * 4096 / (1 << 20)
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -1,0 +1,85 @@
+"""Hand batches to Celery. The only module of the listener that imports it.
+
+One thread, `retry=False`, short socket timeouts: a send ends within seconds, one way or the other, and what
+follows a failure is the publisher's business. A send that fails may have arrived all the same; workers are
+idempotent.
+"""
+
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from collector.batch import Kind
+from collector.errors import BrokerUnavailable
+
+TASKS = {
+    Kind.TRADE: "tasks.ingest.trades",
+    Kind.ORDERBOOK: "tasks.ingest.orderbooks",
+    Kind.TICKER: "tasks.ingest.tickers",
+    Kind.GAP: "tasks.ingest.gaps",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A batch in its wire form with its address."""
+
+    kind: Kind
+    queue: str
+    rows: int
+    created_ms: int
+    text: str
+
+
+class Sender:
+    """A Celery producer.
+
+    Args:
+        state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it.
+    """
+
+    def __init__(self, state_expires_s: int) -> None:
+        self._app = Celery("collector", config_source="celeryconfig")
+        self._state_expires_s = state_expires_s
+
+    def send(self, letter: Letter) -> None:
+        """Publish one batch.
+
+        Raises:
+            BrokerUnavailable: Redis refuses, is full or does not answer in time.
+        """
+        is_fact = letter.kind in (Kind.TRADE, Kind.GAP)
+        try:
+            self._app.send_task(
+                TASKS[letter.kind],
+                args=(letter.text,),
+                queue=letter.queue,
+                serializer="json",
+                compression="zstd",
+                retry=False,
+                ignore_result=True,
+                expires=None if is_fact else self._state_expires_s,
+                argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
+                kwargsrepr="{}",
+                headers={"created_ms": letter.created_ms},
+            )
+        except (OperationalError, RedisError, OSError) as error:
+            raise BrokerUnavailable(f"Redis did not take a batch: {error}") from error
+
+    def limit_rates(self, limits: dict[str, str]) -> None:
+        """Broadcast task rate limits (name -> `50/s`) to all workers.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        try:
+            for name, limit in limits.items():
+                self._app.control.rate_limit(name, limit)
+        except (OperationalError, RedisError, OSError) as error:
+            raise BrokerUnavailable(f"Redis did not take a rate limit: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._app.close()

@@ -1,0 +1,125 @@
+"""Collect events into batches that close by count, size or age. Pure.
+
+Trades are facts: every one goes into a batch. Tickers and books are states: while `merging` is on, the newest
+per market replaces the one before, and what was replaced is counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from zlib import crc32
+
+from collector import batch
+from collector.batch import Batch, Kind
+from collector.model import Gap, OrderBook, Ticker, Trade
+from collector.settings import BatchSettings
+
+Row = Trade | Ticker | OrderBook | Gap
+_KINDS: dict[type, Kind] = {
+    Trade: Kind.TRADE,
+    Ticker: Kind.TICKER,
+    OrderBook: Kind.ORDERBOOK,
+    Gap: Kind.GAP,
+}
+#: Kinds of which the newest per market replaces the rest.
+STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
+#: About how many bytes a row takes on the wire; books by their levels.
+_ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}
+_LEVEL_BYTES = 26
+
+
+class _Open:
+    """A batch that still takes rows."""
+
+    __slots__ = ("newest", "opened_s", "rows", "size")
+
+    def __init__(self, now_s: float) -> None:
+        self.opened_s = now_s
+        self.rows: list[Row] = []
+        self.size = 0
+        #: Market -> place in `rows`, while merging.
+        self.newest: dict[str, int] = {}
+
+
+class Batcher:
+    """The open batches of one listener."""
+
+    def __init__(self, settings: BatchSettings, listener: str) -> None:
+        self.merging = False
+        #: Factors on the size and age of a batch, set by the pressure policy.
+        self.trade_factor = 1.0
+        self.state_factor = 1.0
+        #: States replaced by a newer one before they were sent, by kind.
+        self.merged: Counter[str] = Counter()
+        self._settings = settings
+        self._listener = listener
+        self._open: dict[tuple[Kind, int], _Open] = {}
+
+    def add(self, row: Row, now_s: float, now_ms: int) -> Batch | None:
+        """Take one row; return the batch it filled, if it did."""
+        kind = _KINDS[type(row)]
+        key = (kind, self._shard(row.market) if kind is Kind.TRADE else 0)
+        open_batch = self._open.get(key)
+        if open_batch is None:
+            open_batch = self._open[key] = _Open(now_s)
+        if self.merging and kind in STATES:
+            self._merge(open_batch, kind, row)
+        else:
+            self._append(open_batch, kind, row)
+        if self._is_full(open_batch, self._factor(kind)):
+            return self._close(key, now_ms)
+        return None
+
+    def due(self, now_s: float, now_ms: int) -> Iterator[Batch]:
+        """Yield the batches whose oldest row has waited long enough."""
+        max_age_s = self._settings.max_age_ms / 1000
+        for key in list(self._open):
+            if now_s - self._open[key].opened_s >= max_age_s * self._factor(key[0]):
+                yield self._close(key, now_ms)
+
+    def flush(self, now_ms: int) -> Iterator[Batch]:
+        """Yield everything, however young."""
+        for key in list(self._open):
+            yield self._close(key, now_ms)
+
+    def pending(self) -> int:
+        """Return how many rows wait in open batches."""
+        return sum(len(it.rows) for it in self._open.values())
+
+    def _append(self, open_batch: _Open, kind: Kind, row: Row) -> None:
+        open_batch.rows.append(row)
+        open_batch.size += _size(kind, row)
+
+    def _merge(self, open_batch: _Open, kind: Kind, row: Row) -> None:
+        place = open_batch.newest.get(row.market)
+        if place is None:
+            open_batch.newest[row.market] = len(open_batch.rows)
+            self._append(open_batch, kind, row)
+            return
+        open_batch.rows[place] = row
+        self.merged[kind] += 1
+
+    def _is_full(self, open_batch: _Open) -> bool:
+        settings = self._settings
+        return (
+            len(open_batch.rows) >= settings.max_rows * self.rows_factor
+            or open_batch.size >= settings.max_bytes
+        )
+
+    def _close(self, key: tuple[Kind, int], now_ms: int) -> Batch:
+        rows: Any = self._open.pop(key).rows
+        return batch.make(key[0], rows, listener=self._listener, now_ms=now_ms)
+
+    def _shard(self, market: str) -> int:
+        return shard_of(market, self._settings.shards)
+
+
+def shard_of(market: str, count: int) -> int:
+    """Return the share of `market` among `count`, by a hash that is stable over processes and versions."""
+    return crc32(market.encode()) % count if count > 1 else 0
+
+
+def _size(kind: Kind, row: Row) -> int:
+    if isinstance(row, OrderBook):
+        return _ROW_BYTES[kind] + _LEVEL_BYTES * (len(row.bids) + len(row.asks))
+    return _ROW_BYTES[kind]

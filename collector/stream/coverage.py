@@ -1,0 +1,96 @@
+"""Which stretches of time did no socket cover? Judged on data frames of all sockets together. Pure.
+
+A socket vouches for the time between two of its data frames if it stayed connected and the silence between
+them is no longer than usual. Whatever no socket vouches for is a hole: a cut of all sockets, a silent stall,
+a start. A hole may be reported slightly too long, never too short: filling it again costs a REST call, and
+a trade that comes twice is recognised.
+"""
+
+from dataclasses import dataclass
+
+#: No silence shorter than this is suspicious.
+_LEAST_SUSPICIOUS_S = 3.0
+_TOLERANCE = 10.0
+_SMOOTHING = 0.02
+
+
+class ExchangeTime:
+    """The exchange's clock, carried on by monotonic seconds so that a jump of ours does not matter."""
+
+    def __init__(self, wall_ms: int, now_s: float) -> None:
+        self._anchor_ms = wall_ms
+        self._anchor_s = now_s
+        self._from_data = False
+
+    def saw(self, exchange_ms: int, now_s: float) -> None:
+        """Learn from an event's time; the newest counts."""
+        if not self._from_data or exchange_ms > self._anchor_ms:
+            self._anchor_ms, self._anchor_s, self._from_data = exchange_ms, now_s, True
+
+    def at(self, moment_s: float) -> int:
+        """Return the exchange's epoch milliseconds at a monotonic moment, about."""
+        return self._anchor_ms + round((moment_s - self._anchor_s) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A stretch no socket vouches for, in monotonic seconds."""
+
+    from_s: float
+    to_s: float
+    reason: str
+
+
+class Coverage:
+    """What the sockets of one subscription cover together."""
+
+    def __init__(self, start_s: float) -> None:
+        self._covered_until_s = start_s
+        self._last_s: dict[int, float] = {}
+        self._reason = "start"
+        self._usual_s = 0.0
+        self._newest_s: float | None = None
+
+    def on_data(self, connection: int, now_s: float) -> Hole | None:
+        """Note a data frame; return the hole it shows, if it shows one."""
+        limit_s = self._limit_s(now_s)
+        previous_s = self._last_s.get(connection)
+        self._last_s[connection] = now_s
+        vouches = previous_s is not None and now_s - previous_s <= limit_s
+        start_s = previous_s if vouches and previous_s is not None else now_s
+        if start_s > self._covered_until_s and self._another_may_vouch(connection, now_s, limit_s):
+            return None
+        hole = None
+        if start_s > self._covered_until_s:
+            hole = Hole(self._covered_until_s, start_s, self._reason)
+            self._reason = "stalled"
+        self._covered_until_s = max(self._covered_until_s, now_s)
+        return hole
+
+    def on_lost(self, connection: int, reason: str) -> None:
+        """Note the end of a socket; `reason` names the hole if there is going to be one."""
+        self._last_s.pop(connection, None)
+        if not self._last_s:
+            self._reason = reason
+
+    @property
+    def covered_until_s(self) -> float:
+        """Until when all is known, in monotonic seconds."""
+        return self._covered_until_s
+
+    def _another_may_vouch(self, connection: int, now_s: float, limit_s: float) -> bool:
+        return any(
+            other != connection and last_s >= self._covered_until_s and now_s - last_s <= limit_s
+            for other, last_s in self._last_s.items()
+        )
+
+    def _limit_s(self, now_s: float) -> float:
+        limit_s = max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
+        if self._newest_s is not None:
+            silence_s = now_s - self._newest_s
+            if silence_s > self._usual_s:
+                self._usual_s = min(silence_s, limit_s)
+            else:
+                self._usual_s += (silence_s - self._usual_s) * _SMOOTHING
+        self._newest_s = now_s
+        return limit_s
