@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from collector import settings as settings_module
-from collector.roles import environment, ingest_queues, roles
+from collector.roles import REDIS_STOP_S, environment, ingest_queues, roles
 from collector.settings import BatchSettings, ExchangeSettings, Settings, WorkerSettings
 from collector.supervisor import Role, Stage
 
@@ -56,7 +56,7 @@ def test_stop_times_fit_into_ten_seconds(tmp_path: Path) -> None:
         stage: max(role.stop_timeout_s for role in found if role.stage == stage)
         for stage in (Stage.SERVICES, Stage.LISTENER)
     }
-    assert sum(slowest.values()) + 2.0 < 10
+    assert sum(slowest.values()) + REDIS_STOP_S < 10
 
 
 @pytest.mark.parametrize(("shards", "workers"), [(1, 1), (1, 4), (2, 1), (3, 2), (8, 3), (2, 5)])
