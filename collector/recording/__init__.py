@@ -1,0 +1,18 @@
+"""Recorded sessions: frames as they arrived, from our own files and from other people's.
+
+`open_recording` tells the forms apart by content and not by name, each plain, gzipped or zstd-compressed:
+
+- our own (`own`), written by `RecordingWriter`;
+- cryptofeed captures of Bithumb's older socket, and of Upbit's (`cryptofeed`): these are put into Bithumb's
+  current words, on the text itself, so that every digit stays as it was printed;
+- `*.jsonl` with one example frame in the `raw` field of each line (`examples`);
+- CSV order books polled over REST (`books`): each becomes an `orderbook` frame.
+
+Reading streams: memory is bounded by the longest line.
+"""
+
+from collector.recording.frames import CutRecording, Frame, Protocol
+from collector.recording.reader import Recording, open_recording
+from collector.recording.writer import RecordingWriter
+
+__all__ = ["CutRecording", "Frame", "Protocol", "Recording", "RecordingWriter", "open_recording"]

@@ -1,0 +1,48 @@
+"""Lines of a file that may be compressed; the magic number decides, not the name."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from collector.errors import ConfigurationError
+from collector.recording.compression import zstd
+from collector.recording.frames import Broken, Unintelligible
+
+MAX_LINE_BYTES = 16 << 20
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a plain, gzipped or zstd-compressed file; a last one without its newline too.
+
+    Raises:
+        Broken: the compressed data end in the middle.
+        Unintelligible: not text, damaged, or a line without end.
+        ConfigurationError: the file can't be opened.
+    """
+    try:
+        with path.open("rb") as file, _decompressed(file) as source:
+            while line := source.readline(MAX_LINE_BYTES):
+                if len(line) == MAX_LINE_BYTES:
+                    raise Unintelligible(f"a line is longer than {MAX_LINE_BYTES} bytes")
+                yield line.decode()
+    except EOFError:
+        raise Broken from None
+    except (zstd.ZstdError, zlib.error, gzip.BadGzipFile):
+        raise Unintelligible("its compression is damaged") from None
+    except UnicodeDecodeError:
+        raise Unintelligible("it is not text") from None
+    except OSError as error:
+        raise ConfigurationError(f"Recording {path} can't be opened: {error.strerror}") from None
+
+
+def _decompressed(file: io.BufferedReader) -> io.BufferedIOBase:
+    magic = file.peek(4)[:4]
+    if magic == _ZSTD_MAGIC:
+        return zstd.ZstdFile(file)
+    if magic.startswith(_GZIP_MAGIC):
+        return gzip.GzipFile(fileobj=file)
+    return file

@@ -1,0 +1,83 @@
+"""Writes our own form of recording."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from collector.errors import ConfigurationError
+from collector.recording import own
+from collector.recording.compression import zstd
+from collector.recording.frames import Frame, Protocol
+
+FLUSH_S = 1.0
+FLUSH_FRAMES = 1_000
+#: Not FLUSH_FRAME: a file cut at the end of a zstd frame would look whole.
+FLUSH_BLOCK: Literal[1] = 1
+
+
+class RecordingWriter:
+    """Writes our own form while a session runs.
+
+    The file is `<path>.part` until `finish`, which gives it its name at once. What was flushed (every second,
+    every thousand frames, or by `flush`) survives a kill: such a part can be read, and says that it is cut.
+
+    Raises:
+        ConfigurationError: the file exists already, can't be written, or the disk is full.
+    """
+
+    def __init__(self, path: Path, protocol: Protocol, url: str, started_ms: int) -> None:
+        self.path = path
+        self.frames = 0
+        self._part = path.with_name(path.name + ".part")
+        self._unflushed = 0
+        for taken in (path, self._part):
+            if taken.exists():
+                raise ConfigurationError(f"{taken} exists already: choose another name, or remove it")
+        with self._writing():
+            self._file = zstd.ZstdFile(self._part, "x")
+            self._file.write(own.write_header(protocol, url, started_ms))
+        self.flush()
+
+    def append(self, frame: Frame) -> None:
+        """Add one frame."""
+        with self._writing():
+            self._file.write(own.write_frame(frame))
+        self.frames += 1
+        self._unflushed += 1
+        if self._unflushed >= FLUSH_FRAMES or time.monotonic() - self._flushed_at >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything so far to the operating system, in a form that can be read back."""
+        with self._writing():
+            self._file.flush(FLUSH_BLOCK)
+        self._unflushed, self._flushed_at = 0, time.monotonic()
+
+    def finish(self) -> None:
+        """Complete the file and give it its name; more than once is harmless."""
+        if self._file.closed:
+            return
+        with self._writing():
+            self._file.close()
+            with self._part.open("rb") as part:
+                os.fsync(part.fileno())
+            self._part.replace(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(f"{self._part} can't be written: {error.strerror}") from None

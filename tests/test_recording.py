@@ -1,0 +1,300 @@
+"""Recorded sessions: what is written is read back, what is cut says so, digits stay as printed."""
+
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collector.errors import ConfigurationError
+from collector.recording import CutRecording, Frame, RecordingWriter, open_recording
+
+SHARED = Path(os.environ.get("SHARED_DIR") or Path(__file__).resolve().parents[2] / "shared") / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"recorded data is not at {SHARED}")
+
+MS = 1_790_133_505_546
+UPBIT = "cryptofeed-upbit-2021-04-05/UPBIT-d78752.0.gz"
+LEGACY = "cryptofeed-bithumb-legacy-2021-06-02/BITHUMB.ws.1.0"
+TRADE_ORDER = ["ty", "cd", "tp", "tv", "ab", "pcp", "c", "cp", "tdt", "ttm", "ttms", "sid", "tms", "st"]
+frames = st.lists(
+    st.builds(
+        Frame,
+        st.integers(0, 2**53),
+        st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)),
+        st.just(True),
+        st.integers(1, 9),
+    )
+)
+
+
+def write(path: Path, written: list[Frame], protocol: str = "current") -> Path:
+    with RecordingWriter(path, protocol, "wss://example.invalid/websocket/v1", MS) as writer:
+        for frame in written:
+            writer.append(frame)
+    return path
+
+
+def collect(path: Path) -> tuple[list[Frame], CutRecording | None]:
+    """Read all frames and the cut, if there is one."""
+    got: list[Frame] = []
+    try:
+        got.extend(open_recording(path))
+    except CutRecording as cut:
+        return got, cut
+    return got, None
+
+
+numbers = itertools.count()
+
+
+@given(frames)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_written_is_read_back(tmp_path: Path, written: list[Frame]) -> None:
+    """Any bytes, any connection, any time survive the round trip, in order."""
+    path = tmp_path / f"{next(numbers)}.zst"
+    assert written == list(open_recording(write(path, written)))
+
+
+def test_text_frames_stay_text_frames(tmp_path: Path) -> None:
+    """The binary flag of a frame is kept."""
+    written = [Frame(MS * 1000, b'{"status":"UP"}', binary=False), Frame(MS * 1000 + 1, b"{}", binary=True)]
+    assert written == list(open_recording(write(tmp_path / "r.zst", written)))
+
+
+def test_the_header_tells_the_protocol(tmp_path: Path) -> None:
+    """A legacy session is known as one."""
+    assert open_recording(write(tmp_path / "r.zst", [], "legacy")).protocol == "legacy"
+
+
+def test_a_recording_can_be_read_twice(tmp_path: Path) -> None:
+    """Each iteration starts from the beginning."""
+    recording = open_recording(write(tmp_path / "r.zst", [Frame(1, b"{}")]))
+    assert list(recording) == list(recording)
+
+
+def test_a_file_cut_anywhere_gives_a_prefix_or_is_refused(tmp_path: Path) -> None:
+    """After a cut at any byte, what is delivered is a prefix of what was written, and the cut is said."""
+    written = [Frame(MS * 1000 + i, json.dumps({"i": i, "x": "y" * (i % 90)}).encode()) for i in range(500)]
+    whole = write(tmp_path / "whole.zst", written).read_bytes()
+    cut = tmp_path / "cut.zst"
+    for at in random.Random(1).sample(range(len(whole)), 60):
+        cut.write_bytes(whole[:at])
+        try:
+            got, error = collect(cut)
+        except ConfigurationError:
+            assert at < 200  # not even the header is left
+            continue
+        assert error is not None
+        assert written[: len(got)] == got
+        assert error.frames == len(got)
+
+
+def test_an_unfinished_file_is_readable_up_to_its_last_flush(tmp_path: Path) -> None:
+    """A process killed while it records leaves its part, readable up to the last flush."""
+    script = (
+        "import sys,time,pathlib\n"
+        "from collector.recording import *\n"
+        "w = RecordingWriter(pathlib.Path(sys.argv[1]), 'current', 'ws://x', 1)\n"
+        "for i in range(1500): w.append(Frame(i, b'{}'))\n"
+        "w.flush(); w.append(Frame(9999, b'{}')); print('ready', flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "r.zst")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    got, error = collect(tmp_path / "r.zst.part")
+    assert list(range(1500)) == [frame.received_us for frame in got]
+    assert error is not None
+    assert not (tmp_path / "r.zst").exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    """Neither a recording nor the part of an earlier one is replaced."""
+    write(tmp_path / "a.zst", [])
+    (tmp_path / "b.zst.part").touch()
+    for name in ("a.zst", "b.zst"):
+        with pytest.raises(ConfigurationError, match="exists already"):
+            RecordingWriter(tmp_path / name, "current", "ws://x", 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n\n",
+        b"hello\n",
+        b"{}\n",
+        b"[1,2]\n",
+        b"[" * 100_000,
+        b"\x00\xff" * 100,
+        b"\x28\xb5\x2f\xfdgarbage",
+        b"\x1f\x8bgarbage",
+        b"x" * (17 << 20),
+        b'{"raw": 5}\n',
+    ],
+    ids=str,
+)
+def test_what_is_not_a_recording_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """Junk of many kinds gets one clear line."""
+    path = tmp_path / "junk"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="not a recording"):
+        open_recording(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    """What can't be opened is named with the reason."""
+    with pytest.raises(ConfigurationError, match="No such file"):
+        open_recording(tmp_path / "none")
+    with pytest.raises(ConfigurationError, match="directory"):
+        open_recording(tmp_path)
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """A file of a version to come is not guessed at."""
+    header = {"format": "bithumb-recording", "version": 2, "protocol": "current", "started_ms": 1, "url": ""}
+    (tmp_path / "r").write_text(json.dumps(header) + "\n")
+    with pytest.raises(ConfigurationError, match="version 2"):
+        open_recording(tmp_path / "r")
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_crash_the_reader(tmp_path: Path, content: bytes) -> None:
+    """Whatever the file holds, the answer is frames or one of our errors."""
+    heads = (b"", b"\x28\xb5\x2f\xfd", b"price,quantity,type,timestamp\n", b'1622591002.2: {"a":1}\n')
+    for number, head in enumerate(heads):
+        path = tmp_path / str(number)
+        path.write_bytes(head + content)
+        with contextlib.suppress(ConfigurationError):
+            list(open_recording(path))
+
+
+@needs_shared
+def test_the_legacy_capture_has_its_98_frames() -> None:
+    """The older socket's capture is delivered verbatim, in text frames."""
+    recording = open_recording(SHARED / LEGACY)
+    got = list(recording)
+    lines = (SHARED / LEGACY).read_text().splitlines()
+    texts = [line.partition(": ")[2] for line in lines if line[:1].isdigit()]
+    assert recording.protocol == "legacy"
+    assert texts == [frame.raw.decode() for frame in got]
+    assert len(got) == 98
+    assert got[0].received_us == 1622591002293640
+
+
+@needs_shared
+def test_upbit_frames_get_bithumb_words_and_keep_every_digit() -> None:
+    """Parsed exactly, the re-shaped frames hold the same numbers under Bithumb's names and clocks."""
+    got = list(open_recording(SHARED / UPBIT))
+    with gzip.open(SHARED / UPBIT, "rt") as file:
+        lines = [line.partition(": b'")[2].rstrip()[:-1] for line in file if ": b'" in line[:25]]
+    assert len(got) == len(lines) == 1733
+    for frame, line in zip(got, lines, strict=True):
+        ours, theirs = (json.loads(text, parse_float=str) for text in (frame.raw, line))
+        if theirs["ty"] == "orderbook":
+            assert ours == {**theirs, "tms": theirs["tms"] * 1000, "lv": 1}
+            assert list(ours) == ["ty", "cd", "tas", "tbs", "obu", "lv", "tms", "st"]
+        else:
+            assert theirs["tp"] == ours["tp"]
+            assert {k: v for k, v in theirs.items() if k not in {"td", "ttm"}}.items() <= ours.items()
+            kst = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(theirs["ttms"] / 1000 + 9 * 3600))
+            assert kst == f"{ours['tdt']} {ours['ttm']}"
+            assert list(ours) == TRADE_ORDER
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "books"),
+    [("orderbook-2024-04-13-bithumb-BTC.csv.gz", 6813), ("orderbook-2024-04-15-bithumb-BTC.csv.gz", 3429)],
+)
+def test_polled_books_become_frames(name: str, books: int) -> None:
+    """Every poll is one book whose totals are the exact sums, times from Korean wall seconds."""
+    got = [
+        json.loads(frame.raw, parse_float=Decimal)
+        for frame in open_recording(SHARED / "bithumb-rest-book-top5" / name)
+    ]
+    assert len(got) == books
+    for book in got:
+        asks = [unit["ask_size"] for unit in book["orderbook_units"]]
+        assert book["total_ask_size"] == sum(asks)
+    assert all(a["timestamp"] < b["timestamp"] for a, b in itertools.pairwise(got))
+
+
+@needs_shared
+def test_polled_sizes_are_verbatim_and_the_short_book_is_padded() -> None:
+    """Sizes keep their fifteen decimals; the last book, cut in the source, has its short side padded."""
+    got = list(open_recording(SHARED / "bithumb-rest-book-top5" / "orderbook-2024-04-13-bithumb-BTC.csv.gz"))
+    assert b'"ask_size":0.064200000000000,"bid_size":0.363700000000000}' in got[0].raw
+    assert b'"timestamp":1712934001000000' in got[0].raw
+    assert b'{"ask_price":0,"bid_price":99073000,"ask_size":0,"bid_size":0.000100000000000}' in got[-1].raw
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "protocol", "count"),
+    [
+        ("bithumb-current-observed-frames.jsonl", "current", 11),
+        ("bithumb-current-vendor-doc-examples.jsonl", "current", 8),
+        ("bithumb-legacy-observed-frames.jsonl", "legacy", 6),
+    ],
+)
+def test_example_frames_come_as_they_are(name: str, protocol: str, count: int) -> None:
+    """Every `raw` is a frame, complete or not."""
+    recording = open_recording(SHARED / name)
+    raws = [json.loads(line)["raw"] for line in (SHARED / name).read_text().splitlines()]
+    assert raws == [frame.raw.decode() for frame in recording]
+    assert (protocol, count) == (recording.protocol, len(raws))
+
+
+@needs_shared
+def test_a_capture_of_rest_replies_alone_is_refused() -> None:
+    """A file without a single frame has nothing to play."""
+    with pytest.raises(ConfigurationError, match="not a recording"):
+        open_recording(SHARED / "cryptofeed-bithumb-legacy-2021-06-02" / "BITHUMB.0")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "name", [LEGACY, UPBIT, "bithumb-rest-book-top5/orderbook-2024-04-15-bithumb-BTC.csv.gz"]
+)
+def test_foreign_files_cut_anywhere_give_a_prefix(tmp_path: Path, name: str) -> None:
+    """Plain or compressed, a cut foreign file delivers a prefix of its frames (a book may be short)."""
+    source = SHARED / name
+    content = gzip.decompress(source.read_bytes()) if name.endswith(".gz") else source.read_bytes()
+    content = content[:60_000]
+    (tmp_path / "whole").write_bytes(content[: content.rindex(b"\n") + 1])
+    whole = list(open_recording(tmp_path / "whole"))
+    rng = random.Random(2)
+    for at in rng.sample(range(5_000, len(content)), 25):
+        for path, data in (
+            (tmp_path / "plain", content[:at]),
+            (tmp_path / "gz", gzip.compress(content)[: at // 4]),
+        ):
+            path.write_bytes(data)
+            got, _ = collect(path)
+            assert whole[: max(0, len(got) - 1)] == got[:-1]
+
+
+@needs_shared
+def test_a_frame_cut_in_the_middle_is_not_delivered(tmp_path: Path) -> None:
+    """A capture that stops inside a frame, even right after a quote, says so."""
+    content = (SHARED / LEGACY).read_bytes()
+    end = content.index(b'"orderType":"ask"') + len(b'"orderType":"ask"')
+    (tmp_path / "cut").write_bytes(content[:end])
+    got, error = collect(tmp_path / "cut")
+    assert len(got) == 3
+    assert error is not None
+    assert "3 whole frames" in str(error)
