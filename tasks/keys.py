@@ -9,6 +9,7 @@
     newest                         HASH    `as_of`, `trade:{market}` -> epoch ms            for ever
     counters                       HASH    name -> integer, names in `tasks.counters`       for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
+    rejected-frames                    LIST    newest first, JSON, written by the listener        200
     attempts:{task id}             STRING  deliveries of a batch that came back             a day
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
@@ -84,3 +85,8 @@ class Keys:
     def dead_letters(self) -> str:
         """Batches that could not be stored."""
         return f"{self.prefix}dead-letters"
+
+    @property
+    def rejected_frames(self) -> str:
+        """Messages of the exchange that could not be understood."""
+        return f"{self.prefix}rejected-frames"

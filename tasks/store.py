@@ -316,6 +316,13 @@ def _gap_rank(gap: Gap) -> tuple[int, bool, str]:
     return gap.to_ms, gap.recovered, gap.reason
 
 
+def decode_gap(market: str, field: str, value: bytes) -> Gap:
+    """Return the gap stored under `field` of the gaps of `market`."""
+    channel, from_ms = field.rsplit(":", 1)
+    to_ms, reason, recovered = _decode_gap(value)
+    return Gap(market, Channel(channel), int(from_ms), to_ms, reason, recovered)
+
+
 def _known_rank(value: bytes) -> tuple[int, bool, str]:
     to_ms, reason, recovered = _decode_gap(value)
     return to_ms, recovered, reason

@@ -1,0 +1,311 @@
+"""Read what the workers stored: the Python API behind `collector show`.
+
+    from tasks.read import Reader, to_json
+
+    reader = Reader("redis://localhost:6379/0")
+    for candle in reader.candles("KRW-BTC", "5m", limit=12):
+        print(candle.open_time, candle.close, candle.base_volume)
+
+Rows are frozen structs whose fields are those of the JSON promise, in its order: `Candle`, `Volume`,
+`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `Health`. Prices and volumes are `Decimal`, times epoch
+milliseconds UTC. Lists are oldest first and empty where there is nothing; a market nobody has ever seen is
+`NoData`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from collector.errors import NoData
+from collector.model import MINUTE_MS, Channel, Gap, Ticker
+from collector.settings import Settings, current
+from tasks.dead_letters import DeadLetter, DeadLetters
+from tasks.enrich.candles import Candle, Minute, align, interval_ms, view
+from tasks.enrich.change import Change, changes
+from tasks.enrich.depth import Book
+from tasks.enrich.identity import executions
+from tasks.enrich.volume import Volume, volumes
+from tasks.enrich.windows import WINDOWS, window_start_ms
+from tasks.keys import DAY_MS, Keys
+from tasks.redis_client import connect, translated
+from tasks.routing import all_queues
+from tasks.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
+from tasks.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+
+__all__ = [
+    "Book",
+    "Candle",
+    "Change",
+    "GapRow",
+    "Health",
+    "Reader",
+    "TickerRow",
+    "TradeRow",
+    "Volume",
+    "plain",
+    "to_json",
+]
+
+#: Markets named in the message about an unknown one.
+NAMED_MARKETS = 10
+_SCAN_COUNT = 5000
+#: Minutes of trades read in one round trip.
+MINUTES_AT_ONCE = 60
+
+
+class Reader:
+    """Reads results from Redis.
+
+    Every method raises:
+        NoData: the market was never seen.
+        BrokerUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, source: redis.Redis | str, settings: Settings | None = None) -> None:
+        self._settings = settings or current()
+        self._redis = connect(source, self._settings) if isinstance(source, str) else source
+        self._keys = Keys(self._settings.store.key_prefix)
+
+    def markets(self) -> list[str]:
+        """Return every market ever seen, sorted."""
+        with translated():
+            return sorted(_text(market) for market in self._redis.smembers(self._keys.markets))
+
+    def as_of_ms(self) -> int | None:
+        """Return the time of the newest trade or ticker of any market: where rolling windows end."""
+        with translated():
+            known = self._redis.hget(self._keys.newest, "as_of")
+        return int(known) if known else None
+
+    def ticker(self, market: str | None = None) -> list[TickerRow]:
+        """Return the newest ticker of `market`, or of all."""
+        return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(market)]
+
+    def book(self, market: str | None = None) -> list[Book]:
+        """Return the newest order book of `market`, or of all."""
+        return [decode_book(value) for value in self._states(Channel.ORDERBOOK, market)]
+
+    def candles(
+        self,
+        market: str,
+        interval: str = "1m",
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        limit: int | None = None,
+    ) -> list[Candle]:
+        """Return the candles that open in `from_ms … to_ms`, the newest `limit` of them.
+
+        Raises:
+            ConfigurationError: no such interval.
+        """
+        self._check(market)
+        length_ms = interval_ms(interval)
+        opens = sorted(
+            {
+                align(open_ms, length_ms)
+                for open_ms in self._minute_opens(market)
+                if (from_ms is None or align(open_ms, length_ms) >= from_ms)
+                and (to_ms is None or align(open_ms, length_ms) <= to_ms)
+            }
+        )
+        opens = opens[-limit:] if limit else opens
+        if not opens:
+            return []
+        minutes = self.minutes(market, opens[0], opens[-1] + length_ms - 1)
+        return view(market, minutes, interval, self._trade_gaps(market))
+
+    def volume(self, market: str) -> list[Volume]:
+        """Return what was traded in the last 1m 5m 15m 1h 24h."""
+        self._check(market)
+        as_of_ms = self.as_of_ms()
+        if as_of_ms is None or not self._minute_opens(market):
+            return []
+        start_ms = window_start_ms(as_of_ms, max(WINDOWS.values()))
+        return volumes(market, self.minutes(market, start_ms, as_of_ms), as_of_ms)
+
+    def changes(self, market: str) -> list[Change]:
+        """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
+        self._check(market)
+        as_of_ms = self.as_of_ms()
+        tickers = self._tickers(market)
+        opens = self._minute_opens(market)
+        if as_of_ms is None or not (tickers or opens):
+            return []
+        # Only closes are needed: of the newest candle, and of the newest before each window.
+        ends = [as_of_ms + 1, *(window_start_ms(as_of_ms, length) for length in WINDOWS.values())]
+        wanted = {max((open_ms for open_ms in opens if open_ms < end), default=None) for end in ends}
+        minutes = self._minutes(market, [open_ms for open_ms in wanted if open_ms is not None])
+        return changes(market, minutes, tickers[0] if tickers else None, as_of_ms)
+
+    def trades(
+        self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
+    ) -> list[TradeRow]:
+        """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
+        self._check(market)
+        rows: list[TradeRow] = []
+        minutes = self._kept_minutes(market, from_ms, to_ms)
+        while minutes and not (limit and len(rows) >= limit):
+            minutes, newest = minutes[:-MINUTES_AT_ONCE], minutes[-MINUTES_AT_ONCE:]
+            rows = [row for row in self._trades_of(market, newest) if _within(row, from_ms, to_ms)] + rows
+        return rows[-limit:] if limit else rows
+
+    def gaps(self, market: str | None = None) -> list[GapRow]:
+        """Return the gaps of `market`, or of all, of every channel, oldest first."""
+        if market is not None:
+            self._check(market)
+        gaps = self._gaps([market] if market else self.markets())
+        gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
+        return [msgspec.convert(gap, GapRow, from_attributes=True) for gap in gaps]
+
+    def health(self) -> Health:
+        """Return who is alive, the queue lengths and the sums of all counters."""
+        listeners = self._reports(self._keys.listener("*"))
+        counters = Counter(self.counters())
+        for listener in listeners:
+            counters.update(listener.pop("counters", {}))
+        workers = self._reports(self._keys.worker("*"))
+        return Health(listeners, self.queues(), workers, dict(sorted(counters.items())))
+
+    def counters(self) -> dict[str, int]:
+        """Return what the workers counted."""
+        with translated():
+            known = self._redis.hgetall(self._keys.counters)
+        return {_text(name): int(number) for name, number in known.items()}
+
+    def queues(self) -> dict[str, int]:
+        """Return batches waiting per queue, batches being worked on (`unacked`), and dead letters."""
+        names = all_queues(self._settings.batch.shards)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipeline.llen(name)
+            pipeline.hlen("unacked")
+            pipeline.llen(self._keys.dead_letters)
+            return dict(zip((*names, "unacked", "dead-letters"), pipeline.execute(), strict=True))
+
+    def dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
+        """Return the newest `limit` batches that could not be stored, oldest first."""
+        return DeadLetters(self._redis, self._settings.store).list(limit)
+
+    def last_trade_ms(self, markets: Sequence[str]) -> dict[str, int]:
+        """Return the time of the newest stored trade of those of `markets` that have one."""
+        if not markets:
+            return {}
+        with translated():
+            times = self._redis.hmget(self._keys.newest, [f"trade:{market}" for market in markets])
+        return {market: int(ms) for market, ms in zip(markets, times, strict=True) if ms}
+
+    def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
+        """Return the stored one-minute candles that open in `from_ms … to_ms`, by open, oldest first."""
+        return self._minutes(
+            market, [open_ms for open_ms in self._minute_opens(market) if from_ms <= open_ms <= to_ms]
+        )
+
+    # -- how it is stored
+
+    def _check(self, market: str) -> None:
+        with translated():
+            known = self._redis.sismember(self._keys.markets, market)
+        if known:
+            return
+        markets = self.markets()
+        more = f" and {len(markets) - NAMED_MARKETS} more" if len(markets) > NAMED_MARKETS else ""
+        have = ", ".join(markets[:NAMED_MARKETS]) + more if markets else "none so far"
+        raise NoData(f"{market} is not a market we have data of: {have}")
+
+    def _days(self, market: str) -> list[str]:
+        """Return the keys of all days of candles that may be kept, oldest first."""
+        newest = max(self.last_trade_ms([market]).values(), default=None)
+        if newest is None:
+            return []
+        kept_ms = self._settings.store.candle_retention_h * 3_600_000 + DAY_MS
+        return [self._keys.candle(market, newest - back) for back in range(kept_ms, -1, -DAY_MS)]
+
+    def _minute_opens(self, market: str) -> list[int]:
+        """Return the opens of all stored one-minute candles, oldest first."""
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in self._days(market):
+                pipeline.hkeys(key)
+            return sorted(int(open_ms) for opens in pipeline.execute() for open_ms in opens)
+
+    def _minutes(self, market: str, opens: Iterable[int]) -> dict[int, Minute]:
+        days: dict[str, list[int]] = {}
+        for open_ms in sorted(opens):
+            days.setdefault(self._keys.candle(market, open_ms), []).append(open_ms)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key, times in days.items():
+                pipeline.hmget(key, times)
+            replies = pipeline.execute()
+        return {
+            open_ms: decode_minute(value)
+            for times, values in zip(days.values(), replies, strict=True)
+            for open_ms, value in zip(times, values, strict=True)
+            if value
+        }
+
+    def _kept_minutes(self, market: str, from_ms: int | None, to_ms: int | None) -> list[int]:
+        return [
+            open_ms
+            for open_ms in self._minute_opens(market)
+            if (from_ms is None or open_ms + MINUTE_MS > from_ms) and (to_ms is None or open_ms <= to_ms)
+        ]
+
+    def _trades_of(self, market: str, minutes: Sequence[int]) -> list[TradeRow]:
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for minute_ms in minutes:
+                pipeline.hgetall(self._keys.trades(market, minute_ms))
+            replies = pipeline.execute()
+        stored = sorted((int(ms), value) for reply in replies for ms, value in reply.items())
+        return [
+            TradeRow(market, row.id, row.price, row.volume, row.side, ms, row.received_ms)
+            for ms, value in stored
+            for row in executions(decode_rows(value))
+        ]
+
+    def _tickers(self, market: str | None) -> list[Ticker]:
+        return [decode_ticker(value) for value in self._states(Channel.TICKER, market)]
+
+    def _states(self, channel: Channel, market: str | None) -> list[bytes]:
+        if market is not None:
+            self._check(market)
+        markets = self.markets() if market is None else [market]
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in markets:
+                pipeline.hget(self._keys.state(channel, name), VALUE)
+            return [value for value in pipeline.execute() if value]
+
+    def _gaps(self, markets: Sequence[str]) -> list[Gap]:
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for market in markets:
+                pipeline.hgetall(self._keys.gaps(market))
+            replies = pipeline.execute()
+        return [
+            decode_gap(market, _text(field), value)
+            for market, stored in zip(markets, replies, strict=True)
+            for field, value in stored.items()
+        ]
+
+    def _trade_gaps(self, market: str) -> list[Gap]:
+        return [gap for gap in self._gaps([market]) if gap.channel is Channel.TRADE]
+
+    def _reports(self, pattern: str) -> list[dict[str, Any]]:
+        with translated():
+            keys = sorted(self._redis.scan_iter(pattern, count=_SCAN_COUNT))
+            values = self._redis.mget(keys) if keys else []
+        return [msgspec.json.decode(value) for value in values if value]
+
+
+def _within(row: TradeRow, from_ms: int | None, to_ms: int | None) -> bool:
+    return (from_ms is None or row.exchange_ms >= from_ms) and (to_ms is None or row.exchange_ms <= to_ms)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
