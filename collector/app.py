@@ -7,7 +7,6 @@ holes -> Backfill -> Intake
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections import Counter
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ from collector.publish.publisher import Publisher, Transport
 from collector.publish.sender import Sender
 from collector.publish.spool import Spool
 from collector.redis_server import find_url
-from collector.settings import Settings
+from collector.settings import ExchangeSettings, Settings
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.coverage import Hole
@@ -204,24 +203,20 @@ class Listener:
 
     def new_session(self, connection: Connection, now_s: float) -> Session:  # noqa: ARG002 - the Host protocol
         """Make the session of a socket that has just opened."""
-        settings = self.settings
-        is_legacy = settings.exchange.protocol == "legacy"
-        codec: Codec = LegacyCodec() if is_legacy else CurrentCodec(settings.exchange.format)
+        exchange = self.settings.exchange
         return Session(
-            codec,
+            new_codec(exchange),
             self._subscription(),
             self._rhythms,
-            settings.connection,
+            self.settings.connection,
             now_s,
             first_copy=self._first_copy,
-            books=BookBuilder() if is_legacy else None,
+            books=BookBuilder() if exchange.protocol == "legacy" else None,
         )
 
     def subscribe_texts(self) -> list[str]:
         """Return what a socket sends first."""
-        is_legacy = self.settings.exchange.protocol == "legacy"
-        codec: Codec = LegacyCodec() if is_legacy else CurrentCodec(self.settings.exchange.format)
-        return codec.subscribe(self._subscription())
+        return new_codec(self.settings.exchange).subscribe(self._subscription())
 
     def on_events(
         self, connection: Connection, events: Sequence[MarketEvent], raw: bytes | str, received_ms: int
@@ -396,10 +391,15 @@ class Listener:
     def _read_last_trades(self) -> dict[str, int]:
         """Ask the store where the last run ended; an unreachable store means we don't know."""
         try:
-            return Reader(self._redis, self.settings).last_trade_ms(self._markets)
+            return dict(Reader(self._redis, self.settings).last_trade_ms(self._markets))
         except (redis.RedisError, PipelineError) as error:
             log.warning("the last stored trades can't be read: %s", error)
             return {}
+
+
+def new_codec(exchange: ExchangeSettings) -> Codec:
+    """Return the translator for one socket of the chosen protocol."""
+    return LegacyCodec() if exchange.protocol == "legacy" else CurrentCodec(exchange.format)
 
 
 def connect_redis(settings: Settings) -> redis.Redis:
@@ -408,21 +408,6 @@ def connect_redis(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(
         find_url(settings), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
     )
-
-
-async def listen(settings: Settings) -> None:
-    """Run a listener until SIGINT or SIGTERM; a second signal leaves at once."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    await Listener(settings).run(stop)
 
 
 def _first(failures: BaseExceptionGroup[CollectorError]) -> CollectorError:

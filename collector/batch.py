@@ -8,7 +8,7 @@ Delivery is at least once: whoever consumes a batch must be idempotent.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -73,17 +73,16 @@ CLASSES: dict[Kind, type[Batch]] = {
     Kind.GAP: GapBatch,
 }
 _encoder = msgspec.json.Encoder(decimal_format="string")
-_decoders = {cls: msgspec.json.Decoder(cls) for cls in CLASSES.values()}
+_decoders: dict[type[Batch], Any] = {cls: msgspec.json.Decoder(cls) for cls in CLASSES.values()}
 
 
-def make(
-    kind: Kind, rows: list[Trade] | list[Ticker] | list[OrderBook] | list[Gap], *, listener: str, now_ms: int
-) -> Batch:
-    """Wrap `rows` in an envelope with a fresh id."""
-    cls = CLASSES[kind]
-    return cls(  # type: ignore[call-arg]
-        v=VERSION, id=secrets.token_hex(8), channel=kind, listener=listener, created_ms=now_ms, rows=rows
+def make(kind: Kind, rows: Sequence[Struct], *, listener: str, now_ms: int) -> Batch:
+    """Wrap `rows`, all of the struct that belongs to `kind`, in an envelope with a fresh id."""
+    cls: Any = CLASSES[kind]
+    batch: Batch = cls(
+        v=VERSION, id=secrets.token_hex(8), channel=kind, listener=listener, created_ms=now_ms, rows=list(rows)
     )
+    return batch
 
 
 def encode(batch: Batch) -> str:

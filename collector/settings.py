@@ -126,12 +126,12 @@ class PressureSettings(_Section):
 
     queue_high: int = Field(200, ge=2, description="batches in a queue above which MERGE starts")
     queue_low: int = Field(50, ge=1, description="batches in every queue below which FLOW may return")
-    queue_max: int = Field(
-        2000, ge=4, description="batches in the trade queue above which trades go to disk"
-    )
+    queue_max: int = Field(2000, ge=4, description="batches in the trade queue above which trades go to disk")
     age_high_ms: int = Field(5_000, ge=1, description="age of the oldest waiting batch that starts MERGE")
     age_low_ms: int = Field(1_000, ge=1, description="age below which FLOW may return")
-    redis_memory_high: float = Field(0.8, gt=0, le=1, description="share of Redis `maxmemory` that starts SPOOL")
+    redis_memory_high: float = Field(
+        0.8, gt=0, le=1, description="share of Redis `maxmemory` that starts SPOOL"
+    )
     redis_memory_low: float = Field(0.6, gt=0, le=1, description="share below which SPOOL may end")
     local_fill_high: float = Field(0.5, gt=0, le=1, description="share of the local queue that starts MERGE")
     local_fill_low: float = Field(0.1, ge=0, le=1, description="share below which FLOW may return")
@@ -172,6 +172,13 @@ class HealthSettings(_Section):
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
 
 
+class LogSettings(_Section):
+    """Log lines on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is said")
+    format: Literal["console", "json"] = Field("console", description="for people or for programs")
+
+
 class Settings(BaseSettings):
     """All settings, immutable, read once at start."""
 
@@ -208,6 +215,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
 
     @field_validator("markets", "channels", mode="before")
     @classmethod
@@ -256,7 +264,9 @@ class Settings(BaseSettings):
 def _checked_url(url: str, schemes: set[str]) -> str:
     parts = urlsplit(url)  # raises ValueError for a broken port or address
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
-        raise ValueError(f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}")
+        raise ValueError(
+            f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}"
+        )
     return url
 
 
@@ -329,6 +339,8 @@ def _check_marks(pressure: PressureSettings) -> None:
     }
     for name, (low, high) in marks.items():
         if low >= high:
-            raise ConfigurationError(f"{PREFIX}PRESSURE__{name}: the low mark {low} must be below the high {high}")
+            raise ConfigurationError(
+                f"{PREFIX}PRESSURE__{name}: the low mark {low} must be below the high {high}"
+            )
     if pressure.queue_max <= pressure.queue_high:
         raise ConfigurationError(f"{PREFIX}PRESSURE__QUEUE_MAX must be above {PREFIX}PRESSURE__QUEUE_HIGH")

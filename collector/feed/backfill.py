@@ -50,6 +50,10 @@ class _Job:
     attempt: int = field(default=1, compare=False)
 
 
+class OutOfReach(RestError):
+    """The hole is older, or larger, than what the exchange gives back."""
+
+
 class TradeSource(Protocol):
     """Whatever can page past trades; `RestClient` in production."""
 
@@ -116,6 +120,9 @@ class Backfill:
         hole = job.hole
         try:
             recovered = await self._fetch(hole)
+        except OutOfReach as error:
+            log.error("a gap of %s stays: %s", hole.market, error)
+            recovered = False
         except RestError as error:
             if job.attempt < _ATTEMPTS_MAX:
                 delay_s = _FIRST_RETRY_S * 2 ** (job.attempt - 1)
@@ -129,24 +136,35 @@ class Backfill:
         self._on_done(hole, recovered)
 
     async def _fetch(self, hole: Hole) -> bool:
-        """Page back over `hole`; tell whether the pages reached its beginning."""
+        """Page back over `hole`; tell whether everything in it has been seen.
+
+        That is so if the pages reached a trade before it, or if the exchange has trades of this market but
+        none older (a new listing). No trade at all proves nothing.
+        """
         earliest_ms, latest_ms = hole.from_ms - OVERLAP_MS, hole.to_ms + OVERLAP_MS
+        found, rejected = 0, 0
         async for page in self._pages(hole.market, earliest_ms, latest_ms):
             wanted = [trade for trade in page.trades if earliest_ms <= trade.exchange_ms <= latest_ms]
             if wanted:
                 self._on_trades(wanted)
+            found += len(page.trades)
+            rejected += page.rejected
             oldest = oldest_ms(page.trades)
             if oldest is not None and oldest < hole.from_ms:
-                return page.rejected == 0
-        return False
+                break
+        return found > 0 and rejected == 0
 
     async def _pages(self, market: str, earliest_ms: int, latest_ms: int) -> AsyncIterator[TradePage]:
-        """Yield pages from the newest back to `earliest_ms`, day after Korean day."""
+        """Yield pages from the newest back to `earliest_ms`, day after Korean day.
+
+        Raises:
+            OutOfReach: the exchange keeps trades for 7 days only.
+        """
         now_ms = self._clock.now_ms()
         today = kst_day(now_ms)
+        if (today - kst_day(earliest_ms)).days > _DAYS_MAX:
+            raise OutOfReach(f"trades are kept for {_DAYS_MAX} days")
         query = first_query(latest_ms, now_ms)
-        if query is None:
-            return
         day = min(kst_day(latest_ms), today)
         for _ in range(_PAGES_MAX):
             self.requests += 1
@@ -154,11 +172,12 @@ class Backfill:
             yield page
             if page.trades and page.cursor is not None and page.cursor != query.get("cursor"):
                 query = {**query, "cursor": page.cursor}
-                continue
-            if day <= kst_day(earliest_ms) or (today - day).days >= _DAYS_MAX:
+            elif day > kst_day(earliest_ms):
+                query = before_midnight_of(day, today)
+                day -= timedelta(days=1)
+            else:
                 return
-            query = before_midnight_of(day, today)
-            day -= timedelta(days=1)
+        raise OutOfReach(f"more than {_PAGES_MAX} pages")
 
 
 def kst_day(time_ms: int) -> date:
@@ -166,13 +185,11 @@ def kst_day(time_ms: int) -> date:
     return (datetime.fromtimestamp(time_ms / 1000, UTC) + _KST).date()
 
 
-def first_query(latest_ms: int, now_ms: int) -> dict[str, str | int] | None:
-    """Return the parameters of the first page for trades up to `latest_ms`; None beyond 7 days."""
+def first_query(latest_ms: int, now_ms: int) -> dict[str, str | int]:
+    """Return the parameters of the first page for trades up to `latest_ms`."""
     if now_ms - latest_ms < _RECENT_MS:
         return {}
     days = (kst_day(now_ms) - kst_day(latest_ms)).days
-    if days > _DAYS_MAX:
-        return None
     wall = datetime.fromtimestamp(latest_ms / 1000, UTC) + _KST + timedelta(seconds=1)
     if wall.date() != kst_day(latest_ms):  # the second after 23:59:59 belongs to the next day
         return before_midnight_of(wall.date(), kst_day(now_ms))

@@ -104,7 +104,7 @@ class Publisher:
             while batch := self._outbox.take(
                 0, states=False
             ):  # late in a stop: disk is faster than any broker
-                self._keep(batch, self._letter(batch))
+                self._keep(batch, letter_of(batch, self._settings.batch.shards))
         except BaseException as error:
             self.failure = error
             raise
@@ -127,7 +127,7 @@ class Publisher:
 
     def _deliver(self, batch: Batch) -> None:
         is_state = batch.channel in STATES
-        letter = self._letter(batch)
+        letter = letter_of(batch, self._settings.batch.shards)
         if not is_state and (self.decision.trades_to_disk or self._failing):
             self._keep(batch, letter)
             return
@@ -230,22 +230,24 @@ class Publisher:
             log.warning("%s; trades go to disk until it answers", error)
         self._failing = True
 
-    def _letter(self, batch: Batch) -> Letter:
-        text = batches.encode(batch)
-        queue = self._queue(batch)
-        return Letter(batch.channel, queue, len(batch.rows), batch.created_ms, text)
-
-    def _queue(self, batch: Batch) -> str:
-        shards = self._settings.batch.shards
-        if batch.channel is Kind.TRADE and shards > 1:
-            return f"trade.{shard_of(batch.rows[0].market, shards)}"
-        return "trade" if batch.channel is Kind.GAP else str(batch.channel)
-
     def _close_spool(self) -> None:
         try:
             self._spool.close()
         except SpoolFull as error:
             log.error("the spool could not be synced at the end: %s", error)
+
+
+def letter_of(batch: Batch, shards: int) -> Letter:
+    """Return `batch` in its wire form, addressed to its queue."""
+    return Letter(
+        batch.channel, _queue(batch, shards), len(batch.rows), batch.created_ms, batches.encode(batch)
+    )
+
+
+def _queue(batch: Batch, shards: int) -> str:
+    if batch.channel is Kind.TRADE and shards > 1:
+        return f"trade.{shard_of(batch.rows[0].market, shards)}"
+    return "trade" if batch.channel is Kind.GAP else str(batch.channel)
 
 
 def pack(letter: Letter) -> bytes:

@@ -37,10 +37,10 @@ class Sender:
     """A Celery producer.
 
     Args:
-        state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it.
+        state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it; None = never.
     """
 
-    def __init__(self, state_expires_s: int) -> None:
+    def __init__(self, state_expires_s: int | None) -> None:
         self._app = Celery("collector", config_source="celeryconfig")
         self._state_expires_s = state_expires_s
 

@@ -99,12 +99,15 @@ class Batcher:
         open_batch.rows[place] = row
         self.merged[kind] += 1
 
-    def _is_full(self, open_batch: _Open) -> bool:
+    def _is_full(self, open_batch: _Open, factor: float) -> bool:
         settings = self._settings
         return (
-            len(open_batch.rows) >= settings.max_rows * self.rows_factor
-            or open_batch.size >= settings.max_bytes
+            len(open_batch.rows) >= settings.max_rows * factor
+            or open_batch.size >= settings.max_bytes * factor
         )
+
+    def _factor(self, kind: Kind) -> float:
+        return self.state_factor if kind in STATES else self.trade_factor
 
     def _close(self, key: tuple[Kind, int], now_ms: int) -> Batch:
         rows: Any = self._open.pop(key).rows

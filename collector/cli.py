@@ -1,0 +1,184 @@
+"""The `collector` command: arguments in, one line of error out, an exit code that tells.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command lives in `collector.commands` and is
+imported when it runs, so that `--help` is quick.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector import __version__, logs, settings
+from collector.errors import CollectorError, ConfigurationError
+
+app = typer.Typer(
+    name="collector",
+    help="A Bithumb market data feed to trust: every trade counted exactly once, every loss said aloud.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INTERRUPTED = 130
+
+Markets = Annotated[
+    str | None, typer.Option(help="Comma list of markets, `*` allowed; default COLLECTOR_MARKETS.")
+]
+Channels = Annotated[
+    str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
+]
+Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
+
+
+def _load(**overrides: str | None) -> settings.Settings:
+    """Read the settings, command-line choices before the environment."""
+    for name, value in overrides.items():
+        if value is not None:
+            os.environ[f"{settings.PREFIX}{name.upper()}"] = value
+    loaded = settings.current()
+    logs.set_up(loaded.log)
+    return loaded
+
+
+@app.command(epilog="Example: REDIS_URL=redis://127.0.0.1:6379/0 collector run --markets KRW-BTC,KRW-ETH")
+def run(markets: Markets = None, channels: Channels = None) -> None:
+    """Run the listener alone; needs REDIS_URL (or a running `collector up`)."""
+    from collector.commands import run as command
+
+    raise typer.Exit(command.run(_load(markets=markets, channels=channels)))
+
+
+@app.command(epilog="Example: collector up --markets 'KRW-*' --workers 2 --flower")
+def up(
+    markets: Markets = None,
+    channels: Channels = None,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
+    flower: Annotated[
+        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
+    ] = False,
+) -> None:
+    """Run everything on one machine: Redis, workers, listener; Ctrl-C ends all."""
+    from collector.commands import up as command
+
+    raise typer.Exit(command.up(_load(markets=markets, channels=channels), workers=workers, flower=flower))
+
+
+@app.command(epilog="Example: collector demo --seconds 60 --rate 200 --faults 'cut@10s/10s'")
+def demo(
+    seconds: Annotated[float, typer.Option(min=5, max=86_400, help="How long.")] = 30,
+    rate: Annotated[float, typer.Option(min=1, max=20_000, help="Trades per second over all markets.")] = 100,
+    faults: Faults = "",
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
+    flower: Annotated[
+        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
+    ] = False,
+) -> None:
+    """Run the whole system against a simulated exchange, then show what it counted."""
+    from collector.commands import demo as command
+
+    raise typer.Exit(
+        command.demo(_load(), seconds=seconds, rate=rate, faults=faults, workers=workers, flower=flower)
+    )
+
+
+@app.command(epilog="Example: collector simulate --port 8765 --markets 50 --rate 200 --truth truth.jsonl")
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    markets: Annotated[int, typer.Option(min=1, max=2_000, help="How many markets.")] = 20,
+    rate: Annotated[float, typer.Option(min=0, help="Trades per second over all markets.")] = 50,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
+    recording: Annotated[Path | None, typer.Option(help="Play this recording instead.")] = None,
+    speed: Annotated[
+        float, typer.Option(min=0, help="Speed of the recording; 0 = as fast as it is read.")
+    ] = 1,
+    faults: Faults = "",
+    truth: Annotated[
+        Path | None, typer.Option(help="Write every trade made to this file, JSON lines.")
+    ] = None,
+    stop_after: Annotated[int | None, typer.Option(min=0, help="Go quiet after so many trades.")] = None,
+) -> None:
+    """Run a local Bithumb: WebSocket at /websocket/v1 and /pub/ws, REST at /v1/… on one port."""
+    from collector.commands import simulate as command
+
+    logs.set_up(settings.LogSettings())
+    raise typer.Exit(
+        command.simulate(
+            host=host,
+            port=port,
+            markets=markets,
+            rate=rate,
+            seed=seed,
+            recording=recording,
+            speed=speed,
+            faults=faults,
+            truth=truth,
+            stop_trading_after=stop_after,
+        )
+    )
+
+
+@app.command(epilog="Example: collector record session.zst --markets KRW-BTC --seconds 60")
+def record(
+    file: Annotated[Path, typer.Argument(help="Where to write.")],
+    markets: Markets = None,
+    channels: Channels = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after so long; default: Ctrl-C.")
+    ] = None,
+) -> None:
+    """Record a raw session of the exchange to a compressed file."""
+    from collector.commands import record as command
+
+    raise typer.Exit(command.record(_load(markets=markets, channels=channels), file, seconds))
+
+
+@app.command(epilog="Example: collector replay session.zst --speed 10")
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording of ours or in a format of cryptofeed.")],
+    speed: Annotated[float, typer.Option(min=0, help="1 = as recorded; 0 = as fast as possible.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Workers, if none is running yet.")] = 1,
+) -> None:
+    """Send a recorded session through the whole pipeline."""
+    from collector.commands import replay as command
+
+    raise typer.Exit(command.replay(_load(), file, speed=speed, workers=workers))
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"collector {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run the command line; never shows a stack trace for what the user can put right."""
+    command = typer.main.get_command(app)
+    try:
+        code = command(standalone_mode=False)
+    except CollectorError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's usage errors, whichever click typer carries
+            raise
+        _fail(f"{error.format_message()} (see `collector --help`)", ConfigurationError.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"collector: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

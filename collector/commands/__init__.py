@@ -1,0 +1,1 @@
+"""What the `collector` commands do, a module each; imported only when their command runs."""

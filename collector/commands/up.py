@@ -1,0 +1,80 @@
+"""`collector up`: Redis, workers and listener on one machine, supervised."""
+
+import asyncio
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from collector.commands.run import INTERRUPTED
+from collector.redis_server import PrivateRedis
+from collector.roles import FLOWER_PORT, log_dir, redis_role, roles
+from collector.settings import Settings
+from collector.supervisor import Role, Supervisor
+
+log = logging.getLogger(__name__)
+
+#: Marks a data folder whose contents a demo invented; they are never mixed with real data.
+DEMO_MARK = "DEMO"
+_DEMO_DATA = ("redis", "spool", "logs", "truth.jsonl", DEMO_MARK)
+
+
+def up(settings: Settings, *, workers: int, flower: bool) -> int:
+    """Run everything until SIGINT or SIGTERM; return the exit code."""
+    clear_demo(settings.data_dir)
+    with all_roles(settings, workers=workers, flower=flower) as (found, _):
+        supervisor = Supervisor(found, log_dir(settings))
+        print(_greeting(settings, workers, flower), flush=True)
+        asyncio.run(supervisor.run())
+    print("stopped, everything flushed")
+    return INTERRUPTED
+
+
+@contextmanager
+def all_roles(
+    settings: Settings, *, workers: int, flower: bool = False, listener: bool = True
+) -> Iterator[tuple[list[Role], str]]:
+    """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty."""
+    url = settings.redis_url.get_secret_value()
+    server = None
+    if not url:
+        server = PrivateRedis(settings)
+        server.prepare()
+        url = server.url
+    try:
+        found = roles(settings, url=url, workers=workers, python=sys.executable, flower=flower)
+        if not listener:
+            found = [role for role in found if role.name != "listener"]
+        if server is not None:
+            found.insert(0, redis_role(server, settings.redis.start_timeout_s))
+        yield found, url
+    finally:
+        if server is not None:
+            server.release()
+
+
+def clear_demo(data_dir: Path) -> None:
+    """Remove what a demo left in this folder."""
+    if not (data_dir / DEMO_MARK).exists():
+        return
+    log.info("removing the invented data of a demo from %s", data_dir)
+    for name in _DEMO_DATA:
+        path = data_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _greeting(settings: Settings, workers: int, flower: bool) -> str:
+    lines = [
+        f"exchange  {settings.exchange.websocket_url}",
+        f"markets   {','.join(settings.markets)}, {settings.redundancy} sockets, {workers} ingest worker(s)",
+        f"data      {settings.data_dir.absolute()}",
+        "look      collector show candles KRW-BTC | collector top | Ctrl-C ends all",
+    ]
+    if flower:
+        lines.append(f"flower    http://127.0.0.1:{FLOWER_PORT}")
+    return "\n".join(lines)
