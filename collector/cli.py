@@ -1,7 +1,7 @@
 """The `collector` command: arguments in, one line of error out, an exit code that tells.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command lives in `collector.commands` and is
-imported when it runs, so that `--help` is quick.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command lives in `collector.commands` and
+is imported when it runs, so that `--help` is quick.
 """
 
 import os
