@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from collector import __version__, logs, settings
+from collector.commands import reading
 from collector.errors import CollectorError, ConfigurationError
 
 app = typer.Typer(
@@ -147,6 +148,9 @@ def replay(
     from collector.commands import replay as command
 
     raise typer.Exit(command.replay(_load(), file, speed=speed, workers=workers))
+
+
+app.add_typer(reading.app)
 
 
 def _show_version(value: bool) -> None:

@@ -1,0 +1,177 @@
+"""`collector show`: stored results, as tables for people and as JSON for programs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import redis
+from rich.console import RenderableType
+
+from collector.commands.store import open_redis
+from collector.errors import ConfigurationError
+from collector.render import health, output, results
+from collector.render.sheet import Sheet
+from collector.settings import Settings
+from tasks.enrich.candles import interval_ms
+from tasks.keys import Keys
+from tasks.read import Reader, to_json
+from tasks.redis_client import translated
+
+#: Rows a person gets of a long list without having asked for a number.
+GLANCE_ROWS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What was asked for; times in epoch milliseconds, both ends included."""
+
+    what: str
+    market: str | None = None
+    interval: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One WHAT: how it is read, how it is drawn, which arguments it takes."""
+
+    read: Callable[["Source", Query], Any]
+    draw: Callable[[Any], Sheet | Iterable[RenderableType]]
+    market: str = "needed"  # or "optional" or "none"
+    takes_times: bool = False
+    takes_interval: bool = False
+
+
+class Source:
+    """Where results are read from: the reader, and the one list it does not know."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self.reader = Reader(client, settings)
+        self._redis = client
+        self._keys = Keys(settings.store.key_prefix)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """Return messages of the exchange that were not understood, oldest first."""
+        with translated():
+            texts = self._redis.lrange(self._keys.rejected_frames, 0, -1)
+        return [msgspec.json.decode(text) for text in reversed(texts)]
+
+    def markets(self) -> list[dict[str, Any]]:
+        """Return every market ever seen and when it last traded."""
+        markets = self.reader.markets()
+        newest = self.reader.last_trade_ms(markets)
+        return [{"market": market, "last_trade_ms": newest.get(market)} for market in markets]
+
+
+def _market(query: Query) -> str:
+    assert query.market is not None  # noqa: S101 - `check` saw to it
+    return query.market
+
+
+def _candles(source: Source, query: Query) -> Sequence[Any]:
+    return source.reader.candles(
+        _market(query), query.interval or "1m", query.from_ms, query.to_ms, query.limit
+    )
+
+
+def _gaps(source: Source, query: Query) -> Sequence[Any]:
+    return [
+        gap
+        for gap in source.reader.gaps(query.market)
+        if (query.from_ms is None or gap.to_ms >= query.from_ms)
+        and (query.to_ms is None or gap.from_ms <= query.to_ms)
+    ]
+
+
+def _trades(source: Source, query: Query) -> Sequence[Any]:
+    return source.reader.trades(_market(query), query.from_ms, query.to_ms, query.limit)
+
+
+SUBJECTS: dict[str, Subject] = {
+    "ticker": Subject(
+        read=lambda source, query: source.reader.ticker(query.market), draw=results.tickers, market="optional"
+    ),
+    "book": Subject(
+        read=lambda source, query: source.reader.book(query.market), draw=results.books, market="optional"
+    ),
+    "candles": Subject(read=_candles, draw=results.candles, takes_times=True, takes_interval=True),
+    "volume": Subject(read=lambda source, query: source.reader.volume(_market(query)), draw=results.volumes),
+    "changes": Subject(
+        read=lambda source, query: source.reader.changes(_market(query)), draw=results.changes
+    ),
+    "trades": Subject(read=_trades, draw=results.trades, takes_times=True),
+    "gaps": Subject(read=_gaps, draw=results.gaps, market="optional", takes_times=True),
+    "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
+    "markets": Subject(read=lambda source, _: source.markets(), draw=results.markets, market="none"),
+    "rejected": Subject(read=lambda source, _: source.rejected(), draw=results.rejected, market="none"),
+}
+
+
+def show(settings: Settings, query: Query, *, as_json: bool) -> int:
+    """Print what `query` asks for; return the exit code.
+
+    Raises:
+        ConfigurationError: arguments that do not fit together.
+        NoData: the market was never seen.
+        BrokerUnavailable: no Redis to read from.
+    """
+    subject = check(query)
+    if not as_json:
+        query = _at_a_glance(subject, query)
+    with open_redis(settings) as client:
+        found = _limited(subject.read(Source(client, settings), query), query.limit)
+    if as_json:
+        output.write(to_json(found))
+    else:
+        output.show(_drawn(subject, query, found))
+    return 0
+
+
+def check(query: Query) -> Subject:
+    """Return the subject of `query`.
+
+    Raises:
+        ConfigurationError: no such subject, or an argument it needs is missing or does not take.
+    """
+    what = query.what
+    if what not in SUBJECTS:
+        raise ConfigurationError(f"there is no {what!r} to show: one of {', '.join(SUBJECTS)}")
+    subject = SUBJECTS[what]
+    if subject.market == "needed" and query.market is None:
+        raise ConfigurationError(
+            f"`show {what}` needs a market: collector show {what} KRW-BTC (`collector show markets` lists them)"
+        )
+    if subject.market == "none" and query.market is not None:
+        raise ConfigurationError(f"`show {what}` is about all markets: leave {query.market} out")
+    if not subject.takes_times and (query.from_ms is not None or query.to_ms is not None):
+        raise ConfigurationError(f"`show {what}` shows the newest only: leave --from and --to out")
+    if query.interval is not None:
+        if not subject.takes_interval:
+            raise ConfigurationError("--interval is for `show candles` alone")
+        interval_ms(query.interval)
+    return subject
+
+
+def _at_a_glance(subject: Subject, query: Query) -> Query:
+    asked = (query.from_ms, query.to_ms, query.limit)
+    if subject.takes_times and asked == (None, None, None):
+        return replace(query, limit=GLANCE_ROWS)
+    return query
+
+
+def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of any kind
+    return found[-limit:] if limit and isinstance(found, list) else found
+
+
+def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
+    if not found:
+        of = f" of {query.market}" if query.market else ""
+        return [f"Nothing stored yet: no {query.what}{of}."]
+    drawn = subject.draw(found)
+    parts: list[RenderableType] = [drawn] if isinstance(drawn, Sheet) else [*drawn]
+    if isinstance(found, list) and len(found) == GLANCE_ROWS == query.limit:
+        parts.append(f"The newest {GLANCE_ROWS}; --limit or --from shows more.")
+    return parts
