@@ -8,8 +8,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from subprocess import STDOUT
 
 import psutil
 import pytest
@@ -264,3 +265,80 @@ def test_delay_grows_to_its_ceiling_and_starts_again_after_a_long_life(lives_s: 
 @pytest.fixture(autouse=True)
 def _warnings(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "collector.supervisor")
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Everything a running system consists of, pool processes of the workers included."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.fixture
+def exchange() -> Iterator[str]:
+    """Port of a simulated exchange."""
+    argv = [sys.executable, "-m", "collector", "simulate", "--rate", "20"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split(":")[-1].split("/")[0]
+        process.terminate()
+
+
+@pytest.fixture
+def whole_system(
+    exchange: str, tmp_path: Path, eventually: Callable[..., None]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`collector up`, up and running: Redis, workers and listener."""
+    environment = {
+        **os.environ,
+        "COLLECTOR_DATA_DIR": str(tmp_path / "data"),
+        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{exchange}/websocket/v1",
+        "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{exchange}",
+    }
+    argv = [sys.executable, "-m", "collector", "up"]
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            argv, env=environment, stdout=output, stderr=STDOUT, start_new_session=True
+        )
+    try:
+        eventually(lambda: "connection 1 is streaming" in read(tmp_path / "output"), 60, "a streaming system")
+        yield process
+    finally:
+        for member in [*family(process), process] if process.poll() is None else []:
+            member.kill()
+        process.wait()
+
+
+def roles_of(members: list[psutil.Process]) -> set[str]:
+    """The roles that can be told apart by their command lines."""
+    lines = [" ".join(member.cmdline()) for member in members]
+    signs = {
+        "listener": "collector run",
+        "ingest": "-Q trade,orderbook,ticker",
+        "analysis": "-Q analysis",
+        "redis": "127.0.0.1:",
+    }
+    return {role for role, sign in signs.items() if any(sign in line for line in lines)}
+
+
+@pytest.mark.timeout(150)
+def test_interrupted_system_stops_within_ten_seconds(whole_system: subprocess.Popen[bytes]) -> None:
+    """One Ctrl-C ends every role of a running system within 10 s and leaves no process."""
+    members = family(whole_system)
+    assert roles_of(members) == {"listener", "ingest", "analysis", "redis"}
+    begin = time.monotonic()
+    whole_system.send_signal(signal.SIGINT)
+    assert whole_system.wait(20) == 130
+    assert time.monotonic() - begin < 10
+    assert [member for member in members if is_alive(member.pid)] == []
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal is Linux's")
+def test_killed_system_leaves_no_orphan(
+    whole_system: subprocess.Popen[bytes], eventually: Callable[..., None]
+) -> None:
+    """`kill -9` of the command ends all it started: listener, workers with their pools, Redis."""
+    members = family(whole_system)
+    assert len(members) >= 7
+    whole_system.kill()
+    whole_system.wait()
+    eventually(lambda: not any(is_alive(member.pid) for member in members), 10, "the end of every role")
