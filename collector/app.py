@@ -52,7 +52,8 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.01
 _STOP_TIMEOUT_S = 8.0
-_LIST_RETRY_S = 5.0
+#: Delays between tries to read the market list: from the first, doubled up to the last.
+_LIST_RETRY_S = (0.5, 10.0)
 #: A refused frame is logged the first time of its reason, then once per so many.
 _LOG_EVERY = 1_000
 _REJECTED_KEPT = 200
@@ -150,6 +151,7 @@ class Listener:
     async def _discover(self) -> None:
         """Find out which markets to listen to; wait for the exchange's list if a pattern needs it."""
         names = plain_names(self.settings.markets)
+        delay_s, longest_s = _LIST_RETRY_S
         said = ""
         while True:
             try:
@@ -162,10 +164,9 @@ class Listener:
                     return
                 if str(error) != said:
                     said = str(error)
-                    log.warning(
-                        "the exchange can't be reached, trying again every %.0f s: %s", _LIST_RETRY_S, error
-                    )
-                await asyncio.sleep(_LIST_RETRY_S)
+                    log.warning("the exchange can't be reached, trying on for ever: %s", error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, longest_s)
 
     def _choose(self, listed: Sequence[str]) -> tuple[str, ...]:
         settings = self.settings
@@ -219,7 +220,11 @@ class Listener:
         return new_codec(self.settings.exchange).subscribe(self._subscription())
 
     def on_events(
-        self, connection: Connection, events: Sequence[MarketEvent], raw: bytes | str, received_ms: int
+        self,
+        connection: Connection,
+        events: Sequence[MarketEvent],
+        raw: bytes | str,  # noqa: ARG002 - the Host protocol
+        received_ms: int,
     ) -> None:
         """Take what one frame carried."""
         session = connection.session

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import redis
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -147,9 +148,10 @@ class _Demo:
 
     def _greet(self, flower: bool) -> None:
         self._console.print(
-            f"A simulated Bithumb of {MARKETS} markets for about {self._seconds:g} s: "
-            f"{self._trades_planned:,} trades, order books and tickers. Logs: {log_dir(self._settings)}"
+            f"A simulated Bithumb for about {self._seconds:g} s: {MARKETS} markets, "
+            f"{self._trades_planned:,} trades, order books, tickers."
         )
+        self._console.print(f"Logs: {log_dir(self._settings)}", soft_wrap=True)
         if flower:
             self._console.print(f"Flower: http://127.0.0.1:{FLOWER_PORT}")
 
@@ -218,21 +220,21 @@ class _Demo:
         return 1 if wrong else 0
 
     def _table(self, reader: Reader, counted: Mapping[str, Tally], wrong: set[str]) -> Table:
-        table = Table(title="What was made and what was counted", title_justify="left")
-        for name in ("market", "trades made", "counted", "base volume", "VWAP", "spread bps", "exact"):
-            table.add_column(name, justify="left" if name == "market" else "right")
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+        for name in ("market", "made", "counted", "base volume", "VWAP", "spread bps", "exact"):
+            table.add_column(name, justify="left" if name == "market" else "right", no_wrap=True)
         busiest = sorted(self._truth.by_market.items(), key=lambda it: -it[1].trades)[:_SHOWN]
         for market, true in busiest:
             ours = counted[market]
             books = reader.book(market)
             spread = f"{books[0].spread_bps:.2f}" if books and books[0].spread_bps is not None else "-"
-            vwap = f"{ours.quote / ours.base:,.2f}" if ours.base else "-"
+            vwap = _price(ours.quote / ours.base) if ours.base else "-"
             exact = "no" if market in wrong else "yes"
-            row = (market, f"{true.trades:,}", f"{ours.trades:,}", f"{ours.base:,f}", vwap, spread, exact)
-            table.add_row(*row)
+            base = f"{ours.base:,.4f}"
+            table.add_row(market, f"{true.trades:,}", f"{ours.trades:,}", base, vwap, spread, exact)
         others = len(self._truth.by_market) - len(busiest)
         if others > 0:
-            table.caption = f"and {others} more markets"
+            table.add_row(f"and {others} more")
         return table
 
     def _print_figures(self, health: Health) -> None:
@@ -251,6 +253,11 @@ class _Demo:
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
+
+
+def _price(price: Decimal) -> str:
+    """Write a price for people: no more digits than it needs to be told apart."""
+    return f"{price:,.0f}" if price >= 1000 else f"{price:,.2f}" if price >= 1 else f"{price:.6f}"
 
 
 def _counted(reader: Reader, market: str) -> Tally:
