@@ -14,7 +14,15 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from collector.errors import ConfigurationError
@@ -22,6 +30,7 @@ from collector.model import Channel
 
 PREFIX = "COLLECTOR_"
 NESTING = "__"
+LEGACY_WEBSOCKET_URL = "wss://pubwss.bithumb.com/pub/ws"
 
 
 class _Section(BaseModel):
@@ -32,7 +41,8 @@ class ExchangeSettings(_Section):
     """Where the exchange is and how it is spoken to."""
 
     websocket_url: str = Field(
-        "wss://ws-api.bithumb.com/websocket/v1", description="WebSocket address, `ws://` or `wss://`"
+        "wss://ws-api.bithumb.com/websocket/v1",
+        description="WebSocket address, `ws://` or `wss://`; with `legacy` that socket's own",
     )
     rest_url: str = Field("https://api.bithumb.com", description="REST address, `http://` or `https://`")
     protocol: Literal["current", "legacy"] = Field("current", description="which generation of the socket")
@@ -46,6 +56,12 @@ class ExchangeSettings(_Section):
     market_refresh_s: float = Field(
         300, ge=1, description="how often the market list is read again for listings and delistings"
     )
+
+    @model_validator(mode="after")
+    def _goes_with_the_protocol(self) -> "ExchangeSettings":
+        if self.protocol == "legacy" and "websocket_url" not in self.model_fields_set:
+            return self.model_copy(update={"websocket_url": LEGACY_WEBSOCKET_URL})
+        return self
 
     @field_validator("websocket_url")
     @classmethod
@@ -344,3 +360,25 @@ def _check_marks(pressure: PressureSettings) -> None:
             )
     if pressure.queue_max <= pressure.queue_high:
         raise ConfigurationError(f"{PREFIX}PRESSURE__QUEUE_MAX must be above {PREFIX}PRESSURE__QUEUE_HIGH")
+
+
+def reference() -> str:
+    """Return all settings as a Markdown table; `docs/settings.md` is this text."""
+    lines = [
+        "# Settings",
+        "",
+        "From the environment or `.env`. Made by `python -m collector.settings > docs/settings.md`.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for name, field in variable_names():
+        default = field.get_default()
+        shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+        text = ",".join(shown) if isinstance(shown, tuple) else str(shown)
+        lines.append(f"| `{name}` | {f'`{text}`' if text else 'empty'} | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference())
