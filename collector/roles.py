@@ -35,7 +35,15 @@ REDIS_STOP_S = 1.5
 WORKER_ENV = {"REMAP_SIGTERM": "SIGQUIT"}
 
 
-def roles(settings: Settings, *, url: str, workers: int, python: str, flower: bool = False) -> list[Role]:
+def roles(
+    settings: Settings,
+    *,
+    url: str,
+    workers: int,
+    python: str,
+    flower: bool = False,
+    flower_port: int = FLOWER_PORT,
+) -> list[Role]:
     """Return listener, `workers` ingest workers, the analysis worker and, on request, Flower.
 
     Args:
@@ -51,7 +59,7 @@ def roles(settings: Settings, *, url: str, workers: int, python: str, flower: bo
     ]
     found.append(_worker(python, "analysis", ANALYSIS_QUEUES, 1, env))
     if flower:
-        found.append(_flower(python, env))
+        found.append(_flower(python, flower_port, env))
     found.append(_listener(python, env))
     return found
 
@@ -121,11 +129,11 @@ def _worker(
     return Role(name, argv, {**env, **WORKER_ENV}, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)
 
 
-def _flower(python: str, env: Mapping[str, str]) -> Role:
+def _flower(python: str, port: int, env: Mapping[str, str]) -> Role:
     """Flower on loopback; its API stays closed without FLOWER_BASIC_AUTH or FLOWER_UNAUTHENTICATED_API."""
     argv = (
         *(python, "-m", "celery", "-A", "tasks", "flower"),
-        *("--address=127.0.0.1", f"--port={FLOWER_PORT}", f"--max_tasks={FLOWER_MAX_TASKS}"),
+        *("--address=127.0.0.1", f"--port={port}", f"--max_tasks={FLOWER_MAX_TASKS}"),
     )
     return Role("flower", argv, env, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)
 
