@@ -1,0 +1,66 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from collector import settings
+from collector.cli import app
+from collector.feed import session
+from collector.stream import pressure
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "README.ko.md")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_settings_page_lists_every_setting_as_it_is():
+    """`docs/settings.md` is what `python -m collector.settings` prints."""
+    assert settings.reference() + "\n" == read("docs/settings.md")
+
+
+@pytest.mark.parametrize("draw", [session.diagram, pressure.mermaid])
+def test_diagrams_are_drawn_from_the_tables(draw):
+    """The architecture page shows the state tables of the code."""
+    assert draw().rstrip() in read("docs/architecture.md")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_readme_names_only_commands_that_exist(name):
+    """Every `collector …` line of a README is a command, with options it has."""
+    group = typer.main.get_command(app)
+    lines = re.findall(r"^(?:    |.*`)(?:\.venv/bin/)?collector ([a-z-]+)([^`#\n]*)", read(name), re.MULTILINE)
+    assert len(lines) >= 9
+    for command, rest in lines:
+        assert command in group.commands, command
+        known = {option for parameter in group.commands[command].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, (command, rest)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_readme_names_only_verbs_of_the_makefile(name):
+    """Every `make …` line of a README is a target."""
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    verbs = re.findall(r"^    make ([a-z]+)", read(name), re.MULTILINE)
+    assert {"demo", "test", "up"} <= set(verbs) <= targets
+
+
+def test_korean_readme_says_the_same():
+    """Both READMEs have the same headings, commands and pictures in the same order."""
+    english, korean = map(read, READMES)
+    for pattern in (r"^#+ ", r"^    (?:\w[^#\n]*?)(?=\s*(?:#|$))", r"!\[[^\]]*\]\(([^)]*)\)", r"```python\n.*?```"):
+        found = [re.findall(pattern, text, re.MULTILINE | re.DOTALL) for text in (english, korean)]
+        if pattern.startswith("^    "):
+            found = [[line for line in lines if not re.search(r"\d,\d|made", line)] for lines in found]
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_pictures_and_links_exist(name):
+    """Every local link of a README leads somewhere."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", read(name)):
+        assert (ROOT / target).exists(), target
