@@ -5,12 +5,12 @@ holes -> Backfill -> Intake
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -82,19 +82,17 @@ class Listener:
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
-        budget = ConnectBudget(settings.connection.connects_per_s)
-        self.connections = [
-            Connection(
-                number, settings.exchange.websocket_url, settings.connection, self, budget, self._clock
-            )
-            for number in range(settings.redundancy)
-        ]
+        self._budget = ConnectBudget(settings.connection.connects_per_s)
+        self._numbers = itertools.count()
+        self.connections = [self._new_connection() for _ in range(settings.redundancy)]
+        self._connecting: dict[int, asyncio.Task[None]] = {}
         self._rest = RestClient(settings.exchange, self._clock)
         self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._on_filled)
         self._publisher = self._new_publisher(sender or Sender(settings.publish.state_expires_s))
         self._markets: tuple[str, ...] = ()
         self._last_trade_ms: dict[str, int] = {}
         self._ended: Counter[str] = Counter()
+        self._frames_ended = 0
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,14 +128,12 @@ class Listener:
         self._last_trade_ms = await asyncio.to_thread(self._read_last_trades)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tick())
-            group.create_task(self._refresh_markets())
+            group.create_task(self._refresh_markets(group))
             group.create_task(self._backfill.run())
+            if self.settings.connection.refresh_h:
+                group.create_task(self._refresh_sockets(group))
             for connection in self.connections:
-                group.create_task(self._connect_later(connection))
-
-    async def _connect_later(self, connection: Connection) -> None:
-        await asyncio.sleep(connection.number * self.settings.connection.stagger_s)
-        await connection.run()
+                self._start(connection, group, connection.number * self.settings.connection.stagger_s)
 
     async def _tick(self) -> None:
         while True:
@@ -175,8 +171,8 @@ class Listener:
             raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
         return chosen
 
-    async def _refresh_markets(self) -> None:
-        """Follow listings and delistings; the subscription is replaced on one socket after the other."""
+    async def _refresh_markets(self, group: asyncio.TaskGroup) -> None:
+        """Follow listings and delistings; one socket after the other is replaced."""
         while True:
             await asyncio.sleep(self.settings.exchange.market_refresh_s)
             try:
@@ -185,9 +181,10 @@ class Listener:
                 log.warning("the market list stays as it is: %s", error)
                 continue
             if markets != self._markets:
-                await self._change_markets(markets)
+                self._change_markets(markets)
+                await self._replace_all(group)
 
-    async def _change_markets(self, markets: tuple[str, ...]) -> None:
+    def _change_markets(self, markets: tuple[str, ...]) -> None:
         listed, delisted = set(markets) - set(self._markets), set(self._markets) - set(markets)
         log.warning("markets listed: %s; delisted: %s", sorted(listed) or "none", sorted(delisted) or "none")
         self._markets = markets
@@ -195,10 +192,56 @@ class Listener:
         since_ms = now_ms - round(self.settings.exchange.market_refresh_s * 1000)
         for market in sorted(listed):
             self._record_hole(MarketHole(market, since_ms, now_ms, "listed"))
-        for connection in self.connections:
-            with suppress(OSError, TimeoutError):  # a socket that breaks here reconnects with the new list
-                await connection.resubscribe()
-            await asyncio.sleep(self.settings.connection.stagger_s)
+
+    # Connections
+
+    def _new_connection(self) -> Connection:
+        settings = self.settings
+        return Connection(
+            next(self._numbers),
+            settings.exchange.websocket_url,
+            settings.connection,
+            self,
+            self._budget,
+            self._clock,
+        )
+
+    def _start(self, connection: Connection, group: asyncio.TaskGroup, delay_s: float = 0.0) -> None:
+        async def connect() -> None:
+            await asyncio.sleep(delay_s)
+            await connection.run()
+
+        self._connecting[connection.number] = group.create_task(connect())
+
+    async def _refresh_sockets(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(self.settings.connection.refresh_h * 3600)
+            await self._replace_all(group)
+
+    async def _replace_all(self, group: asyncio.TaskGroup) -> None:
+        for connection in list(self.connections):
+            await self._replace(connection, group)
+
+    async def _replace(self, old: Connection, group: asyncio.TaskGroup) -> None:
+        """Make before break: the old socket goes only once its successor streams; if none does, it stays."""
+        new = self._new_connection()
+        self.connections.append(new)
+        self._start(new, group)
+        try:
+            await asyncio.wait_for(new.streaming.wait(), self.settings.connection.first_message_timeout_s)
+        except TimeoutError:
+            log.warning("connection %d stays: its successor %d does not stream", old.number, new.number)
+            await self._end(new)
+        else:
+            await self._end(old)
+
+    async def _end(self, connection: Connection) -> None:
+        task = self._connecting.pop(connection.number)
+        task.cancel()
+        await asyncio.wait({task})
+        self.connections.remove(connection)
+        self.on_lost(connection, "replaced")
+        self._frames_ended += connection.totals.frames
 
     # Host of the connections
 
@@ -240,6 +283,7 @@ class Listener:
         self._intake.coverage.on_lost(connection.number, reason)
         if connection.session is not None:
             self._ended.update(connection.session.totals())
+            connection.session = None
 
     def _subscription(self) -> Subscription:
         return Subscription(self._markets, self.settings.channels)
@@ -356,7 +400,7 @@ class Listener:
 
     def health(self, decision: Decision) -> dict[str, Any]:
         """Return this listener's row of `show health`."""
-        frames = sum(connection.totals.frames for connection in self.connections)
+        frames = self._frames_ended + sum(connection.totals.frames for connection in self.connections)
         last_frames = [c.totals.last_frame_ms for c in self.connections if c.totals.last_frame_ms]
         lags = list(self._intake.lags_ms)
         return {

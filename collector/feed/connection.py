@@ -77,6 +77,8 @@ class Connection:
     ) -> None:
         self.number = number
         self.state = State.WAITING
+        #: Set while data flows.
+        self.streaming = asyncio.Event()
         self.totals = Totals()
         self.session: Session | None = None
         self.last_loss: str | None = None
@@ -88,10 +90,10 @@ class Connection:
         self._jitter = jitter
         self._policy = ReconnectPolicy(settings)
         self._failures = 0
-        self._socket: ClientConnection | None = None
 
     def __repr__(self) -> str:
-        return f"<Connection {self.number} {self.state}, {self.totals.connects} connects, {self.totals.frames} frames>"
+        totals = self.totals
+        return f"<Connection {self.number} {self.state}, {totals.connects} connects, {totals.frames} frames>"
 
     async def run(self) -> None:
         """Stay connected until cancelled.
@@ -107,11 +109,6 @@ class Connection:
             if self.state is not State.GAVE_UP:
                 self.state = advance(self.state, Input.STOP)
 
-    async def resubscribe(self) -> None:
-        """Send the subscription again on the open socket, if there is one: it replaces the one before."""
-        if self._socket is not None:
-            await self._send(self._socket, self._host.subscribe_texts())
-
     async def _live_once(self) -> Exception:
         """Live through one socket; return what ended it."""
         await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
@@ -120,14 +117,12 @@ class Connection:
         cause: Exception
         try:
             async with await self._open() as socket:
-                self._opened(socket)
+                self._opened()
                 reason, cause = await self._converse(socket)
         except ConnectFailed as error:
             cause = error
         except (ConnectionClosed, OSError) as error:  # broke while subscribing or closing
             reason, cause = "disconnected", error
-        finally:
-            self._socket = None
         self._lost(reason, cause)
         return cause
 
@@ -151,10 +146,9 @@ class Connection:
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
             raise ConnectFailed(str(error) or type(error).__name__) from error
 
-    def _opened(self, socket: ClientConnection) -> None:
+    def _opened(self) -> None:
         self.state = advance(self.state, Input.OPENED)
         self.totals.connects += 1
-        self._socket = socket
         self.session = self._host.new_session(self, self._clock.monotonic())
         log.info("connection %d is open", self.number)
 
@@ -194,6 +188,7 @@ class Connection:
             events = session.on_frame(raw, received_ms, clock.monotonic())
             if session.last_data_s is not None and self.state is State.SUBSCRIBED:
                 self.state = advance(self.state, Input.DATA)
+                self.streaming.set()
                 log.info("connection %d is streaming", self.number)
             host.on_events(self, events, raw, received_ms)
 
@@ -207,7 +202,7 @@ class Connection:
             return None
         self.session.on_stall(stall)
         return ConnectFailed(
-            f"channel {stall.channel} has been silent for {stall.silent_s:.1f} s (limit {stall.limit_s:.1f} s)"
+            f"{stall.channel} is silent for {stall.silent_s:.1f} s, limit {stall.limit_s:.1f} s"
         )
 
     async def _ask_again(self, socket: ClientConnection) -> None:
@@ -223,6 +218,7 @@ class Connection:
 
     def _lost(self, reason: str, cause: Exception) -> None:
         self.state = advance(self.state, Input.LOST)
+        self.streaming.clear()
         self.totals.losses += 1
         self._failures += 1
         self.last_loss = f"{reason}: {cause}"

@@ -1,8 +1,8 @@
 """Is a socket still telling the truth? Judged on data alone, channel by channel. Pure.
 
 Keepalives and pongs prove a live peer, not a live feed: whole sockets have gone silent for 40 s with pongs
-flowing (facts sheet section 4). A quiet market is normal, a quiet channel is not, and what is quiet depends on
-the channel: the limit follows each channel's own rhythm and widens when a reconnect brought nothing new.
+flowing (facts sheet section 4). A quiet market is normal, a quiet channel is not, and what is quiet depends
+on the channel: the limit follows each channel's own rhythm and widens when a reconnect brought nothing new.
 """
 
 from collections.abc import Iterable
