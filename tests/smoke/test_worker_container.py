@@ -50,8 +50,7 @@ def test_published_batch_becomes_a_candle(
     candle = show(worker, "candles", "KRW-BTC")[-1]
     assert candle["open_ms"] == MINUTE
     assert candle["trade_count"] == 100
-    assert candle["open"] == "161234567.00000001"
-    assert candle["close"] == "161234666.00000001"
-    assert candle["base_volume"] == "12.345678901234567891"
-    sells = sum(row.volume for row in rows if row.side is Side.SELL)
-    assert candle["sell_volume"] == format(sells.normalize(), "f")
+    assert Decimal(candle["open"]) == Decimal("161234567.00000001")
+    assert Decimal(candle["close"]) == Decimal("161234666.00000001")
+    assert Decimal(candle["base_volume"]) == Decimal("12.345678901234567891")
+    assert Decimal(candle["sell_volume"]) == sum(row.volume for row in rows if row.side is Side.SELL)
