@@ -5,7 +5,6 @@ holes -> Backfill -> Intake
 """
 
 import asyncio
-import itertools
 import logging
 import os
 import socket
@@ -20,17 +19,16 @@ from collector.batch import Batch
 from collector.clock import Clock, SystemClock
 from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError, RestError
 from collector.feed.backfill import Backfill
-from collector.feed.backfill import Hole as MarketHole
 from collector.feed.connection import Connection
-from collector.feed.reconnect import ConnectBudget
+from collector.feed.fleet import Fleet
 from collector.feed.redundancy import FirstCopy
 from collector.feed.rest_client import RestClient
 from collector.feed.session import MarketEvent, Session
 from collector.feed.watchdog import new_rhythms
 from collector.health import FrameRate, added_up, connection_row, percentile, state_of
+from collector.holes import Holes
 from collector.intake import Intake, gaps_of
 from collector.markets import choose, plain_names
-from collector.model import MINUTE_MS, Channel, Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
@@ -43,7 +41,6 @@ from collector.redis_server import find_url
 from collector.settings import ExchangeSettings, Settings
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
-from collector.stream.coverage import Hole
 from collector.stream.pressure import Decision, Reading
 from tasks.keys import Keys
 from tasks.read import Reader
@@ -78,21 +75,18 @@ class Listener:
         self._keys = Keys(settings.store.key_prefix)
         self._outbox = Outbox(settings.publish.queue_batches)
         self._batcher = Batcher(settings.batch, self.id)
-        self._intake = Intake(self._batcher, self._outbox, self._clock, self._on_hole, self._on_early_trade)
+        self._intake = Intake(self._batcher, self._outbox, self._clock)
+        self._holes = Holes(self._intake, settings.channels)
+        self._intake.listen(self._holes.on_hole, self._holes.on_early_trade)
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
-        self._budget = ConnectBudget(settings.connection.connects_per_s)
-        self._numbers = itertools.count()
-        self.connections = [self._new_connection() for _ in range(settings.redundancy)]
-        self._connecting: dict[int, asyncio.Task[None]] = {}
+        self.fleet = Fleet(settings, self, self._clock)
         self._rest = RestClient(settings.exchange, self._clock)
-        self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._on_filled)
+        self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._holes.on_filled)
+        self._holes.backfill = self._backfill
         self._publisher = self._new_publisher(sender or Sender(settings.publish.state_expires_s))
-        self._markets: tuple[str, ...] = ()
-        self._last_trade_ms: dict[str, int] = {}
         self._ended: Counter[str] = Counter()
-        self._frames_ended = 0
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,15 +119,12 @@ class Listener:
 
     async def _live(self) -> None:
         await self._discover()
-        self._last_trade_ms = await asyncio.to_thread(self._read_last_trades)
+        self._holes.last_trade_ms = await asyncio.to_thread(self._read_last_trades)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tick())
             group.create_task(self._refresh_markets(group))
             group.create_task(self._backfill.run())
-            if self.settings.connection.refresh_h:
-                group.create_task(self._refresh_sockets(group))
-            for connection in self.connections:
-                self._start(connection, group, connection.number * self.settings.connection.stagger_s)
+            self.fleet.start(group)
 
     async def _tick(self) -> None:
         while True:
@@ -182,66 +173,21 @@ class Listener:
                 continue
             if markets != self._markets:
                 self._change_markets(markets)
-                await self._replace_all(group)
+                await self.fleet.replace_all(group)
 
     def _change_markets(self, markets: tuple[str, ...]) -> None:
-        listed, delisted = set(markets) - set(self._markets), set(self._markets) - set(markets)
-        log.warning("markets listed: %s; delisted: %s", sorted(listed) or "none", sorted(delisted) or "none")
+        listed, delisted = sorted(set(markets) - set(self._markets)), set(self._markets) - set(markets)
+        log.warning("markets listed: %s; delisted: %s", listed or "none", sorted(delisted) or "none")
         self._markets = markets
-        now_ms = self.exchange_ms()
-        since_ms = now_ms - round(self.settings.exchange.market_refresh_s * 1000)
-        for market in sorted(listed):
-            self._record_hole(MarketHole(market, since_ms, now_ms, "listed"))
+        self._holes.on_listed(listed, self.settings.exchange.market_refresh_s, self._clock.monotonic())
 
-    # Connections
+    @property
+    def _markets(self) -> tuple[str, ...]:
+        return self._holes.markets
 
-    def _new_connection(self) -> Connection:
-        settings = self.settings
-        return Connection(
-            next(self._numbers),
-            settings.exchange.websocket_url,
-            settings.connection,
-            self,
-            self._budget,
-            self._clock,
-        )
-
-    def _start(self, connection: Connection, group: asyncio.TaskGroup, delay_s: float = 0.0) -> None:
-        async def connect() -> None:
-            await asyncio.sleep(delay_s)
-            await connection.run()
-
-        self._connecting[connection.number] = group.create_task(connect())
-
-    async def _refresh_sockets(self, group: asyncio.TaskGroup) -> None:
-        while True:
-            await asyncio.sleep(self.settings.connection.refresh_h * 3600)
-            await self._replace_all(group)
-
-    async def _replace_all(self, group: asyncio.TaskGroup) -> None:
-        for connection in list(self.connections):
-            await self._replace(connection, group)
-
-    async def _replace(self, old: Connection, group: asyncio.TaskGroup) -> None:
-        """Make before break: the old socket goes only once its successor streams; if none does, it stays."""
-        new = self._new_connection()
-        self.connections.append(new)
-        self._start(new, group)
-        try:
-            await asyncio.wait_for(new.streaming.wait(), self.settings.connection.first_message_timeout_s)
-        except TimeoutError:
-            log.warning("connection %d stays: its successor %d does not stream", old.number, new.number)
-            await self._end(new)
-        else:
-            await self._end(old)
-
-    async def _end(self, connection: Connection) -> None:
-        task = self._connecting.pop(connection.number)
-        task.cancel()
-        await asyncio.wait({task})
-        self.connections.remove(connection)
-        self.on_lost(connection, "replaced")
-        self._frames_ended += connection.totals.frames
+    @_markets.setter
+    def _markets(self, markets: tuple[str, ...]) -> None:
+        self._holes.markets = markets
 
     # Host of the connections
 
@@ -265,17 +211,15 @@ class Listener:
     def on_events(
         self,
         connection: Connection,
-        events: Sequence[MarketEvent],
+        events: Sequence[MarketEvent] | None,
         raw: bytes | str,  # noqa: ARG002 - the Host protocol
         received_ms: int,
     ) -> None:
         """Take what one frame carried."""
-        session = connection.session
-        if session is None:
-            return
-        if session.last_data_s is not None:
+        if events is not None:
             self._intake.on_frame(connection.number, events)
-        if session.rejections:
+        session = connection.session
+        if session is not None and session.rejections:
             self._note_rejections(session, received_ms)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
@@ -303,48 +247,6 @@ class Listener:
             )
         session.rejections.clear()
         del self._rejected[:-_REJECTED_KEPT]
-
-    # Holes
-
-    def exchange_ms(self) -> int:
-        """Return the exchange's time, about."""
-        return self._intake.exchange_time.at(self._clock.monotonic())
-
-    def _on_hole(self, hole: Hole) -> None:
-        """Record a stretch no socket covered, for every market, and send the backfill after it."""
-        time = self._intake.exchange_time
-        from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
-        log.warning("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
-        for market in self._markets:
-            if hole.reason == "start":
-                # From the last trade we have; a newcomer begins with the running minute.
-                start_ms = self._last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS)
-                self._intake.covered_from_ms[market] = start_ms
-                self._record_hole(MarketHole(market, min(start_ms, to_ms), to_ms, hole.reason))
-            else:
-                self._record_hole(MarketHole(market, from_ms, to_ms, hole.reason))
-                self._record_lost_states(market, from_ms, to_ms, hole.reason)
-
-    def _on_early_trade(self, market: str, exchange_ms: int) -> None:
-        """The snapshot brought a trade from before our start: its minute is known in part only."""
-        minute_ms = exchange_ms - exchange_ms % MINUTE_MS
-        self._record_hole(MarketHole(market, minute_ms, exchange_ms, "start"))
-
-    def _record_hole(self, hole: MarketHole) -> None:
-        if Channel.TRADE in self.settings.channels:
-            self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
-            self._backfill.add(hole)
-
-    def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
-        for channel in self.settings.channels:
-            if channel is not Channel.TRADE:
-                self._intake.add(Gap(market, channel, from_ms, to_ms, reason))
-
-    def _on_filled(self, hole: MarketHole, recovered: bool) -> None:
-        if recovered:
-            self._intake.add(
-                Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason, recovered=True)
-            )
 
     def _on_lost_batch(self, batch: Batch, reason: str) -> None:
         """Called in the publisher's thread: facts that could be neither sent nor kept."""
@@ -400,15 +302,15 @@ class Listener:
 
     def health(self, decision: Decision) -> dict[str, Any]:
         """Return this listener's row of `show health`."""
-        frames = self._frames_ended + sum(connection.totals.frames for connection in self.connections)
-        last_frames = [c.totals.last_frame_ms for c in self.connections if c.totals.last_frame_ms]
+        connections = self.fleet.connections
+        last_frames = [c.totals.last_frame_ms for c in connections if c.totals.last_frame_ms]
         lags = list(self._intake.lags_ms)
         return {
             "id": self.id,
-            "state": state_of(self.connections),
-            "connections": [connection_row(connection) for connection in self.connections],
+            "state": state_of(connections),
+            "connections": [connection_row(connection) for connection in connections],
             "mode": str(decision.mode),
-            "frames_per_s": round(self._rate.look(frames, self._clock.monotonic()), 1),
+            "frames_per_s": round(self._rate.look(self.fleet.frames, self._clock.monotonic()), 1),
             "lag_ms_p50": percentile(lags, 0.5),
             "lag_ms_p99": percentile(lags, 0.99),
             "spool_bytes": self._publisher.spool_bytes,
@@ -421,7 +323,7 @@ class Listener:
 
     def counters(self) -> dict[str, int]:
         """Return everything counted so far, by name."""
-        sessions = [c.session.totals() for c in self.connections if c.session is not None]
+        sessions = [c.session.totals() for c in self.fleet.connections if c.session is not None]
         merged = Counter(
             {f"{kind}_merged": n for kind, n in (self._batcher.merged + self._outbox.merged).items()}
         )

@@ -80,7 +80,12 @@ def make(kind: Kind, rows: Sequence[Struct], *, listener: str, now_ms: int) -> B
     """Wrap `rows`, all of the struct that belongs to `kind`, in an envelope with a fresh id."""
     cls: Any = CLASSES[kind]
     batch: Batch = cls(
-        v=VERSION, id=secrets.token_hex(8), channel=kind, listener=listener, created_ms=now_ms, rows=list(rows)
+        v=VERSION,
+        id=secrets.token_hex(8),
+        channel=kind,
+        listener=listener,
+        created_ms=now_ms,
+        rows=list(rows),
     )
     return batch
 

@@ -21,21 +21,9 @@ _LAGS_KEPT = 2_000
 
 
 class Intake:
-    """The synchronous middle of a listener.
+    """The synchronous middle of a listener."""
 
-    Args:
-        on_hole: called with each stretch that no socket covered.
-        on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our start.
-    """
-
-    def __init__(
-        self,
-        batcher: Batcher,
-        outbox: Outbox,
-        clock: Clock,
-        on_hole: Callable[[Hole], None],
-        on_early_trade: Callable[[str, int], None],
-    ) -> None:
+    def __init__(self, batcher: Batcher, outbox: Outbox, clock: Clock) -> None:
         self.counts: Counter[str] = Counter()
         self.sequencer = Sequencer()
         self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
@@ -47,8 +35,18 @@ class Intake:
         self._batcher = batcher
         self._outbox = outbox
         self._clock = clock
-        self._on_hole = on_hole
-        self._on_early_trade = on_early_trade
+        self._on_hole: Callable[[Hole], None] = _ignore
+        self._on_early_trade: Callable[[str, int], None] = _ignore
+
+    def listen(self, on_hole: Callable[[Hole], None], on_early_trade: Callable[[str, int], None]) -> None:
+        """Name who is told of losses.
+
+        Args:
+            on_hole: called with each stretch that no socket covered.
+            on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our
+                start, `covered_from_ms`.
+        """
+        self._on_hole, self._on_early_trade = on_hole, on_early_trade
 
     def on_frame(self, connection: int, events: Sequence[MarketEvent]) -> None:
         """Take the events of one data frame of a socket."""
@@ -106,6 +104,10 @@ class Intake:
     def _refused(self, batch: Batch) -> None:
         for gap in gaps_of(batch, "overflow"):
             self._batcher.add(gap, self._clock.monotonic(), self._clock.now_ms())
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens yet."""
 
 
 def gaps_of(batch: Batch, reason: str) -> list[Gap]:

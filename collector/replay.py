@@ -82,7 +82,7 @@ class Replay:
         if session is None:
             session = self._sessions[frame.connection] = self._new_session()
         raw = frame.raw if frame.binary else frame.raw.decode(errors="replace")
-        for event in session.on_frame(raw, frame.received_ms, frame.received_us / 1e6):
+        for event in session.on_frame(raw, frame.received_ms, frame.received_us / 1e6) or ():
             if self._sequencer.accept(event):
                 self.counts[f"{type(event).__name__.lower()}_rows"] += 1
                 filled = self._batcher.add(event, frame.received_us / 1e6, _now_ms())
@@ -126,8 +126,10 @@ class Replay:
         least, moved_s = None, time.monotonic()
         while True:
             reading = self._probe()
-            waiting = reading.trade_backlog + reading.unacked + sum(
-                reading.queue_lengths.get(queue, 0) for queue in ("orderbook", "ticker")
+            waiting = (
+                reading.trade_backlog
+                + reading.unacked
+                + sum(reading.queue_lengths.get(queue, 0) for queue in ("orderbook", "ticker"))
             )
             if waiting <= backlog:
                 return
@@ -142,4 +144,3 @@ class Replay:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-

@@ -97,7 +97,7 @@ class Recorder:
     def on_events(
         self,
         connection: Connection,
-        events: Sequence[MarketEvent],  # noqa: ARG002 - the Host protocol
+        events: Sequence[MarketEvent] | None,  # noqa: ARG002 - the Host protocol
         raw: bytes | str,
         received_ms: int,
     ) -> None:

@@ -41,9 +41,13 @@ class Host(Protocol):
         ...
 
     def on_events(
-        self, connection: "Connection", events: Sequence[MarketEvent], raw: bytes | str, received_ms: int
+        self,
+        connection: "Connection",
+        events: Sequence[MarketEvent] | None,
+        raw: bytes | str,
+        received_ms: int,
     ) -> None:
-        """Take what one frame carried, and the frame."""
+        """Take what one frame carried (None: it was not market data), and the frame."""
         ...
 
     def on_lost(self, connection: "Connection", reason: str) -> None:

@@ -111,8 +111,11 @@ class Session:
         self._books = books
         self._asked_s = now_s
 
-    def on_frame(self, raw: bytes | str, received_ms: int, now_s: float) -> Sequence[MarketEvent]:
-        """Understand one frame; return the events it carries, which may be none."""
+    def on_frame(self, raw: bytes | str, received_ms: int, now_s: float) -> Sequence[MarketEvent] | None:
+        """Understand one frame; return the events it carries, or None if it was not market data.
+
+        A copy or a repeat is market data without events; a keepalive or garbage is not.
+        """
         self.counts["frames"] += 1
         if self._first_copy is not None:
             channel = self._first_copy.channel_of_copy(raw)
@@ -120,19 +123,29 @@ class Session:
                 self.counts["frame_copies"] += 1
                 self._heard(channel, now_s)
                 return ()
-        events: list[MarketEvent] = []
+        events: list[MarketEvent] | None = None
         for message in self._codec.decode(raw, received_ms):
             channel = _CHANNELS.get(type(message))
-            if channel is not None:
-                self._heard(channel, now_s)
-                if self._first_copy is not None:
-                    self._first_copy.remember(raw, channel)
-                event = self._whole(message)  # type: ignore[arg-type]
-                if event is not None:
-                    events.append(event)
-            else:
-                self._on_control(message, now_s)
+            if channel is None and isinstance(message, Repeat):
+                self.counts["books_repeated"] += 1
+                channel = message.channel
+            if channel is None:
+                self._on_control(message)
+                continue
+            events = [] if events is None else events
+            self._heard(channel, now_s)
+            if not isinstance(message, Repeat):
+                self._take(message, raw, channel, events)  # type: ignore[arg-type]
         return events
+
+    def _take(
+        self, event: MarketEvent | BookChange, raw: bytes | str, channel: Channel, events: list[MarketEvent]
+    ) -> None:
+        if self._first_copy is not None:
+            self._first_copy.remember(raw, channel)
+        whole = self._whole(event)
+        if whole is not None:
+            events.append(whole)
 
     def check(self, now_s: float) -> Stall | None:
         """Return the stall to reconnect for, or None."""
@@ -173,11 +186,8 @@ class Session:
         self.last_data_s = now_s
         self._watchdog.heard(channel, now_s)
 
-    def _on_control(self, message: object, now_s: float) -> None:
-        if isinstance(message, Repeat):
-            self.counts["books_repeated"] += 1
-            self._heard(message.channel, now_s)
-        elif isinstance(message, Rejected):
+    def _on_control(self, message: object) -> None:
+        if isinstance(message, Rejected):
             self.counts[f"rejected:{message.reason}"] += 1
             self.rejections.append(message)
             del self.rejections[:-100]

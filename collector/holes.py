@@ -1,0 +1,71 @@
+"""From a hole in the stream to a recorded `Gap`, a backfill, and a recovered gap."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from collector.feed.backfill import Backfill
+from collector.feed.backfill import Hole as MarketHole
+from collector.intake import Intake
+from collector.model import MINUTE_MS, Channel, Gap
+from collector.stream.coverage import Hole
+
+log = logging.getLogger(__name__)
+
+
+class Holes:
+    """Records holes for every market and sends the backfill after the trades in them."""
+
+    def __init__(self, intake: Intake, channels: Iterable[Channel]) -> None:
+        self.markets: tuple[str, ...] = ()
+        #: Where the last run ended, for markets it knew.
+        self.last_trade_ms: Mapping[str, int] = {}
+        self.backfill: Backfill | None = None
+        self._intake = intake
+        self._channels = tuple(channels)
+
+    def on_hole(self, hole: Hole) -> None:
+        """Take a stretch that no socket covered."""
+        time = self._intake.exchange_time
+        from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
+        log.warning("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
+        for market in self.markets:
+            if hole.reason == "start":
+                self._on_start(market, from_ms, to_ms)
+            else:
+                self.record(MarketHole(market, from_ms, to_ms, hole.reason))
+                self._record_lost_states(market, from_ms, to_ms, hole.reason)
+
+    def on_early_trade(self, market: str, exchange_ms: int) -> None:
+        """Take a trade from before our start, which a snapshot brought: its minute is known in part only."""
+        minute_ms = exchange_ms - exchange_ms % MINUTE_MS
+        self.record(MarketHole(market, minute_ms, exchange_ms, "start"))
+
+    def on_listed(self, markets: Iterable[str], refresh_s: float, now_s: float) -> None:
+        """Take markets that were listed within the last `refresh_s` seconds."""
+        time = self._intake.exchange_time
+        for market in markets:
+            self.record(MarketHole(market, time.at(now_s - refresh_s), time.at(now_s), "listed"))
+
+    def on_filled(self, hole: MarketHole, recovered: bool) -> None:
+        """Take the end of a backfill."""
+        if recovered:
+            gap = Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason, recovered=True)
+            self._intake.add(gap)
+
+    def record(self, hole: MarketHole) -> None:
+        """Record a hole in a market's trades and queue its backfill."""
+        if Channel.TRADE in self._channels:
+            self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
+            if self.backfill is not None:
+                self.backfill.add(hole)
+
+    def _on_start(self, market: str, from_ms: int, to_ms: int) -> None:
+        """Begin at the last trade we have; a newcomer begins with the running minute."""
+        start_ms = min(self.last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS), to_ms)
+        self._intake.covered_from_ms[market] = start_ms
+        self.record(MarketHole(market, start_ms, to_ms, "start"))
+
+    def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
+        for channel in self._channels:
+            if channel is not Channel.TRADE:
+                self._intake.add(Gap(market, channel, from_ms, to_ms, reason))
