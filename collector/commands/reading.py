@@ -3,12 +3,13 @@
 Like those in `collector.cli`, each imports what it does when it runs.
 """
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
 
 from collector import logs, settings
+from collector.errors import ConfigurationError
 
 app = typer.Typer()
 
@@ -59,3 +60,59 @@ def show(
     )
     command.check(query)
     raise typer.Exit(command.show(_load(), query, as_json=as_json))
+
+
+@app.command(epilog="Example: collector analyze vwap KRW-BTC --window 15m --json")
+def analyze(
+    name: Annotated[str | None, typer.Argument(help="As listed by --list.")] = None,
+    market: AnyMarket = None,
+    window: Annotated[str, typer.Option(help="How far back from the newest data: 15m, 4h, 1d.")] = "15m",
+    as_json: Json = False,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for a worker.")] = 10,
+    list_: Annotated[bool, typer.Option("--list", help="List the analyses.")] = False,
+) -> None:
+    """Have the workers analyse a market, and show their answer."""
+    from collector.commands import analyze as command
+
+    if list_:
+        os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")  # names alone: it is never asked
+        raise typer.Exit(command.list_analyses(as_json=as_json))
+    if name is None or market is None:
+        raise ConfigurationError(
+            "`analyze` needs a name and a market: collector analyze vwap KRW-BTC (or --list)"
+        )
+    raise typer.Exit(
+        command.analyze(_load(), name, market.upper(), window=window, timeout_s=timeout, as_json=as_json)
+    )
+
+
+letters = typer.Typer(no_args_is_help=True, help="Batches that could not be stored.")
+app.add_typer(letters, name="dead-letters")
+
+
+@letters.command(name="list", epilog="Example: collector dead-letters list --limit 5")
+def list_letters(as_json: Json = False, limit: Limit = None) -> None:
+    """List dead letters, oldest first, with the reason of each."""
+    from collector.commands import dead_letters as command
+
+    raise typer.Exit(command.show(_load(), limit=limit, as_json=as_json))
+
+
+@letters.command(name="retry", epilog="Example: collector dead-letters retry")
+def retry_letters(letter_id: LetterId = None) -> None:
+    """Send one dead letter, or all, to the workers again; nothing is counted twice."""
+    from collector.commands import dead_letters as command
+
+    raise typer.Exit(command.retry(_load(), letter_id))
+
+
+@letters.command(name="drop", epilog="Example: collector dead-letters drop --all")
+def drop_letters(
+    letter_id: LetterId = None, all_: Annotated[bool, typer.Option("--all", help="Every one.")] = False
+) -> None:
+    """Forget one dead letter, or all; the data in it are lost then."""
+    from collector.commands import dead_letters as command
+
+    if (letter_id is None) is not all_:
+        raise ConfigurationError("name one dead letter, or say --all (`collector dead-letters list`)")
+    raise typer.Exit(command.drop(_load(), letter_id))

@@ -142,7 +142,8 @@ def check(query: Query) -> Subject:
     subject = SUBJECTS[what]
     if subject.market == "needed" and query.market is None:
         raise ConfigurationError(
-            f"`show {what}` needs a market: collector show {what} KRW-BTC (`collector show markets` lists them)"
+            f"`show {what}` needs a market: collector show {what} KRW-BTC "
+            "(`collector show markets` lists those there are)"
         )
     if subject.market == "none" and query.market is not None:
         raise ConfigurationError(f"`show {what}` is about all markets: leave {query.market} out")

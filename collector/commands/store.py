@@ -30,20 +30,30 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
 def open_redis(settings: Settings) -> Iterator[redis.Redis]:
     """Yield a client of the Redis in force, which has just answered.
 
-    Where none runs but an earlier `collector up` or `collector demo` left data in the data folder, the private
-    server is started over that data and stopped at the end.
+    Where none runs but an earlier `collector up` or `collector demo` left data in the data folder, the
+    private server is started over that data and stopped at the end.
 
     Raises:
         BrokerUnavailable: no Redis, or one that refuses or does not answer; the message says what to do.
     """
     url, server = _find_or_start(settings)
     try:
-        with closing(connect(url, settings)) as client:
-            _greet(client, url, settings.publish.socket_timeout_s)
+        with _connected(url, settings) as client:
             yield client
     finally:
         if server:
             server.stop()
+
+
+@contextmanager
+def open_running(settings: Settings) -> Iterator[redis.Redis]:
+    """Yield a client of a Redis that runs already, for commands that need workers too.
+
+    Raises:
+        BrokerUnavailable: as `open_redis`.
+    """
+    with _connected(find_url(settings), settings) as client:
+        yield client
 
 
 def has_results(settings: Settings) -> bool:
@@ -75,6 +85,13 @@ def explain(error: redis.RedisError, url: str, limit_s: float) -> str:
             return f"{where} can't be reached ({error}): start it or set REDIS_URL"
         case _:
             return f"{where} refuses: {error}"
+
+
+@contextmanager
+def _connected(url: str, settings: Settings) -> Iterator[redis.Redis]:
+    with closing(connect(url, settings)) as client:
+        _greet(client, url, settings.publish.socket_timeout_s)
+        yield client
 
 
 def _find_or_start(settings: Settings) -> tuple[str, PrivateRedis | None]:

@@ -1,1 +1,1 @@
-"""Results for people: numbers, times and tables in the terminal, pictures in files. Pure: values in, text out."""
+"""Results for people: numbers, times and tables in the terminal, pictures in files. Values in, text out."""

@@ -7,6 +7,7 @@ from typing import Any
 from collector.model import Level, Side
 from collector.render import values
 from collector.render.sheet import Column, Sheet
+from tasks.dead_letters import DeadLetter
 from tasks.enrich.candles import Candle
 from tasks.enrich.change import Change
 from tasks.enrich.depth import Book
@@ -168,6 +169,22 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
             Column("begins with", [_clipped(row["raw"], 60) for row in rows], right=False, rank=2),
         ),
         "--json has them in full (the first 500 bytes each)",
+    )
+
+
+def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
+    """Return batches that could not be stored."""
+    return Sheet(
+        "Dead letters, times in KST",
+        (
+            Column("id", [row.id for row in rows], right=False),
+            Column("failed at", [values.second(row.failed_ms) for row in rows], right=False, rank=2),
+            Column("queue", [row.queue for row in rows], right=False, rank=1),
+            Column("tries", [values.count(row.attempts) for row in rows], rank=3),
+            Column("size", [values.size(len(row.body)) for row in rows], rank=4),
+            Column("reason", [_clipped(row.reason, 60) for row in rows], right=False),
+        ),
+        "collector dead-letters retry [ID] sends them again, drop ID forgets one",
     )
 
 

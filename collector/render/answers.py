@@ -1,0 +1,87 @@
+"""Answers of analyses: figures by name, whatever the analysis is, and tables for lists of figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+
+from rich.console import RenderableType
+
+from collector.render import values
+from collector.render.sheet import Column, Sheet
+
+#: Decimals of a figure: ratios are worth more than two, and nobody reads twenty.
+FIGURE_PLACES = 8
+LIST_ROWS = 20
+
+
+def answer(name: str, figures: Mapping[str, object]) -> Iterator[RenderableType]:
+    """Yield the single figures as one table, then a table for each list of figures."""
+    single = {key: value for key, value in figures.items() if not isinstance(value, list | dict)}
+    yield Sheet(
+        f"{name}, times in KST",
+        (
+            Column("figure", [title(key) for key in single], right=False),
+            Column("value", [figure(key, value) for key, value in single.items()]),
+        ),
+    )
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            yield from answer(title(key), value)
+        elif isinstance(value, list):
+            yield _table(title(key), value)
+
+
+def figure(key: str, value: object) -> str:
+    """Return one figure: times by their `_ms`, decimals with separators, anything else as it is."""
+    match value:
+        case None:
+            return values.NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case int() if key.endswith("_ms"):
+            return values.second(value)
+        case int() if not key.endswith("id"):
+            return values.count(value)
+        case str():
+            return _decimal(value)
+        case _:
+            return str(value)
+
+
+def title(key: str) -> str:
+    """Return the name of a figure for people."""
+    return key.removesuffix("_ms").replace("_", " ")
+
+
+def _decimal(text: str) -> str:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return text
+    return values.fixed(value, values.places([value], FIGURE_PLACES)) if value.is_finite() else text
+
+
+def _table(name: str, rows: Sequence[object]) -> RenderableType:
+    if not rows:
+        return f"{name}: none"
+    shown = rows[:LIST_ROWS]
+    note = f"the first {LIST_ROWS} of {len(rows)}; --json has all" if len(rows) > LIST_ROWS else ""
+    return Sheet(name, _columns(shown), note)
+
+
+def _columns(rows: Sequence[object]) -> list[Column]:
+    if all(isinstance(row, Mapping) for row in rows):
+        keys = list(dict.fromkeys(key for row in rows if isinstance(row, Mapping) for key in row))
+        return [
+            Column(
+                title(key),
+                [figure(key, row.get(key)) for row in rows if isinstance(row, Mapping)],
+                rank=number,
+            )
+            for number, key in enumerate(keys)
+        ]
+    cells = [row if isinstance(row, list) else [row] for row in rows]
+    width = max(map(len, cells))
+    return [
+        Column("", [figure("", row[number]) if number < len(row) else "" for row in cells], rank=number)
+        for number in range(width)
+    ]

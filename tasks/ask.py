@@ -1,0 +1,53 @@
+"""Ask the workers for an analysis and wait for the answer.
+
+from tasks.ask import ask
+
+print(ask("vwap", "KRW-BTC", "15m")["vwap"])
+"""
+
+from typing import Any
+
+from celery.exceptions import TimeoutError as CeleryTimeout
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError
+from tasks.analysis import PREFIX, names
+from tasks.app import app
+
+NO_ANSWER = (
+    "no worker answered within {:g} s: start one with `celery -A tasks worker -Q analysis`, "
+    "or everything with `collector up`"
+)
+
+
+def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
+    """Return the answer of the analysis `name`, for instance `vwap`, as its task describes it.
+
+    A task that no worker took within `timeout_s` expires: asking again does not pile up work.
+
+    Raises:
+        ConfigurationError: no such analysis, or arguments it does not understand.
+        NoData: an unknown market, or nothing in the window.
+        BrokerUnavailable: Redis refuses, is full or does not answer.
+        PipelineError: no worker answered in time, or the task failed.
+    """
+    if name not in names():
+        raise ConfigurationError(f"there is no analysis {name!r}: one of {', '.join(names())}")
+    try:
+        result = app.send_task(f"{PREFIX}{name}", args=arguments, expires=timeout_s, retry=False)
+        answer = result.get(timeout=timeout_s, propagate=False)
+    except CeleryTimeout:
+        raise PipelineError(NO_ANSWER.format(timeout_s)) from None
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailable(f"Redis did not take the question: {error}") from error
+    return _checked(name, answer)
+
+
+def _checked(name: str, answer: object) -> dict[str, Any]:
+    """Return a dict as it is, raise what the task raised."""
+    if isinstance(answer, dict):
+        return answer
+    if isinstance(answer, CollectorError):
+        raise answer
+    raise PipelineError(f"the analysis {name} failed in its worker: {type(answer).__name__}: {answer}")
