@@ -10,6 +10,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,7 +18,14 @@ import redis
 
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
-from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError, RestError
+from collector.errors import (
+    BrokerUnavailable,
+    CollectorError,
+    ConfigurationError,
+    LeaseLost,
+    PipelineError,
+    RestError,
+)
 from collector.feed.backfill import Backfill
 from collector.feed.connection import Connection
 from collector.feed.fleet import Fleet
@@ -32,6 +40,7 @@ from collector.markets import choose, plain_names
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
+from collector.publish.lease import Lease
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
 from collector.publish.publisher import Publisher, Transport
@@ -42,6 +51,7 @@ from collector.settings import ExchangeSettings, Settings
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Decision, Reading
+from tasks import analysis
 from tasks.keys import Keys
 from tasks.read import Reader
 
@@ -55,11 +65,20 @@ _LIST_RETRY_S = (0.5, 10.0)
 _LOG_EVERY = 1_000
 _REJECTED_KEPT = 200
 _HEALTH_TTL_S = 15
+#: Lowered rate limits are broadcast again so often.
+_PACE_AGAIN_S = 10.0
 
 
 def listener_id(settings: Settings) -> str:
     """Return the name of this listener: machine, process and share."""
     return f"{socket.gethostname()}-{os.getpid()}-{settings.shard.replace('/', 'of')}"
+
+
+def new_lease(settings: Settings, client: redis.Redis) -> Lease:
+    """Return the lease of this listener's share; a restart from the same data folder is the same owner."""
+    owner = f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+    key = Keys(settings.store.key_prefix).lease(settings.shard)
+    return Lease(client, key, owner, settings.publish.lease_ttl_s)
 
 
 class Listener:
@@ -73,6 +92,8 @@ class Listener:
         self._clock = clock or SystemClock()
         self._redis = connect_redis(settings)
         self._keys = Keys(settings.store.key_prefix)
+        self._lease = new_lease(settings, self._redis)
+        self._holder: str | None = None
         self._outbox = Outbox(settings.publish.queue_batches)
         self._batcher = Batcher(settings.batch, self.id)
         self._intake = Intake(self._batcher, self._outbox, self._clock)
@@ -85,7 +106,10 @@ class Listener:
         self._rest = RestClient(settings.exchange, self._clock)
         self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._holes.on_filled)
         self._holes.backfill = self._backfill
-        self._publisher = self._new_publisher(sender or Sender(settings.publish.state_expires_s))
+        self._sender = sender or Sender(settings.publish.state_expires_s)
+        self._publisher = self._new_publisher(self._sender)
+        self._analysis_rate = 1.0
+        self._paced_s = 0.0
         self._ended: Counter[str] = Counter()
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
@@ -99,6 +123,7 @@ class Listener:
         Raises:
             ConfigurationError: a market that does not exist.
             GaveUp: the connections used up their allowed retries.
+            LeaseLost: another listener serves this share now.
             PipelineError: the publisher's thread died.
         """
         self._loop = asyncio.get_running_loop()
@@ -113,7 +138,7 @@ class Listener:
         finally:
             self._intake.flush()
             stopped = await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
-            await asyncio.to_thread(self._redis.close)
+            await asyncio.to_thread(self._let_go)
             if not stopped:
                 log.error("the publisher did not end in %.0f s", _STOP_TIMEOUT_S)
 
@@ -132,6 +157,13 @@ class Listener:
             self._intake.tick(self._publisher.decision)
             if not self._publisher.is_alive:
                 raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
+            if self._holder is not None:
+                raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
+
+    def _let_go(self) -> None:
+        with suppress(BrokerUnavailable):  # then it expires by itself
+            self._lease.give_up()
+        self._redis.close()
 
     # Markets
 
@@ -287,7 +319,21 @@ class Listener:
         )
 
     def _keep_house(self, decision: Decision, reading: Reading) -> None:  # noqa: ARG002
-        """Called in the publisher's thread: tell the world how we are."""
+        """Called in the publisher's thread: renew the lease, pace the analyses, say how we are."""
+        self._holder = self._lease.take()
+        self._pace_analyses(decision.analysis_rate)
+        self._report(decision)
+
+    def _pace_analyses(self, factor: float) -> None:
+        """Lower the analysis tasks' rate limits under pressure, and tell it to workers that start later."""
+        now_s = self._clock.monotonic()
+        is_known = factor == self._analysis_rate
+        if is_known and (factor == 1 or now_s - self._paced_s < _PACE_AGAIN_S):
+            return
+        self._sender.limit_rates(analysis_limits(self.settings.worker.analysis_rate_limit, factor))
+        self._analysis_rate, self._paced_s = factor, now_s
+
+    def _report(self, decision: Decision) -> None:
         health = msgspec.json.encode(self.health(decision))
         rejected, self._rejected = self._rejected, []
         try:
@@ -346,6 +392,13 @@ class Listener:
         except (redis.RedisError, PipelineError) as error:
             log.warning("the last stored trades can't be read: %s", error)
             return {}
+
+
+def analysis_limits(full: str, factor: float) -> dict[str, str]:
+    """Return the rate limit of each analysis task at `factor` times the full one; Celery has no zero."""
+    number, unit = full.split("/")
+    limit = f"{float(number) * factor:g}/{unit}" if factor else "1/h"
+    return {f"{analysis.PREFIX}{name}": limit for name in analysis.names()}
 
 
 def new_codec(exchange: ExchangeSettings) -> Codec:

@@ -12,6 +12,7 @@
         ├── SpoolFull           the disk buffer reached its bound
         ├── InvalidBatch        a batch that can't be decoded or breaks a promise
         ├── StoreConflict       too many concurrent writers on one candle: try again
+        ├── LeaseLost           another listener serves this share
         └── NoData              a read that has nothing to answer with
 
 Foreign exceptions are translated into these at the border where they arise. The message is one line that
@@ -43,7 +44,9 @@ class ConnectFailed(ExchangeError):
         retry_after_s: seconds the server asked us to wait, or None.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
@@ -92,6 +95,10 @@ class InvalidBatch(PipelineError):
 
 class StoreConflict(PipelineError):
     """Too many concurrent writers on one candle: try again."""
+
+
+class LeaseLost(PipelineError):
+    """Another listener serves this share now."""
 
 
 class NoData(PipelineError):

@@ -11,6 +11,7 @@
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
     rejected-frames                    LIST    newest first, JSON, written by the listener        200
     attempts:{task id}             STRING  deliveries of a batch that came back             a day
+    lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
 
@@ -90,3 +91,7 @@ class Keys:
     def rejected_frames(self) -> str:
         """Messages of the exchange that could not be understood."""
         return f"{self.prefix}rejected-frames"
+
+    def lease(self, shard: str) -> str:
+        """Which listener serves a share (`i/n`)."""
+        return f"{self.prefix}lease:{shard}"

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 
-from collector.app import Listener
+from collector.app import Listener, connect_redis, new_lease
+from collector.errors import LeaseLost
 from collector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -21,11 +23,38 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
     received = watch_signals(stop)
-    listener = Listener(settings)
-    log.info("listener %s: %s", listener.id, settings.exchange.websocket_url)
-    await listener.run(stop)
+    while not stop.is_set():
+        await _standby(settings, stop)
+        if stop.is_set():
+            break
+        listener = Listener(settings)
+        log.info("listener %s: %s", listener.id, settings.exchange.websocket_url)
+        try:
+            await listener.run(stop)
+        except LeaseLost as error:
+            log.warning("%s; on standby", error)
     log.info("stopped, everything flushed")
     return INTERRUPTED if signal.SIGINT in received else 0
+
+
+async def _standby(settings: Settings, stop: asyncio.Event) -> None:
+    """Wait until no other listener serves our share.
+
+    Raises:
+        BrokerUnavailable: Redis refuses or does not answer; there is nothing to begin with.
+    """
+    client = connect_redis(settings)
+    lease = new_lease(settings, client)
+    said = ""
+    try:
+        while (holder := await asyncio.to_thread(lease.take)) and not stop.is_set():
+            if holder != said:
+                said = holder
+                log.warning("share %s is served by %s: on standby", settings.shard, holder)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.publish.lease_ttl_s / 6)
+    finally:
+        client.close()
 
 
 def watch_signals(stop: asyncio.Event) -> list[signal.Signals]:

@@ -7,7 +7,7 @@ touches the broker or the spool happens in this thread.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from collector import batch as batches
@@ -31,6 +31,10 @@ class Transport(Protocol):
 
     def send(self, letter: Letter) -> None:
         """Publish one batch or raise BrokerUnavailable."""
+        ...
+
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
+        """Set task rate limits on all workers or raise BrokerUnavailable."""
         ...
 
 

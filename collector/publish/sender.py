@@ -5,6 +5,7 @@ follows a failure is the publisher's business. A send that fails may have arrive
 idempotent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from celery import Celery
@@ -37,7 +38,8 @@ class Sender:
     """A Celery producer.
 
     Args:
-        state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it; None = never.
+        state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it;
+            None = never.
     """
 
     def __init__(self, state_expires_s: int | None) -> None:
@@ -68,7 +70,7 @@ class Sender:
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis did not take a batch: {error}") from error
 
-    def limit_rates(self, limits: dict[str, str]) -> None:
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Broadcast task rate limits (name -> `50/s`) to all workers.
 
         Raises:

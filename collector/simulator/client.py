@@ -1,6 +1,7 @@
 """One client's WebSocket on the server: what it asked for, when it last spoke, what it is owed."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 
 from websockets.asyncio.server import ServerConnection, broadcast
@@ -28,15 +29,15 @@ class Client:
 
     def __init__(self, number: int, socket: Socket, dialect: Dialect, options: SimulatorOptions) -> None:
         self.number = number
-        self.address = str(socket.remote_address[0]) if socket.remote_address else ""
         self.dialect = dialect
         self.subscription = Subscription()
-        self.received = 0
+        #: Frames written to it so far.
+        self.frames = 0
         self._socket = socket
         self._options = options
+        self._as_text = not (dialect.binary and options.binary)
         self._sent_at = socket.heard_at = asyncio.get_running_loop().time()
-        self._asked: Subscription | None = None
-        self._asked_at = 0.0
+        self._asked: deque[tuple[float, Subscription]] = deque()
         self._up_at: float | None = None
 
     @property
@@ -46,23 +47,23 @@ class Client:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return what was written but not yet taken by the peer."""
+        """What was written but not yet taken by the peer."""
         return self._socket.transport.get_write_buffer_size()
 
     @property
     def requested(self) -> Subscription:
         """The newest request, whether it has taken effect or not."""
-        return self.subscription if self._asked is None else self._asked
+        return self._asked[-1][1] if self._asked else self.subscription
 
     def ask(self, subscription: Subscription, now: float) -> None:
-        """Note a request; it takes effect after the usual delay, until then the old one runs on."""
-        self._asked, self._asked_at = subscription, now + self._options.snapshot_delay_s
+        """Note a request; it takes effect after the usual delay, until then the one before runs on."""
+        self._asked.append((now + self._options.snapshot_delay_s, subscription))
 
-    def effective_request(self, now: float) -> Subscription | None:
-        """Return the request that takes effect now, once."""
-        if self._asked is None or now < self._asked_at:
+    def next_effective(self, now: float) -> Subscription | None:
+        """Return the next request that takes effect by now, once each."""
+        if not self._asked or now < self._asked[0][0]:
             return None
-        self.subscription, self._asked = self._asked, None
+        _, self.subscription = self._asked.popleft()
         return self.subscription
 
     def start_ups(self, now: float) -> None:
@@ -86,14 +87,20 @@ class Client:
         if not payloads or not self.is_open:
             return
         self._sent_at = now
-        self.received += len(payloads)
-        if not self._options.binary:
-            payloads = [each.decode() if isinstance(each, bytes) else each for each in payloads]
+        self.frames += len(payloads)
+        if self._as_text:
+            payloads = [
+                each.decode(errors="replace") if isinstance(each, bytes) else each for each in payloads
+            ]
         if self._socket.protocol.extensions:
             for payload in payloads:
                 broadcast([self._socket], payload)
         else:
             self._socket.transport.write(data_frames(payloads))
+
+    async def close(self, code: int) -> None:
+        """Close with the closing handshake."""
+        await self._socket.close(code)
 
     def cut(self) -> None:
         """Drop the connection without a close frame, as the exchange does when idle: 1006."""

@@ -41,6 +41,7 @@ class CurrentDialect:
     greeting: tuple[bytes, ...] = ()
     acknowledgement: tuple[bytes, ...] = ()
     closes_on_refusal = True
+    binary = True
 
     def __init__(self) -> None:
         #: (market code, simple) -> (asks, bids, text up to the levels' end) of the last book written.

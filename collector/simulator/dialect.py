@@ -17,6 +17,8 @@ class Dialect(Protocol):
     acknowledgement: tuple[bytes, ...]
     #: Whether a refusal ends the connection (code 1000).
     closes_on_refusal: bool
+    #: Whether its frames are binary ones.
+    binary: bool
 
     def parse(self, text: str, before: Subscription) -> Subscription:
         """Read a request; raises `Refused`."""

@@ -2,6 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
+
+from collector.simulator.options import SimulatorOptions
+
+#: Addresses whose limits are remembered.
+MAX_ADDRESSES = 1000
 
 
 @dataclass(slots=True)
@@ -54,3 +60,37 @@ class ConnectGate:
         if self._refusals >= self.block_after_refusals:
             self._blocked_until, self._refusals = now + self.block_s, 0
         return False
+
+
+class Gatekeeper:
+    """The limits of every address that comes."""
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self._options = options
+        self._gates: dict[str, ConnectGate] = {}
+        self._calls: dict[tuple[str, str], SlidingWindow] = {}
+
+    def admits(self, address: str, now: float) -> bool:
+        """Say whether a handshake from `address` gets through."""
+        if address not in self._gates:
+            _bound(self._gates)
+            options = self._options
+            self._gates[address] = ConnectGate(
+                options.connects_per_s, options.block_after_refusals, options.block_s
+            )
+        return self._gates[address].allow(now)
+
+    def calls_left(self, address: str, category: str, now: float) -> int | None:
+        """Count a REST call; return how many more there may be this second, None when it is one too many."""
+        key = address, category
+        if key not in self._calls:
+            _bound(self._calls)
+            self._calls[key] = SlidingWindow(self._options.rest_requests_per_s)
+        window = self._calls[key]
+        return window.left(now) if window.allow(now) else None
+
+
+def _bound(remembered: dict[Any, Any]) -> None:
+    """Forget all addresses before there are too many; a local server sees a handful."""
+    if len(remembered) >= MAX_ADDRESSES:
+        remembered.clear()

@@ -28,6 +28,7 @@ TWIN_FILLS = 0.03
 BURST_SHARE = 0.6
 BURSTS_PER_S = 0.1
 MINUTES_KEPT = 2 * 1440
+TRADES_KEPT = 100_000
 #: A machine that slept does not get its sleep's worth of trades at once.
 MAX_STEP_US = 1_000_000
 
@@ -50,13 +51,18 @@ class SimTrade(NamedTuple):
         return self.us // 1000
 
 
+Side = tuple[tuple[int, int], ...]
+
+
 class SimBook(NamedTuple):
-    """A whole book at `us`, up to 30 levels a side, sizes in atoms before printing."""
+    """A whole book at `us`, up to 30 levels a side, sizes in atoms; `old_*` is the one published before."""
 
     market: str
     us: int
-    asks: tuple[tuple[int, int], ...]
-    bids: tuple[tuple[int, int], ...]
+    asks: Side
+    bids: Side
+    old_asks: Side
+    old_bids: Side
 
 
 class SimTicker(NamedTuple):
@@ -97,35 +103,43 @@ class SimCandle:
     last_ms: int
 
 
+def stream_id(ms: int, number: int) -> int:
+    """Return the socket's trade id: time-ordered to the millisecond, the rest a running number."""
+    return (ms - ID_EPOCH_MS) << ID_BITS | number & (1 << ID_BITS) - 1
+
+
 class SimMarket:
     """One market: its book, its day, its trades so far."""
 
-    def __init__(self, listing: Listing, krw_per_quote: int, now_us: int, rng: random.Random) -> None:
+    def __init__(
+        self, listing: Listing, krw_per_quote: int, now_us: int, rng: random.Random, kept: int = TRADES_KEPT
+    ) -> None:
+        self._kept = kept
         self.listing = listing
         self.code = listing.code
         quote = self.code.partition("-")[0]
         self.krw_per_quote = krw_per_quote
         self.book = MakerBook(listing.price, quote, krw_per_quote, listing.bid_levels, rng)
-        self.view = SimBook(self.code, now_us, tuple(self.book.asks), tuple(self.book.bids))
+        asks, bids = tuple(self.book.asks), tuple(self.book.bids)
+        self.view = SimBook(self.code, now_us, asks, bids, asks, bids)
         self.trades: list[SimTrade] = []
         self.minutes: dict[int, SimCandle] = {}
         self._prev_close = listing.price
         self._start_day(listing.price, now_us // 1000)
         self._rest_ms = self._rest_number = 0
 
-    def trade(self, price: int, volume: int, buy: bool, us: int, number: int, kept: int) -> SimTrade:
-        """Execute one fill: make its ids, keep the books of the day."""
+    def trade(self, price: int, volume: int, buy: bool, us: int, id: int = 0) -> SimTrade:
+        """Execute one fill: number it for REST, keep the books of the day."""
         ms = us // 1000
         if self._day(ms) != self._today:
             self._prev_close = self.price
             self._start_day(price, ms)
         self._rest_number = self._rest_number + 1 if ms == self._rest_ms else 0
         self._rest_ms = ms
-        id = (ms - ID_EPOCH_MS) << ID_BITS | number & (1 << ID_BITS) - 1
         made = SimTrade(
             self.code, id, ms * 10_000 + self._rest_number, price, volume, buy, us, self._prev_close
         )
-        self._count(made, ms, kept)
+        self._count(made, ms)
         return made
 
     def ticker(self, ms: int) -> SimTicker:
@@ -152,12 +166,14 @@ class SimMarket:
 
     def show(self, us: int) -> SimBook:
         """Publish the book as it stands."""
-        self.view = SimBook(self.code, us, tuple(self.book.asks), tuple(self.book.bids))
+        asks, bids = tuple(self.book.asks), tuple(self.book.bids)
+        self.view = SimBook(self.code, us, asks, bids, self.view.asks, self.view.bids)
         return self.view
 
     def repeat(self, us: int) -> SimBook:
         """Publish the last published book again."""
-        self.view = self.view._replace(us=us)
+        _, _, asks, bids, _, _ = self.view
+        self.view = SimBook(self.code, us, asks, bids, asks, bids)
         return self.view
 
     def _day(self, ms: int) -> int:
@@ -175,7 +191,7 @@ class SimMarket:
         self._earlier_volume = volume_worth(3e9, price * self.krw_per_quote)
         self._earlier_value = self._earlier_volume * price
 
-    def _count(self, made: SimTrade, ms: int, kept: int) -> None:
+    def _count(self, made: SimTrade, ms: int) -> None:
         self.price, self._last_volume, self._last_buy, self._last_ms = made.price, made.volume, made.buy, ms
         self.high, self.low = max(self.high, made.price), min(self.low, made.price)
         self._day_value += made.price * made.volume
@@ -184,8 +200,8 @@ class SimMarket:
         else:
             self._sell_volume += made.volume
         self.trades.append(made)
-        if len(self.trades) >= 2 * kept:
-            del self.trades[:-kept]
+        if len(self.trades) >= 2 * self._kept:
+            del self.trades[: -self._kept]
         self._add_to_minute(made, ms)
 
     def _add_to_minute(self, made: SimTrade, ms: int) -> None:
@@ -209,7 +225,7 @@ class Pace:
     tickers_per_trade: float = 0.5
     repeated_books: float = 0.45
     stop_after: int | None = None
-    trades_kept_per_market: int = 100_000
+    trades_kept_per_market: int = TRADES_KEPT
 
 
 class MarketModel:
@@ -221,7 +237,13 @@ class MarketModel:
         listings = make_listings(count, self._rng, DEPTH)
         krw_per_btc = KNOWN[0][3]
         self.markets = {
-            each.code: SimMarket(each, krw_per_btc if each.code.startswith("BTC-") else 1, now_us, self._rng)
+            each.code: SimMarket(
+                each,
+                krw_per_btc if each.code.startswith("BTC-") else 1,
+                now_us,
+                self._rng,
+                pace.trades_kept_per_market,
+            )
             for each in listings
         }
         self._ranked = [self.markets[each.code] for each in listings]
@@ -296,9 +318,7 @@ class MarketModel:
             price, volume = fills[0]
             fills[:1] = [(price, volume // 2)] * 2
         for price, volume in fills:
-            events.append(
-                market.trade(price, volume, buy, us, self._number, self._pace.trades_kept_per_market)
-            )
+            events.append(market.trade(price, volume, buy, us, stream_id(us // 1000, self._number)))
             self._number += 1
         self._trades_due -= len(fills)
         self._stale_tickers[market.code] = market

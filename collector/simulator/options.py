@@ -47,6 +47,6 @@ class SimulatorOptions:
     block_after_refusals: int = 50
     block_s: float = 600
     rest_requests_per_s: int = 150
-    client_buffer_bytes: int = 16 << 20
+    client_buffer_bytes: int = 64 << 20
     compression: bool = False
     binary: bool = True

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
@@ -17,44 +17,47 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from collector.errors import ConfigurationError
+from collector.recording import open_recording
 from collector.simulator import rest
+from collector.simulator.audience import Audience
 from collector.simulator.client import Client, Socket
 from collector.simulator.current import CurrentDialect
 from collector.simulator.dialect import Dialect
-from collector.simulator.gate import ConnectGate, SlidingWindow
-from collector.simulator.market import Event, MarketModel, Pace
+from collector.simulator.faults import parse_faults
+from collector.simulator.gate import Gatekeeper
+from collector.simulator.legacy import LegacyDialect
+from collector.simulator.market import MarketModel, Pace
+from collector.simulator.mischief import Mischief
 from collector.simulator.options import SimulatorOptions
-from collector.simulator.requests import Refused, Subscription
+from collector.simulator.player import Player
+from collector.simulator.requests import Refused
+from collector.simulator.source import MarketSource, Source, Step
 from collector.simulator.truth import TruthFile
 
 MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S = 1
-#: Addresses whose limits are remembered.
-MAX_ADDRESSES = 1000
 
 
 class Simulator:
     """A local Bithumb; use as `async with Simulator(options) as exchange`.
 
-    `counters` tells what happened: `connects`, `refused_429`, `requests`, `refusals`, `idle_cuts`,
-    `slow_cuts`, `frames`, `rest_calls`, `rest_429`.
+    `counters` tells what happened: `connects`, `refused_429`, `refused_503`, `requests`, `refusals`,
+    `idle_cuts`, `slow_cuts`, `frames`, `rest_calls`, `rest_refused`, `fault_<name>`.
 
     Raises:
-        ConfigurationError: on entry, when the port is taken or a file can't be used.
+        ConfigurationError: when the faults, the recording, the truth file or the port can't be used.
     """
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions()
         self.counters: Counter[str] = Counter()
-        self._dialects: dict[str, Dialect] = {each.path: each for each in (CurrentDialect(),)}
-        self._clients: dict[int, Client] = {}
-        self._gates: dict[str, ConnectGate] = {}
-        self._rest_windows: dict[tuple[str, str], SlidingWindow] = {}
+        self._mischief = Mischief(parse_faults(self.options.faults), self.options.seed)
+        self._audience = Audience(self.options, self._mischief, self.counters)
+        self._gatekeeper = Gatekeeper(self.options)
+        self._dialects: dict[str, Dialect] = {each.path: each for each in (CurrentDialect(), LegacyDialect())}
         self._started_us = time.time_ns() // 1000
         self._started = time.monotonic()
-        self._model = MarketModel(
-            self.options.markets, _pace(self.options), self.options.seed, self._started_us
-        )
+        self._source = _source(self.options, self._started_us)
         self._stack = contextlib.AsyncExitStack()
         self._port = 0
 
@@ -80,32 +83,49 @@ class Simulator:
 
     @property
     def trades_made(self) -> int:
-        """How many trades the market made so far, heard by anyone or not."""
-        return self._model.trades_made
+        """How many trades there were so far, heard by anyone or not."""
+        return self._source.trades_made
 
     @property
     def finished(self) -> bool:
-        """Whether `stop_trading_after` has been reached."""
-        return self._model.finished
+        """Whether all trades asked for are made, or the recording has been played; sockets stay open."""
+        return self._source.finished
 
     @property
     def clients(self) -> tuple[Client, ...]:
         """The open sockets, oldest first."""
-        return tuple(self._clients.values())
+        return self._audience.clients
 
     def make_trades(self, count: int) -> None:
-        """Make exactly `count` trades now, beside the usual pace."""
-        self._publish(self._model.make(count, self._now_us()))
+        """Make exactly `count` trades now, beside the usual pace (not where a recording is played)."""
+        if not isinstance(self._source, MarketSource):
+            raise ConfigurationError("Trades can't be made while a recording is played")
+        self._publish(self._source.make(count, self._now_us()))
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             self._truth = stack.enter_context(contextlib.closing(TruthFile(self.options.truth)))
             server = await stack.enter_async_context(await self._listen())
+            stack.push_async_callback(self._audience.wait_closed)
             self._port = next(iter(server.sockets)).getsockname()[1]
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            stack.callback(tasks.create_task(self._tick_forever()).cancel)
+            self._started = time.monotonic()
+            self._beat = asyncio.create_task(self._tick_forever(), name="simulator")
+            stack.push_async_callback(self._stop_beat)
             self._stack = stack.pop_all()
         return self
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Wait until `stop` is set; raises what ended the simulation before."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopped, self._beat), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+
+    async def _stop_beat(self) -> None:
+        self._beat.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._beat
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -132,11 +152,7 @@ class Simulator:
                 " choose another, 0 picks a free one"
             ) from None
 
-    def _now_us(self) -> int:
-        """Wall time that does not jump: the start's, moved on by the monotonic clock."""
-        return self._started_us + int((time.monotonic() - self._started) * 1e6)
-
-    # The clock's beat: what the market did goes out, then each socket is looked after.
+    # The clock's beat: what happened goes out, then each socket is looked after.
 
     async def _tick_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -144,41 +160,30 @@ class Simulator:
         while True:
             due = max(due + self.options.tick_s, loop.time())
             await asyncio.sleep(due - loop.time())
-            self._publish(self._model.advance(self._now_us()))
-            for client in self.clients:
-                self._look_after(client, loop.time())
+            self._tick(loop.time())
 
-    def _publish(self, events: Sequence[Event]) -> None:
-        """Write down the truth, then send each socket what it asked for; same request, same bytes."""
-        if not events:
-            return
-        self._truth.write(events)
-        now, now_ms = time.monotonic(), self._now_us() // 1000
-        written: dict[tuple[str, Subscription], list[bytes]] = {}
-        for client in self.clients:
-            key = client.dialect.path, client.subscription
-            if key not in written:
-                written[key] = client.dialect.live(events, client.subscription, now_ms)
-            self._send(client, written[key], now)
+    def _tick(self, now: float) -> None:
+        audience = self._audience
+        step = self._source.step(self._now_us(), listeners=audience.subscribed, has_room=audience.has_room)
+        if step is not None:
+            self._publish(step)
+        now_ms = self._now_us() // 1000
+        audience.look_after(
+            lambda dialect, request: self._source.snapshots(dialect, request, now_ms), now, self._now_s()
+        )
 
-    def _send(self, client: Client, payloads: Sequence[bytes], now: float) -> None:
-        """Hand frames to a socket; one that does not read is dropped, so that it delays nobody."""
-        if client.waiting_bytes > self.options.client_buffer_bytes:
-            self.counters["slow_cuts"] += 1
-            client.cut()
-            return
-        client.send(payloads, now)
-        self.counters["frames"] += len(payloads)
+    def _publish(self, step: Step) -> None:
+        """Write down the truth, then tell everybody."""
+        self._truth.write(step.trades)
+        self._audience.publish(step, asyncio.get_running_loop().time(), self._now_s())
 
-    def _look_after(self, client: Client, now: float) -> None:
-        request = client.effective_request(now)
-        if request is not None:
-            snapshots = client.dialect.snapshots(request, self._model.markets, self._now_us() // 1000)
-            self._send(client, snapshots, now)
-        self._send(client, client.up_due(now), now)
-        if client.is_idle(now) and client.is_open:
-            self.counters["idle_cuts"] += 1
-            client.cut()
+    def _now_s(self) -> float:
+        """Seconds since the start, the time of the fault schedule."""
+        return time.monotonic() - self._started
+
+    def _now_us(self) -> int:
+        """Wall time that does not jump: the start's, moved on by the monotonic clock."""
+        return self._started_us + int(self._now_s() * 1e6)
 
     # One socket's conversation.
 
@@ -186,10 +191,14 @@ class Simulator:
         assert isinstance(socket, Socket)  # noqa: S101 - create_connection says so
         assert socket.request is not None  # noqa: S101 - the handshake is over
         self.counters["connects"] += 1
-        dialect = self._dialects[socket.request.path.partition("?")[0]]
+        dialect = self._dialects[_path(socket.request)]
         client = Client(self.counters["connects"], socket, dialect, self.options)
-        self._clients[client.number] = client
-        client.send(dialect.greeting, time.monotonic())
+        if self._mischief.is_on("accept-close", self._now_s()):
+            self.counters["fault_accept-close"] += 1
+            client.cut()
+            return
+        self._audience.enter(client)
+        client.send(dialect.greeting, asyncio.get_running_loop().time())
         try:
             async for message in socket:
                 if not self._hear(client, message):
@@ -197,11 +206,11 @@ class Simulator:
         except ConnectionClosed:
             pass  # the client's right; the reason is of no interest here
         finally:
-            del self._clients[client.number]
+            self._audience.leave(client)
 
     def _hear(self, client: Client, message: str | bytes) -> bool:
         """Answer one message; False when the connection is to be closed."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         text = message if isinstance(message, str) else message.decode(errors="replace")
         if text == "PING":
             client.start_ups(now)
@@ -221,45 +230,39 @@ class Simulator:
     def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """Let a handshake through (None), refuse it, or answer a REST call."""
         address = str(socket.remote_address[0]) if socket.remote_address else ""
-        if request.path.partition("?")[0] in self._dialects:
-            if self._gate(address).allow(time.monotonic()):
-                return None
-            self.counters["refused_429"] += 1
-            return _response(429, "Too Many Requests", {})
-        return self._call(address, request.path)
+        if _path(request) not in self._dialects:
+            return self._call(address, request.path)
+        status = self._handshake_status(address)
+        if status is None:
+            return None
+        self.counters[f"refused_{status}"] += 1
+        return _response(status, "", {})
 
-    def _gate(self, address: str) -> ConnectGate:
-        if address not in self._gates:
-            _bound(self._gates)
-            options = self.options
-            self._gates[address] = ConnectGate(
-                options.connects_per_s, options.block_after_refusals, options.block_s
-            )
-        return self._gates[address]
+    def _handshake_status(self, address: str) -> int | None:
+        for status in (429, 503):
+            if self._mischief.is_on(f"reject{status}", self._now_s()):
+                return status
+        return None if self._gatekeeper.admits(address, time.monotonic()) else 429
 
     def _call(self, address: str, target: str) -> Response:
         self.counters["rest_calls"] += 1
-        window = self._rest_window(address, rest.category(target))
-        now, limit = time.monotonic(), self.options.rest_requests_per_s
-        allowed = window.allow(now)
+        for status in (429, 503):
+            if self._mischief.is_on(f"rest{status}", self._now_s()):
+                self.counters["rest_refused"] += 1
+                return _response(status, "", {})
+        limit = self.options.rest_requests_per_s
+        left = self._gatekeeper.calls_left(address, rest.category(target), time.monotonic())
         headers = {
-            "x-ratelimit-remaining": str(window.left(now)),
+            "x-ratelimit-remaining": str(left or 0),
             "x-ratelimit-requested-tokens": "1",
             "x-ratelimit-burst-capacity": str(limit),
             "x-ratelimit-replenish-rate": str(limit),
         }
-        if not allowed:
-            self.counters["rest_429"] += 1
+        if left is None:
+            self.counters["rest_refused"] += 1
             return _response(429, "", headers)
-        reply = rest.answer(target, self._model.markets, self._now_us() // 1000)
+        reply = rest.answer(target, self._source.markets, self._now_us() // 1000)
         return _response(reply.status, reply.body, headers)
-
-    def _rest_window(self, address: str, category: str) -> SlidingWindow:
-        key = address, category
-        if key not in self._rest_windows:
-            _bound(self._rest_windows)
-            self._rest_windows[key] = SlidingWindow(self.options.rest_requests_per_s)
-        return self._rest_windows[key]
 
 
 async def serve(
@@ -269,11 +272,19 @@ async def serve(
     async with Simulator(options) as exchange:
         if started is not None:
             started(exchange)
-        await stop.wait()
+        await exchange.run(stop)
 
 
-def _pace(options: SimulatorOptions) -> Pace:
-    return Pace(
+def _source(options: SimulatorOptions, now_us: int) -> Source:
+    if options.recording is not None:
+        return Player(
+            open_recording(options.recording),
+            speed=options.speed,
+            loop=options.loop,
+            sockets=options.recording_sockets,
+            now_us=now_us,
+        )
+    pace = Pace(
         rate=options.rate,
         books_per_trade=options.books_per_trade,
         tickers_per_trade=options.tickers_per_trade,
@@ -281,6 +292,11 @@ def _pace(options: SimulatorOptions) -> Pace:
         stop_after=options.stop_trading_after,
         trades_kept_per_market=options.trades_kept_per_market,
     )
+    return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))
+
+
+def _path(request: Request) -> str:
+    return request.path.partition("?")[0]
 
 
 def _response(status: int, body: str, headers: dict[str, str]) -> Response:
@@ -293,9 +309,3 @@ def _response(status: int, body: str, headers: dict[str, str]) -> Response:
         **headers,
     }
     return Response(status, HTTPStatus(status).phrase, Headers(fields), content)
-
-
-def _bound(remembered: dict) -> None:  # type: ignore[type-arg]
-    """Forget everything about addresses before there are too many; a local server has a handful."""
-    if len(remembered) >= MAX_ADDRESSES:
-        remembered.clear()

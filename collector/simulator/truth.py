@@ -1,12 +1,12 @@
 """The ground truth: every trade the simulator made, one JSON line each, written as it is made."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from collector.errors import ConfigurationError
 from collector.simulator.fixed import plain
-from collector.simulator.market import Event, SimTrade
+from collector.simulator.market import SimTrade
 
 
 class TruthFile:
@@ -22,13 +22,10 @@ class TruthFile:
                     f"The truth file {path} can't be written: {error.strerror}"
                 ) from None
 
-    def write(self, events: Iterable[Event]) -> None:
-        """Write the trades among `events`."""
-        if self._file is None:
-            return
-        lines = [truth_line(event) for event in events if type(event) is SimTrade]
-        if lines:
-            self._file.write("".join(lines))
+    def write(self, trades: Sequence[SimTrade]) -> None:
+        """Write `trades`."""
+        if self._file is not None and trades:
+            self._file.write("".join(map(truth_line, trades)))
             self._file.flush()
 
     def close(self) -> None:

@@ -1,0 +1,88 @@
+"""Where frames come from: the invented market here, a recording in `player`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from collector.simulator.dialect import Dialect
+from collector.simulator.market import Event, MarketModel, SimMarket, SimTrade
+from collector.simulator.requests import Subscription
+from collector.simulator.wire import Payload
+
+
+class Step(Protocol):
+    """What happened in one beat of the clock."""
+
+    @property
+    def trades(self) -> Sequence[SimTrade]:
+        """The trades in it, heard by anyone or not."""
+        ...
+
+    def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
+        """Return what one subscription gets of it."""
+        ...
+
+
+class Source(Protocol):
+    """Makes steps."""
+
+    @property
+    def markets(self) -> Mapping[str, SimMarket]:
+        """What REST answers from."""
+        ...
+
+    @property
+    def trades_made(self) -> int:
+        """How many trades there were so far."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        ...
+
+    def step(self, now_us: int, *, listeners: int, has_room: bool) -> Step | None:
+        """Return what happened since the last call, None for nothing."""
+        ...
+
+    def snapshots(self, dialect: Dialect, subscription: Subscription, now_ms: int) -> list[Payload]:
+        """Return what opens a subscription."""
+        ...
+
+
+class MarketStep:
+    """Events of the market model, written in each client's words."""
+
+    def __init__(self, events: Sequence[Event], now_ms: int) -> None:
+        self._events = events
+        self._now_ms = now_ms
+        self.trades = [event for event in events if type(event) is SimTrade]
+
+    def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
+        return [*dialect.live(self._events, subscription, self._now_ms)]
+
+
+class MarketSource:
+    """The invented market; it goes on whether anybody listens or not."""
+
+    def __init__(self, model: MarketModel) -> None:
+        self._model = model
+        self.markets: Mapping[str, SimMarket] = model.markets
+
+    @property
+    def trades_made(self) -> int:
+        return self._model.trades_made
+
+    @property
+    def finished(self) -> bool:
+        return self._model.finished
+
+    def step(self, now_us: int, *, listeners: int, has_room: bool) -> MarketStep | None:  # noqa: ARG002
+        events = self._model.advance(now_us)
+        return MarketStep(events, now_us // 1000) if events else None
+
+    def make(self, trades: int, now_us: int) -> MarketStep:
+        """Make exactly `trades` trades at once."""
+        return MarketStep(self._model.make(trades, now_us), now_us // 1000)
+
+    def snapshots(self, dialect: Dialect, subscription: Subscription, now_ms: int) -> list[Payload]:
+        return [*dialect.snapshots(subscription, self.markets, now_ms)]
