@@ -39,7 +39,7 @@ def list_analyses(*, as_json: bool) -> int:
     else:
         columns = (
             Column("name", list(found), right=False),
-            Column("answers", list(found.values()), right=False),
+            Column("answers", list(found.values()), right=False, wraps=True),
         )
         output.show([Sheet("Analyses", columns, "collector analyze NAME MARKET --window 15m")])
     return 0

@@ -116,3 +116,11 @@ def drop_letters(
     if (letter_id is None) is not all_:
         raise ConfigurationError("name one dead letter, or say --all (`collector dead-letters list`)")
     raise typer.Exit(command.drop(_load(), letter_id))
+
+
+@app.command(epilog="Example: collector check")
+def check(as_json: Json = False) -> None:
+    """Show the settings in force and try Redis, disk, clock and exchange."""
+    from collector.commands import check as command
+
+    raise typer.Exit(command.check(_load(), as_json=as_json))

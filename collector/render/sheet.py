@@ -1,6 +1,6 @@
 """A calm table: columns of ready text that give way, the least needed first, where the terminal is narrow.
 
-A number is never cut: a shortened price is a wrong price. What does not fit is left out, and said.
+A shortened price is a wrong price, so numbers are not cut: what does not fit is left out, and said.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ from rich.text import Text
 
 #: Around each cell and between two columns of `SIMPLE_HEAD`.
 PADDING, DIVIDER = 2, 1
+#: A column of sentences is no narrower than this.
+SENTENCE = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Column:
     Attributes:
         styles: one per cell, or none at all.
         rank: 0 stays; of the others the highest leaves first.
+        wraps: a sentence, which may take several lines.
     """
 
     title: str
@@ -30,11 +33,13 @@ class Column:
     right: bool = True
     styles: Sequence[str] = ()
     rank: int = 0
+    wraps: bool = False
 
     @property
     def width(self) -> int:
-        """Cells of the terminal it takes."""
-        return max(map(cell_len, (self.title, *self.cells)))
+        """Cells of the terminal it takes at the least."""
+        widest = max(map(cell_len, (self.title, *self.cells)))
+        return min(widest, SENTENCE) if self.wraps else widest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def _width(columns: Sequence[Column]) -> int:
 def _table(columns: Sequence[Column]) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="dim", border_style="dim", show_edge=False, pad_edge=True)
     for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.wraps)
     for number in range(max((len(column.cells) for column in columns), default=0)):
         table.add_row(*(_cell(column, number) for column in columns))
     return table
