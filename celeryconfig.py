@@ -52,7 +52,11 @@ worker_cancel_long_running_tasks_on_connection_loss = False  # a batch is idempo
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # for ever: the supervisor decides when to give up
 broker_transport_options = {
+    # A batch whose worker was killed comes back after this and at most one look more; kombu's defaults are
+    # an hour and, with every tenth look alone being a real one, 100 s.
     "visibility_timeout": _settings.worker.visibility_timeout_s,
+    "unacked_restore_interval": min(5.0, _settings.worker.visibility_timeout_s / 4),
+    "unacked_restore_throttle": 1,
     "socket_timeout": _settings.publish.socket_timeout_s,
     "socket_connect_timeout": _settings.publish.socket_timeout_s,
     "socket_keepalive": True,
