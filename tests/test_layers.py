@@ -13,13 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(file for package in ("collector", "tasks") for file in (ROOT / package).rglob("*.py"))
 
+BOTTOM = ("model", "errors", "clock", "batch", "settings", "metrics", "lifeline", "logs", "__version__")
+
 #: Room of a module: the longest of these names that is the module or one of its parents.
 ROOMS = {
-    "collector": "bottom",  # model, errors, clock, batch, settings, metrics, lifeline
+    **{f"collector.{name}": "bottom" for name in BOTTOM},
     "collector.protocol": "protocol",
     "collector.stream": "stream",
     "collector.feed": "feed, pure",
     "collector.feed.connection": "feed, I/O",
+    "collector.feed.fleet": "feed, I/O",
     "collector.feed.rest_client": "feed, I/O",
     "collector.feed.backfill": "feed, I/O",
     "collector.publish": "publish",
@@ -28,11 +31,8 @@ ROOMS = {
     "collector.redis_server": "redis server",
     "collector.supervisor": "supervisor",
     "collector.roles": "supervisor",
-    "collector.app": "app",
-    "collector.health": "app",
-    "collector.intake": "app",
-    "collector.markets": "app",
-    "collector.replay": "app",
+    "collector": "app",  # whatever has no room of its own composes the others
+    "collector.render": "render",
     "collector.commands": "cli",
     "collector.cli": "cli",
     "collector.__main__": "cli",
@@ -56,7 +56,8 @@ MAY_IMPORT = {
     "tasks": {"bottom", "enrich", "redis server"},
 }
 EVERYTHING = set(ROOMS.values())
-MAY_IMPORT["app"] = EVERYTHING - {"simulator", "cli", "supervisor"}
+MAY_IMPORT["render"] = {"bottom", "tasks", "enrich"}
+MAY_IMPORT["app"] = EVERYTHING - {"simulator", "supervisor", "render", "cli"}
 MAY_IMPORT["cli"] = EVERYTHING
 
 #: Deciders: they take `now` and return values, so none of this is theirs.

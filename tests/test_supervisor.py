@@ -267,6 +267,10 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "collector.supervisor")
 
 
+#: Redis, listener, two workers, and the pools of the workers: two and one.
+MEMBERS = 7
+
+
 def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Everything a running system consists of, pool processes of the workers included."""
     return psutil.Process(process.pid).children(recursive=True)
@@ -300,6 +304,7 @@ def whole_system(
         )
     try:
         eventually(lambda: "connection 1 is streaming" in read(tmp_path / "output"), 60, "a streaming system")
+        eventually(lambda: len(family(process)) >= MEMBERS, 60, "every process of the system")
         yield process
     finally:
         for member in [*family(process), process] if process.poll() is None else []:
@@ -338,7 +343,6 @@ def test_killed_system_leaves_no_orphan(
 ) -> None:
     """`kill -9` of the command ends all it started: listener, workers with their pools, Redis."""
     members = family(whole_system)
-    assert len(members) >= 7
     whole_system.kill()
     whole_system.wait()
     eventually(lambda: not any(is_alive(member.pid) for member in members), 10, "the end of every role")
