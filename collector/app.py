@@ -51,6 +51,7 @@ from collector.settings import ExchangeSettings, Settings
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Decision, Reading
+from collector.web import Web
 from tasks import analysis
 from tasks.keys import Keys
 from tasks.read import Reader
@@ -127,6 +128,8 @@ class Listener:
             PipelineError: the publisher's thread died.
         """
         self._loop = asyncio.get_running_loop()
+        port = self.settings.health.metrics_port
+        web = Web(port, self._look, self._clock.now_ms) if port else None
         self._publisher.start()
         try:
             async with self._rest, asyncio.TaskGroup() as group:
@@ -138,6 +141,8 @@ class Listener:
         finally:
             self._intake.flush()
             stopped = await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
+            if web is not None:
+                await asyncio.to_thread(web.close)
             await asyncio.to_thread(self._let_go)
             if not stopped:
                 log.error("the publisher did not end in %.0f s", _STOP_TIMEOUT_S)
@@ -366,6 +371,10 @@ class Listener:
             "backfills_waiting": len(self._backfill),
             "counters": self.counters(),
         }
+
+    def _look(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """Called in a web thread."""
+        return self.health(self._publisher.decision), dict(self._publisher.reading.queue_lengths)
 
     def counters(self) -> dict[str, int]:
         """Return everything counted so far, by name."""

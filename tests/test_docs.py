@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from collector import settings
+from collector import metrics, settings
 from collector.cli import app
 from collector.feed import session
 from collector.stream import pressure
@@ -21,6 +21,11 @@ def read(name: str) -> str:
 def test_settings_page_lists_every_setting_as_it_is():
     """`docs/settings.md` is what `python -m collector.settings` prints."""
     assert settings.reference() + "\n" == read("docs/settings.md")
+
+
+def test_metrics_page_lists_every_metric_as_it_is():
+    """`docs/metrics.md` is what `python -m collector.metrics` prints."""
+    assert metrics.reference() + "\n" == read("docs/metrics.md")
 
 
 @pytest.mark.parametrize("draw", [session.diagram, pressure.mermaid])

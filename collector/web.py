@@ -1,0 +1,90 @@
+"""A listener's own HTTP port, on loopback: `/metrics`, `/healthz`, `/readyz`.
+
+Healthy means the process works; ready means data flows: a stalled listener is healthy and not ready.
+"""
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from collector.errors import ConfigurationError
+from collector.metrics import HealthCollector
+
+#: A listener whose newest frame is older than this is not ready.
+READY_WITHIN_MS = 60_000
+
+
+class Web:
+    """Serves until closed.
+
+    Args:
+        port: on 127.0.0.1; 0 takes a free one.
+        look: returns the listener's health row and the queue lengths it read last.
+        now_ms: the present, epoch milliseconds.
+
+    Raises:
+        ConfigurationError: the port is in use.
+    """
+
+    def __init__(
+        self, port: int, look: Callable[[], tuple[dict[str, Any], dict[str, int]]], now_ms: Callable[[], int]
+    ) -> None:
+        registry = CollectorRegistry()
+        registry.register(HealthCollector(lambda: ([look()[0]], look()[1])))
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+                elif self.path == "/healthz":
+                    self._answer(200, b"ok\n")
+                elif self.path == "/readyz":
+                    reason = why_not_ready(look()[0], now_ms())
+                    self._answer(503 if reason else 200, f"{reason or 'ready'}\n".encode())
+                else:
+                    self._answer(404, b"/metrics, /healthz or /readyz\n")
+
+            def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: a scrape every few seconds is no news."""
+
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except OSError as error:
+            raise ConfigurationError(
+                f"COLLECTOR_HEALTH__METRICS_PORT {port} can't be used: {error.strerror}"
+            ) from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+def why_not_ready(row: dict[str, Any], now_ms: int) -> str | None:
+    """Return what keeps a listener from being ready, or None."""
+    if row["state"] != "streaming":
+        return f"no socket streams: {row['state']}"
+    last_ms = row["last_frame_ms"]
+    if last_ms is None or now_ms - last_ms > READY_WITHIN_MS:
+        return f"no frame within {READY_WITHIN_MS // 1000} s"
+    return None
