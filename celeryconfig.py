@@ -5,13 +5,17 @@ it is stored, and storing it twice changes nothing, so every setting here prefer
 """
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from kombu import Exchange, Queue
 
 from collector.errors import CollectorError
 from collector.redis_server import find_url
 from collector.settings import current
-from tasks.routing import ANALYSIS, ROUTES, all_queues
+from tasks.routing import ANALYSES, ANALYSIS, ROUTES, all_queues
+
+if TYPE_CHECKING:
+    from celery import Task
 
 try:
     _settings = current()
@@ -25,7 +29,19 @@ result_backend = broker_url
 task_queues = [Queue(name, Exchange(name), routing_key=name) for name in all_queues(_settings.batch.shards)]
 task_routes = ROUTES
 task_default_queue = ANALYSIS
-task_annotations = {"tasks.analysis.*": {"rate_limit": _settings.worker.analysis_rate_limit}}
+
+
+class _AnalysisRate:
+    """Limits every analysis task; Celery's own annotations know only full names and `*`."""
+
+    def annotate(self, task: "Task[Any, Any]") -> dict[str, str] | None:
+        """Return what to set on `task`; called by Celery for each one."""
+        if not task.name.startswith(ANALYSES):
+            return None
+        return {"rate_limit": _settings.worker.analysis_rate_limit}
+
+
+task_annotations = [_AnalysisRate()]
 
 # -- how it is written: JSON only, never pickle
 accept_content = ["json"]

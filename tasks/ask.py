@@ -12,8 +12,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError
-from tasks.analysis import PREFIX, names
+from tasks.analysis import names
 from tasks.app import app
+from tasks.routing import ANALYSES
 
 NO_ANSWER = (
     "no worker answered within {:g} s: start one with `celery -A tasks worker -Q analysis`, "
@@ -35,7 +36,7 @@ def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
     if name not in names():
         raise ConfigurationError(f"there is no analysis {name!r}: one of {', '.join(names())}")
     try:
-        result = app.send_task(f"{PREFIX}{name}", args=arguments, expires=timeout_s, retry=False)
+        result = app.send_task(f"{ANALYSES}{name}", args=arguments, expires=timeout_s, retry=False)
         answer = result.get(timeout=timeout_s, propagate=False)
     except CeleryTimeout:
         raise PipelineError(NO_ANSWER.format(timeout_s)) from None

@@ -1,7 +1,7 @@
 """What happens to a batch that can't be stored at once: wait, give it back, or bury it.
 
     it can't be read, or breaks the contract      → dead letter, at once
-    Redis is away, or others were always faster   → again after a growing pause, for `PATIENCE_S`;
+    Redis is away, or others were always faster   → again after a growing pause, for `PATIENCE`;
                                                     then back to its queue, unacknowledged till then
     it ended its worker `attempts_max` times      → dead letter
     any other error                               → dead letter
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 else:
     _Task = Task  # generic in its type stubs alone
 
-#: How long a task waits for Redis before it gives its batch back, in seconds. A batch given back while Redis
-#: is away returns only after the visibility timeout, so waiting is the faster way.
-PATIENCE_S = 120.0
+#: How long a task waits for Redis before it gives its batch back, as a share of the visibility timeout: below
+#: 1, since after that Redis hands the batch to another worker while this one still waits. A batch given back
+#: while Redis is away returns only after that timeout, so waiting is the faster way.
+PATIENCE = 0.75
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
 ATTEMPTS_KEPT_S = 86_400
@@ -114,13 +115,13 @@ class IngestTask(_Task):
                 client().delete(Keys(current().store.key_prefix).attempts(str(self.request.id)))
 
 
-def patiently(work: Callable[[], T], patience_s: float | None = None) -> T:
+def patiently(work: Callable[[], T]) -> T:
     """Return what `work` returns, repeating it with growing pauses while Redis is away or contended.
 
     Raises:
-        BrokerUnavailable, StoreConflict: still so after `patience_s` (default `PATIENCE_S`) seconds.
+        BrokerUnavailable, StoreConflict: still so after `PATIENCE` of the visibility timeout.
     """
-    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    deadline = time.monotonic() + PATIENCE * current().worker.visibility_timeout_s
     for pause_s in _pauses():
         try:
             return work()

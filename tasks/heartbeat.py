@@ -1,1 +1,99 @@
-"""A worker tells that it lives."""
+"""A worker tells that it lives: `health:worker:{hostname}`, every second or so, gone soon after it dies."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import redis
+from celery.signals import worker_ready, worker_shutting_down
+from celery.worker import state
+
+from collector.clock import SystemClock
+from collector.errors import CollectorError
+from collector.settings import current
+from tasks.keys import Keys
+from tasks.redis_client import client, translated
+
+log = logging.getLogger(__name__)
+
+#: How many intervals a report outlives its worker.
+MISSED_REPORTS = 5
+
+
+class Heartbeat(threading.Thread):
+    """Writes a report every `interval_s` seconds until stopped."""
+
+    def __init__(
+        self, client: redis.Redis, key: str, report: Callable[[], dict[str, Any]], interval_s: float
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._redis, self._key, self._report, self._interval_s = client, key, report, interval_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Report until stopped; a Redis that is away is tried again at the next beat."""
+        while not self._stopped.is_set():
+            try:
+                self._beat()
+            except CollectorError as error:
+                log.warning("heartbeat: %s", error)
+            self._stopped.wait(self._interval_s)
+
+    def stop(self) -> None:
+        """End the thread at its next breath; the report expires by itself."""
+        self._stopped.set()
+
+    def _beat(self) -> None:
+        ttl_ms = int(self._interval_s * MISSED_REPORTS * 1000)
+        with translated():
+            self._redis.set(self._key, msgspec.json.encode(self._report()), px=ttl_ms)
+
+
+class Report:
+    """What a worker says about itself; counts are of its main process."""
+
+    def __init__(self, hostname: str, queues: list[str], clock: SystemClock) -> None:
+        self._hostname, self._queues, self._clock = hostname, queues, clock
+        self._started_ms = clock.now_ms()
+        self._done = 0
+        self._last_task_ms: int | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the report; `last_task_ms` is as fine as the interval of reports."""
+        done = state.all_total_count[0] - len(state.active_requests)
+        if done > self._done:
+            self._done, self._last_task_ms = done, self._clock.now_ms()
+        return {
+            "hostname": self._hostname,
+            "pid": os.getpid(),
+            "started_ms": self._started_ms,
+            "tasks_done": done,
+            "tasks_active": len(state.active_requests),
+            "last_task_ms": self._last_task_ms,
+            "queues": self._queues,
+        }
+
+
+_running: list[Heartbeat] = []
+
+
+@worker_ready.connect
+def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
+    """Start this worker's heartbeat; Celery calls this once it consumes."""
+    settings = current()
+    queues = sorted(sender.app.amqp.queues.consume_from)
+    key = Keys(settings.store.key_prefix).worker(sender.hostname)
+    report = Report(sender.hostname, queues, SystemClock())
+    heartbeat = Heartbeat(client(), key, report, settings.health.interval_s)
+    heartbeat.start()
+    _running.append(heartbeat)
+
+
+@worker_shutting_down.connect
+def stop(**_: object) -> None:
+    """Stop the heartbeat; Celery calls this when a stop begins."""
+    while _running:
+        _running.pop().stop()

@@ -14,6 +14,7 @@ milliseconds UTC. Lists are oldest first and empty where there is nothing; a mar
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.settings import Settings, current
 from tasks.dead_letters import DeadLetter, DeadLetters
 from tasks.enrich.candles import Candle, Minute, align, interval_ms, view
-from tasks.enrich.change import Change, changes
+from tasks.enrich.change import Change, changes, close_before
 from tasks.enrich.depth import Book
 from tasks.enrich.identity import executions
 from tasks.enrich.volume import Volume, volumes
@@ -101,7 +102,7 @@ class Reader:
         Raises:
             ConfigurationError: no such interval.
         """
-        self._check(market)
+        self.check(market)
         length_ms = interval_ms(interval)
         opens = sorted(
             {
@@ -119,7 +120,7 @@ class Reader:
 
     def volume(self, market: str) -> list[Volume]:
         """Return what was traded in the last 1m 5m 15m 1h 24h."""
-        self._check(market)
+        self.check(market)
         as_of_ms = self.as_of_ms()
         if as_of_ms is None or not self._minute_opens(market):
             return []
@@ -128,7 +129,7 @@ class Reader:
 
     def changes(self, market: str) -> list[Change]:
         """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
-        self._check(market)
+        self.check(market)
         as_of_ms = self.as_of_ms()
         tickers = self._tickers(market)
         opens = self._minute_opens(market)
@@ -144,7 +145,7 @@ class Reader:
         self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
     ) -> list[TradeRow]:
         """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
-        self._check(market)
+        self.check(market)
         rows: list[TradeRow] = []
         minutes = self._kept_minutes(market, from_ms, to_ms)
         while minutes and not (limit and len(rows) >= limit):
@@ -155,7 +156,7 @@ class Reader:
     def gaps(self, market: str | None = None) -> list[GapRow]:
         """Return the gaps of `market`, or of all, of every channel, oldest first."""
         if market is not None:
-            self._check(market)
+            self.check(market)
         gaps = self._gaps([market] if market else self.markets())
         gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
         return [msgspec.convert(gap, GapRow, from_attributes=True) for gap in gaps]
@@ -204,9 +205,13 @@ class Reader:
             market, [open_ms for open_ms in self._minute_opens(market) if from_ms <= open_ms <= to_ms]
         )
 
-    # -- how it is stored
+    def price_before(self, market: str, time_ms: int) -> Decimal | None:
+        """Return the close of the newest stored candle that opened before `time_ms`, None where none did."""
+        newest = [open_ms for open_ms in self._minute_opens(market) if open_ms < time_ms][-1:]
+        return close_before(self._minutes(market, newest), time_ms)
 
-    def _check(self, market: str) -> None:
+    def check(self, market: str) -> None:
+        """Raise `NoData`, naming the markets there are, where `market` was never seen."""
         with translated():
             known = self._redis.sismember(self._keys.markets, market)
         if known:
@@ -215,6 +220,8 @@ class Reader:
         more = f" and {len(markets) - NAMED_MARKETS} more" if len(markets) > NAMED_MARKETS else ""
         have = ", ".join(markets[:NAMED_MARKETS]) + more if markets else "none so far"
         raise NoData(f"{market} is not a market we have data of: {have}")
+
+    # -- how it is stored
 
     def _days(self, market: str) -> list[str]:
         """Return the keys of all days of candles that may be kept, oldest first."""
@@ -273,7 +280,7 @@ class Reader:
 
     def _states(self, channel: Channel, market: str | None) -> list[bytes]:
         if market is not None:
-            self._check(market)
+            self.check(market)
         markets = self.markets() if market is None else [market]
         with translated():
             pipeline = self._redis.pipeline(transaction=False)

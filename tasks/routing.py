@@ -5,6 +5,9 @@ INGEST_ORDERBOOKS = "tasks.ingest.orderbooks"
 INGEST_TICKERS = "tasks.ingest.tickers"
 INGEST_GAPS = "tasks.ingest.gaps"
 
+#: Every analysis task's name starts with this.
+ANALYSES = "tasks.analysis."
+
 TRADE = "trade"
 ORDERBOOK = "orderbook"
 TICKER = "ticker"
@@ -18,7 +21,7 @@ ROUTES: dict[str, dict[str, str]] = {
     INGEST_GAPS: {"queue": TRADE},
     INGEST_ORDERBOOKS: {"queue": ORDERBOOK},
     INGEST_TICKERS: {"queue": TICKER},
-    "tasks.analysis.*": {"queue": ANALYSIS},
+    f"{ANALYSES}*": {"queue": ANALYSIS},
 }
 
 
