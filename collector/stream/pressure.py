@@ -103,6 +103,12 @@ class Reading:
         return sum(n for queue, n in self.queue_lengths.items() if _is_trade(queue))
 
     @property
+    def longest_queue(self) -> int:
+        """Batches in the longest queue of an ingest task; analyses wait on purpose and do not count."""
+        trades = (n for queue, n in self.queue_lengths.items() if _is_trade(queue))
+        return max(self.state_backlog, *trades, 0)
+
+    @property
     def trade_age_ms(self) -> int:
         """Age of the oldest trade batch that waits for a worker."""
         return max((age for queue, age in self.ages_ms.items() if _is_trade(queue)), default=0)
@@ -134,6 +140,8 @@ class Band:
     low: float
     high: float
     figure: Callable[[Reading], float]
+    #: The trouble is at the broker: until it is over, SPOOL hands on no tickers and books either.
+    at_broker: bool = False
 
     def is_high(self, reading: Reading) -> bool:
         """Tell whether the figure has reached the high mark."""
@@ -241,9 +249,11 @@ class PressurePolicy:
     def _remember(self, reading: Reading, state: State, now_s: float, elapsed_s: float) -> State:
         is_well = all(band.is_low(reading) for band in self._bands_holding(state.mode))
         since = now_s if state.well_since_s is None else state.well_since_s
+        state = replace(state, well_since_s=since if is_well else None)
+        if reading.send_failing:  # then the lengths are unknown
+            return state
         return replace(
             state,
-            well_since_s=since if is_well else None,
             trades=state.trades.measured(reading.sent_trades, reading.trade_backlog, elapsed_s),
             states=state.states.measured(reading.sent_states, reading.state_backlog, elapsed_s),
         )
@@ -281,6 +291,8 @@ class PressurePolicy:
     def _decision(self, reading: Reading, state: State, reason: str, changed: bool) -> Decision:
         means = MEANS[state.mode]
         has_room = reading.trade_backlog < self._settings.queue_high
+        is_broker_well = all(band.is_low(reading) for band in self.bands if band.at_broker)
+        may_send_states = is_broker_well or not means.trades_to_disk
         return Decision(
             mode=state.mode,
             changed=changed,
@@ -288,7 +300,7 @@ class PressurePolicy:
             trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
             state_batch_factor=state.states.factor,
             merge_states=means.merge_states,
-            send_states=not means.trades_to_disk and reading.state_backlog < self._settings.queue_high,
+            send_states=may_send_states and reading.state_backlog < self._settings.queue_high,
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,
@@ -300,30 +312,25 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
     """Return every figure that counts, with its marks."""
 
     def memory(reading: Reading) -> float:
-        return reading.memory_mb / marks.memory_limit_mb
+        # An allocator seldom gives memory back. Merging and spooling help only while something waits for the
+        # broker; without this, one burst would keep the trades on disk for ever.
+        is_waiting = reading.local_fill > marks.local_fill_low
+        return reading.memory_mb / marks.memory_limit_mb if is_waiting else 0.0
 
-    def memory_held(reading: Reading) -> float:
-        # An allocator seldom gives memory back. Spooling helps only while something waits for the broker;
-        # without this, one burst would keep the trades on disk for ever.
-        return memory(reading) if reading.local_fill > marks.local_fill_low else 0.0
-
-    def longest_queue(reading: Reading) -> int:
-        return max(reading.trade_backlog, reading.state_backlog)
-
-    merge, spool = Mode.MERGE, Mode.SPOOL
+    merge, spool, m = Mode.MERGE, Mode.SPOOL, marks
     return (
-        Band("queue", merge, marks.queue_low, marks.queue_high, longest_queue),
-        Band("age_ms", merge, marks.age_low_ms, marks.age_high_ms, lambda r: r.trade_age_ms),
-        Band("local_fill", merge, marks.local_fill_low, marks.local_fill_high, lambda r: r.local_fill),
+        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_queue),
+        Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
+        Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),
         Band("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
-        Band("send_failing", spool, 0, 1, lambda r: r.send_failing),
-        # Left at the mark where merging starts: what workers leave behind stays far below `maxmemory`.
-        Band("trade_queue", spool, marks.queue_high, marks.queue_max, lambda r: r.trade_backlog),
-        Band(
-            "redis_memory", spool, marks.redis_memory_low, marks.redis_memory_high, lambda r: r.redis_memory
-        ),
         Band("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),
-        Band("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory_held),
+        Band("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory),
+        # Left where merging starts: what dead workers leave behind stays far below `maxmemory`.
+        Band("trade_queue", spool, m.queue_high, m.queue_max, lambda r: r.trade_backlog, at_broker=True),
+        Band(
+            "redis", spool, m.redis_memory_low, m.redis_memory_high, lambda r: r.redis_memory, at_broker=True
+        ),
+        Band("send_failing", spool, 0, 1, lambda r: r.send_failing, at_broker=True),
     )
 
 

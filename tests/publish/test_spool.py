@@ -246,6 +246,7 @@ class TestRecovery:
                 assert (cut in (0, *ends)) == (not damage)
                 assert all(lost.torn and lost.offset + lost.size == cut for lost in damage)
                 assert held.corrupt_records == 0
+                assert held.bytes_used == sum(file.stat().st_size for file in directory.glob("*.spool"))
                 held.append(b"new")
                 assert [*sound, b"new"] == drained(held)
 

@@ -1,0 +1,287 @@
+"""The pressure policy: no flapping, nothing overflows, every mode is left again."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.settings import PressureSettings
+from collector.stream import pressure
+from collector.stream.pressure import MEANS, TABLE, Decision, Mode, PressurePolicy, Reading, Signal, State
+
+MARKS = PressureSettings()
+STEP_S = 0.5
+CALM = Reading()
+BUSY = Reading(queue_lengths={"trade": MARKS.queue_high})
+BROKEN = Reading(send_failing=True)
+
+
+class Driver:
+    """Feeds readings to the policy, half a second apart."""
+
+    def __init__(self, marks: PressureSettings = MARKS) -> None:
+        self.policy = PressurePolicy(marks)
+        self.state = State()
+        self.now_s = 100.0
+
+    def feed(self, reading: Reading, times: int = 1) -> Decision:
+        for _ in range(times):
+            decision = self.policy.decide(reading, self.state, self.now_s)
+            self.state = decision.state
+            self.now_s += STEP_S
+        return decision
+
+    def feed_s(self, reading: Reading, seconds: float) -> Decision:
+        return self.feed(reading, round(seconds / STEP_S))
+
+
+def driver_in(mode: Mode) -> Driver:
+    driver = Driver()
+    if mode is not Mode.FLOW:
+        assert driver.feed(BUSY if mode is Mode.MERGE else BROKEN).mode is mode
+    return driver
+
+
+fills = st.floats(0, 1)
+readings = st.builds(
+    Reading,
+    queue_lengths=st.dictionaries(
+        st.sampled_from(["trade", "trade.0", "trade.7", "orderbook", "ticker", "analysis"]),
+        st.integers(0, 2 * MARKS.queue_max),
+    ),
+    ages_ms=st.dictionaries(st.sampled_from(["trade", "orderbook"]), st.integers(0, 10**7)),
+    redis_memory=fills,
+    send_failing=st.booleans(),
+    local_fill=st.floats(0, 8),
+    memory_mb=st.floats(0, 2 * MARKS.memory_limit_mb),
+    sent_trades=st.integers(0, 10**9),
+    sent_states=st.integers(0, 10**9),
+)
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("reading", "mode", "word"),
+        [
+            (CALM, Mode.FLOW, ""),
+            (Reading(queue_lengths={"trade": 200}), Mode.MERGE, "queue 200 >= 200"),
+            (Reading(queue_lengths={"orderbook": 200}), Mode.MERGE, "queue"),
+            (Reading(queue_lengths={"trade.3": 200}), Mode.MERGE, "queue"),
+            (Reading(queue_lengths={"analysis": 10**6, "archive": 10**6}), Mode.FLOW, ""),
+            (Reading(ages_ms={"trade": 5_000}), Mode.MERGE, "age_ms 5000 >= 5000"),
+            (Reading(ages_ms={"orderbook": 5_000}), Mode.FLOW, ""),
+            (Reading(local_fill=0.5), Mode.MERGE, "local_fill 0.5 >= 0.5"),
+            (Reading(memory_mb=420, local_fill=0.2), Mode.MERGE, "memory 0.82"),
+            (Reading(memory_mb=420, local_fill=0.0), Mode.FLOW, ""),
+            (Reading(memory_mb=480, local_fill=0.2), Mode.SPOOL, "memory_full"),
+            (Reading(local_fill=0.9), Mode.SPOOL, "local_full"),
+            (Reading(queue_lengths={"trade": 2_000}), Mode.SPOOL, "trade_queue 2000 >= 2000"),
+            (Reading(queue_lengths={"trade.0": 1_000, "trade.1": 1_000}), Mode.SPOOL, "trade_queue"),
+            (Reading(queue_lengths={"orderbook": 10**6}), Mode.MERGE, "queue"),
+            (Reading(redis_memory=0.8), Mode.SPOOL, "redis 0.8 >= 0.8"),
+            (BROKEN, Mode.SPOOL, "send_failing"),
+            (replace(BROKEN, redis_memory=1), Mode.SPOOL, "redis 1 >= 0.8, send_failing"),
+        ],
+    )
+    def test_each_figure_asks_for_its_mode(self, reading, mode, word):
+        """From FLOW, one reading at a high mark enters the mode at once and names the figure."""
+        decision = Driver().feed(reading)
+        assert decision.mode is mode
+        assert decision.changed == (mode is not Mode.FLOW)
+        assert word in decision.reason
+
+    def test_the_way_back_takes_two_holds(self):
+        """From SPOOL the listener goes to MERGE, then to FLOW, each after `hold_s` of calm, never at once."""
+        driver = driver_in(Mode.SPOOL)
+        modes = [driver.feed(CALM).mode for _ in range(15)]
+        held = round(MARKS.hold_s / STEP_S)
+        assert modes == [Mode.SPOOL] * held + [Mode.MERGE] * (held + 1) + [Mode.FLOW] * (14 - 2 * held)
+
+    def test_a_relapse_starts_the_hold_again(self):
+        """One reading above the low mark within the hold time and the wait begins anew."""
+        driver = driver_in(Mode.MERGE)
+        in_band = Reading(queue_lengths={"trade": MARKS.queue_low + 1})
+        driver.feed_s(CALM, MARKS.hold_s - STEP_S)
+        driver.feed(in_band)
+        assert driver.feed_s(CALM, MARKS.hold_s).mode is Mode.MERGE
+        assert driver.feed(CALM).mode is Mode.FLOW
+
+    def test_reason_only_at_a_change(self):
+        """A decision that changes nothing gives no reason, so a log line follows each change alone."""
+        driver = Driver()
+        assert [bool(driver.feed(BUSY).reason) for _ in range(3)] == [True, False, False]
+
+    def test_what_the_modes_mean(self):
+        """Trades go to disk in SPOOL alone; states are merged and analyses held back outside FLOW."""
+        flow, merge, spool = (
+            driver_in(mode).feed(r) for mode, r in zip(Mode, (CALM, BUSY, BROKEN), strict=True)
+        )
+        assert [d.trades_to_disk for d in (flow, merge, spool)] == [False, False, True]
+        assert [d.merge_states for d in (flow, merge, spool)] == [False, True, True]
+        assert [d.analysis_rate for d in (flow, merge, spool)] == [1, 0.25, 0]
+        assert [d.drain_spool for d in (flow, merge, spool)] == [True, False, False]
+
+    def test_a_full_state_queue_is_given_no_more(self):
+        """Tickers and books wait in memory while their queue is at the high mark, in any mode."""
+        driver = Driver()
+        assert driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high - 1})).send_states
+        assert not driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high})).send_states
+
+    def test_local_trouble_does_not_hold_states_back(self):
+        """Spooling because of our own memory still sends states: holding them would keep it full."""
+        decision = Driver().feed(Reading(local_fill=1, memory_mb=500))
+        assert (decision.mode, decision.send_states) == (Mode.SPOOL, True)
+        assert not Driver().feed(BROKEN).send_states
+
+    def test_the_spool_is_drained_into_free_room_only(self):
+        """Spooled trades come back while the trade queue is below its high mark."""
+        driver = driver_in(Mode.MERGE)
+        assert not driver.feed(BUSY).drain_spool
+        assert driver.feed(Reading(queue_lengths={"trade": MARKS.queue_high - 1})).drain_spool
+
+
+class TestProperties:
+    @given(st.sampled_from(Mode), st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_no_flapping_inside_the_band(self, mode, data):
+        """Between its two marks no figure moves the mode, from whichever mode it comes."""
+        between = st.builds(
+            Reading,
+            queue_lengths=st.fixed_dictionaries(
+                {"trade": st.integers(MARKS.queue_low + 1, MARKS.queue_high - 1)}
+            ),
+            ages_ms=st.fixed_dictionaries(
+                {"trade": st.integers(MARKS.age_low_ms + 1, MARKS.age_high_ms - 1)}
+            ),
+            redis_memory=st.floats(MARKS.redis_memory_low + 0.01, MARKS.redis_memory_high - 0.01),
+            local_fill=st.floats(MARKS.local_fill_low + 0.01, MARKS.local_fill_high - 0.01),
+        )
+        driver = driver_in(mode)
+        for reading in data.draw(st.lists(between, max_size=40)):
+            assert driver.feed(reading).mode is mode
+
+    @given(st.lists(readings, max_size=30))
+    @settings(max_examples=60, deadline=None)
+    def test_better_only_after_the_hold_time(self, sequence):
+        """Whatever is read, a step back comes `hold_s` after the last change at the soonest, one at a time."""
+        driver = Driver()
+        changed_s, before = driver.now_s, Mode.FLOW
+        for reading in sequence:
+            now_s = driver.now_s
+            decision = driver.feed(reading)
+            if decision.changed:
+                worse = list(Mode).index(decision.mode) > list(Mode).index(before)
+                assert worse or now_s - changed_s >= MARKS.hold_s
+                assert (before, decision.mode) != (Mode.SPOOL, Mode.FLOW)
+                changed_s, before = now_s, decision.mode
+            assert decision.mode is before
+
+    @given(st.lists(readings, max_size=30))
+    @settings(max_examples=60, deadline=None)
+    def test_every_mode_is_left_again(self, sequence):
+        """Once the causes are gone, FLOW is back after two hold times, batches at their configured size."""
+        driver = Driver()
+        for reading in sequence:
+            driver.feed(reading)
+        decision = driver.feed_s(Reading(queue_lengths={"analysis": 10**6}), 2 * MARKS.hold_s + 2 * STEP_S)
+        assert decision.mode is Mode.FLOW
+        assert (decision.trade_batch_factor, decision.state_batch_factor) == (1, 1)
+        assert (decision.analysis_rate, decision.send_states, decision.drain_spool) == (1, True, True)
+
+    @given(st.lists(readings, max_size=30), readings)
+    @settings(max_examples=60, deadline=None)
+    def test_spool_before_anything_is_full(self, sequence, last):
+        """At any danger mark trades go to disk at once, whatever went before, and never without one."""
+        driver = Driver()
+        for reading in sequence:
+            driver.feed(reading)
+        before = driver.state.mode
+        decision = driver.feed(last)
+        memory = last.memory_mb / MARKS.memory_limit_mb
+        in_danger = (
+            last.send_failing
+            or last.redis_memory >= MARKS.redis_memory_high
+            or last.trade_backlog >= MARKS.queue_max
+            or last.local_fill >= 0.9
+            or (memory >= 0.9 and last.local_fill > MARKS.local_fill_low)
+        )
+        if in_danger:
+            assert decision.trades_to_disk
+        elif before is not Mode.SPOOL:
+            assert not decision.trades_to_disk
+
+    @given(st.lists(readings, max_size=30))
+    @settings(max_examples=60, deadline=None)
+    def test_factors_stay_bounded(self, sequence):
+        """No reading drives a batch beyond eight times its configured size, or below it."""
+        driver = Driver()
+        for reading in sequence:
+            decision = driver.feed(reading)
+            assert 1 <= decision.trade_batch_factor <= pressure.FACTOR_MAX
+            assert 1 <= decision.state_batch_factor <= pressure.FACTOR_MAX
+
+    @given(readings, st.floats(0, 1e9), st.floats(-1e3, 1e3))
+    @settings(max_examples=100, deadline=None)
+    def test_decide_is_pure(self, reading, start_s, step_s):
+        """The same arguments give the same decision, also when time stands still or goes back."""
+        policy = PressurePolicy(MARKS)
+        state = policy.decide(reading, State(), start_s).state
+        first, second = (policy.decide(reading, state, start_s + step_s) for _ in range(2))
+        assert first == second
+
+
+class TestBatchSize:
+    def test_trades_are_not_delayed_by_a_flood_of_books(self):
+        """While only books pile up, their batches grow and trade batches keep their size."""
+        driver = Driver()
+        flood = Reading(queue_lengths={"orderbook": 500, "trade": 3}, sent_trades=10)
+        decision = driver.feed_s(flood, 10)
+        assert decision.mode is Mode.MERGE
+        assert decision.trade_batch_factor == 1
+        assert decision.state_batch_factor >= pressure.STATE_FACTOR_MIN
+
+    def test_batches_grow_to_what_the_workers_take(self):
+        """With twice as many batches sent as taken, batches grow until the workers have headroom."""
+        driver, length, sent = Driver(), 200.0, 0.0
+        for _ in range(60):
+            decision = driver.feed(Reading(queue_lengths={"trade": int(length)}, sent_trades=int(sent)))
+            sent += 200 / decision.trade_batch_factor * STEP_S
+            length = max(0.0, length + (200 / decision.trade_batch_factor - 100) * STEP_S)
+        assert 1 <= decision.trade_batch_factor <= 4
+        assert length < MARKS.queue_high
+
+    def test_batches_grow_when_nothing_is_taken(self):
+        """With no worker at all batches become as large as they may, within seconds."""
+        driver = Driver()
+        for second in range(20):
+            reading = Reading(queue_lengths={"trade": 300 + 50 * second}, sent_trades=50 * second)
+            decision = driver.feed(reading, 2)
+        assert decision.trade_batch_factor == pressure.FACTOR_MAX
+
+
+class TestDiagram:
+    def test_table_is_complete(self):
+        """Every mode has a meaning, every mode but FLOW a way back, and DANGER leads to the disk from any."""
+        assert set(MEANS) == set(Mode)
+        assert {mode for mode, signal in TABLE if signal is Signal.RELIEF} == {Mode.MERGE, Mode.SPOOL}
+        assert {TABLE[mode, Signal.DANGER] for mode in (Mode.FLOW, Mode.MERGE)} == {Mode.SPOOL}
+
+    def test_docs_show_the_table(self):
+        """The state diagram in the docs is the one drawn from the table."""
+        page = Path(__file__).parents[2] / "docs" / "architecture.md"
+        blocks = re.findall(r"```mermaid\n(.*?)\n```", page.read_text(), re.DOTALL) if page.exists() else []
+        ours = [block for block in blocks if Mode.SPOOL.name in block]
+        if not ours:
+            pytest.skip("docs/architecture.md shows no pressure diagram")
+        assert ours == [pressure.mermaid()]
+
+    def test_reading_is_one_log_line(self):
+        """A reading prints as what an operator wants to see beside a change of mode."""
+        reading = Reading(
+            queue_lengths={"trade": 7}, ages_ms={"trade": 1200}, redis_memory=0.5, memory_mb=90.4
+        )
+        line = "trade=7 unacked=0 oldest=1200ms redis=50% local=0% memory=90MB send_failing=False"
+        assert str(reading) == line
