@@ -55,6 +55,7 @@ from collector.web import Web
 from tasks import analysis
 from tasks.keys import Keys
 from tasks.read import Reader
+from tasks.routing import ANALYSES
 
 log = logging.getLogger(__name__)
 
@@ -407,7 +408,7 @@ def analysis_limits(full: str, factor: float) -> dict[str, str]:
     """Return the rate limit of each analysis task at `factor` times the full one; Celery has no zero."""
     number, unit = full.split("/")
     limit = f"{float(number) * factor:g}/{unit}" if factor else "1/h"
-    return {f"{analysis.PREFIX}{name}": limit for name in analysis.names()}
+    return {f"{ANALYSES}{name}": limit for name in analysis.names()}
 
 
 def new_codec(exchange: ExchangeSettings) -> Codec:
