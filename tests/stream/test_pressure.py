@@ -166,7 +166,7 @@ class TestProperties:
     @given(st.lists(readings, max_size=30))
     @settings(max_examples=60, deadline=None)
     def test_better_only_after_the_hold_time(self, sequence):
-        """Whatever is read, a step back comes `hold_s` after the last change at the soonest, one at a time."""
+        """Whatever is read, a step back comes `hold_s` after a change at the soonest, one at a time."""
         driver = Driver()
         changed_s, before = driver.now_s, Mode.FLOW
         for reading in sequence:
