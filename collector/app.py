@@ -52,7 +52,6 @@ from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Decision, Reading
 from collector.web import Web
-from tasks import analysis
 from tasks.keys import Keys
 from tasks.read import Reader
 from tasks.routing import ANALYSES
@@ -406,6 +405,8 @@ class Listener:
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:
     """Return the rate limit of each analysis task at `factor` times the full one; Celery has no zero."""
+    from tasks import analysis  # configures Celery, which needs Redis; `collector record` has none
+
     number, unit = full.split("/")
     limit = f"{float(number) * factor:g}/{unit}" if factor else "1/h"
     return {f"{ANALYSES}{name}": limit for name in analysis.names()}
