@@ -8,7 +8,7 @@
     simulator     `collector simulate`, for the demo
     listener      `collector run`
 
-Stop times add up to less than 10 s over the stages: listener 3.5, services 4.5, Redis 1.5. A worker that
+Stop times add up to less than 10 s over the stages: listener 3, services 5.5, Redis 1. A worker that
 stops waits for its running batches first (`worker_soft_shutdown_timeout`).
 """
 
@@ -27,9 +27,9 @@ INGEST_QUEUES = ("trade", "orderbook", "ticker")
 ANALYSIS_QUEUES = ("analysis",)
 FLOWER_MAX_TASKS = 2000
 FLOWER_PORT = 5555
-LISTENER_STOP_S = 3.5
-SERVICE_STOP_S = 4.5
-REDIS_STOP_S = 1.5
+LISTENER_STOP_S = 3.0
+SERVICE_STOP_S = 5.5
+REDIS_STOP_S = 1.0
 
 #: Celery: on SIGTERM stop at once and put unfinished batches back into their queue, not an hour later.
 WORKER_ENV = {"REMAP_SIGTERM": "SIGQUIT"}
