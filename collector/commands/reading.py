@@ -4,6 +4,7 @@ Like those in `collector.cli`, each imports what it does when it runs.
 """
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -83,6 +84,37 @@ def analyze(
         )
     raise typer.Exit(
         command.analyze(_load(), name, market.upper(), window=window, timeout_s=timeout, as_json=as_json)
+    )
+
+
+@app.command(epilog="Example: collector chart KRW-BTC --interval 5m --out btc.png")
+def chart(
+    market: Market,
+    interval: Annotated[str, typer.Option(help="1m 3m 5m 15m 30m 1h 4h 1d.")] = "1m",
+    out: Annotated[
+        Path | None, typer.Option(help="A .png, .svg, .pdf or .html; default MARKET-INTERVAL.png.")
+    ] = None,
+    from_: From = None,
+    to: To = None,
+    limit: Limit = None,
+    title: Annotated[str, typer.Option(help="Instead of the market's code.")] = "",
+) -> None:
+    """Draw candles, VWAP, volume by side and the order book; stretches with losses are shaded."""
+    from collector.commands import chart as command
+    from collector.commands.times import parse_span
+
+    from_ms, to_ms = parse_span(from_, to)
+    raise typer.Exit(
+        command.chart(
+            _load(),
+            market.upper(),
+            interval=interval,
+            out=out,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            limit=limit,
+            title=title,
+        )
     )
 
 

@@ -1,0 +1,74 @@
+"""`collector chart`: a market as a picture in a file."""
+
+import os
+from pathlib import Path
+
+from collector.commands.store import open_reader
+from collector.errors import ConfigurationError, NoData
+from collector.render import output
+from collector.settings import Settings
+from tasks.enrich.candles import interval_ms
+
+#: Candles that can be told apart in one picture.
+GLANCE_CANDLES = 180
+
+
+def chart(
+    settings: Settings,
+    market: str,
+    *,
+    interval: str = "1m",
+    out: Path | None = None,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    limit: int | None = None,
+    title: str = "",
+) -> int:
+    """Draw the candles that open in `from_ms … to_ms`, the newest `limit` of them; return the exit code.
+
+    Raises:
+        ConfigurationError: no such interval or kind of file, no matplotlib, or `out` can't be written.
+        NoData: an unknown market, or no candles.
+        BrokerUnavailable: no Redis to read from.
+    """
+    length_ms = interval_ms(interval)
+    out = out or Path(f"{market}-{interval}.png")
+    try:
+        from collector.render.chart import check_kind, render
+        from collector.render.panels import Picture
+    except ImportError as error:
+        raise ConfigurationError(
+            f"pictures need matplotlib ({error}): pip install 'bithumb-collector[charts]'"
+        ) from error
+    kind = check_kind(out.suffix)
+    if limit is None and from_ms is None:
+        limit = GLANCE_CANDLES
+    with open_reader(settings) as reader:
+        candles = reader.candles(market, interval, from_ms, to_ms, limit)
+        if not candles:
+            raise NoData(f"{market} has no candles{_within(from_ms, to_ms)}: nothing to draw")
+        book = next(iter(reader.book(market)), None)
+        picture = Picture(
+            candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
+        )
+    _write(out, render(picture, kind))
+    output.write(str(out))
+    return 0
+
+
+def _within(from_ms: int | None, to_ms: int | None) -> str:
+    return "" if from_ms is None and to_ms is None else " in that stretch of time"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put the file in place in one step: a picture is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be written ({error.strerror}): choose another --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
