@@ -278,20 +278,21 @@ class MarketModel:
         self._books_due += trades * self._pace.books_per_trade
         self._tickers_due += trades * self._pace.tickers_per_trade
         self._heat(elapsed_us, now_us)
-        return self._until(now_us)
+        return self._between(now_us - elapsed_us, now_us)
 
     def make(self, trades: int, now_us: int) -> list[Event]:
         """Make exactly `trades` trades at once, with books and tickers in proportion."""
         self._trades_due += trades
         self._books_due += trades * self._pace.books_per_trade
         self._tickers_due += trades * self._pace.tickers_per_trade
-        return self._until(max(now_us, self._us + 1))
+        now_us = max(now_us, self._us)
+        return self._between(now_us, now_us)
 
-    def _until(self, now_us: int) -> list[Event]:
-        """Do what is due, spread evenly over the time since the last step."""
+    def _between(self, start_us: int, now_us: int) -> list[Event]:
+        """Do what is due, spread evenly over the time."""
         if self._pace.stop_after is not None:
             self._trades_due = min(self._trades_due, self._pace.stop_after - self._number)
-        start_us, due = self._us, self._trades_due + self._books_due
+        due = self._trades_due + self._books_due
         events: list[Event] = []
         while self._trades_due >= 1 or self._books_due >= 1:
             left = self._trades_due + self._books_due

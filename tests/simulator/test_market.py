@@ -1,0 +1,190 @@
+"""The invented market is believable in what matters: exact counts, sane books, repeats, bursts, silence."""
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.simulator.fixed import ONE, SIZE_UNIT, tick
+from collector.simulator.market import (
+    ID_BITS,
+    ID_EPOCH_MS,
+    Event,
+    MarketModel,
+    Pace,
+    SimBook,
+    SimTicker,
+    SimTrade,
+)
+
+US = 1_790_133_505_546_000
+STEP_US = 20_000
+
+
+def run(model: MarketModel, seconds: float) -> list[Event]:
+    events: list[Event] = []
+    for i in range(1, int(seconds * 1e6 / STEP_US) + 1):
+        events += model.advance(US + i * STEP_US)
+    return events
+
+
+def of(kind: type, events: list[Event]) -> list:
+    return [event for event in events if type(event) is kind]
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    """Twenty seconds of a busy market."""
+    return run(MarketModel(40, Pace(rate=500), seed=7, now_us=US), 20)
+
+
+def test_one_seed_gives_one_history() -> None:
+    """The same seed repeats, another differs."""
+    first, second, other = (run(MarketModel(12, Pace(rate=100), seed, US), 2) for seed in (1, 1, 2))
+    assert first == second
+    assert first != other
+
+
+def test_the_pace_is_kept(events: list[Event]) -> None:
+    """Trades at the rate, about six books and up to half a ticker for each."""
+    trades, books, tickers = (len(of(kind, events)) for kind in (SimTrade, SimBook, SimTicker))
+    assert abs(trades - 10_000) <= 1
+    assert abs(books - 60_000) <= 6
+    assert 0.25 * trades < tickers <= 0.5 * trades
+
+
+@given(st.integers(0, 300), st.floats(1, 3_000), st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_exactly_so_many_trades_then_silence(stop: int, rate: float, markets: int) -> None:
+    """With a number to stop after, exactly that many are made and then nothing moves."""
+    model = MarketModel(markets, Pace(rate=rate, stop_after=stop), seed=1, now_us=US)
+    made = of(SimTrade, run(model, min(3, stop / rate + 1)))
+    if len(made) < stop:
+        made += of(SimTrade, model.make(stop, US + 10**8))
+    assert stop == len(made) == model.trades_made
+    assert model.finished
+    assert model.advance(US + 2 * 10**8) == []
+
+
+def test_the_last_ticker_tells_the_last_trade() -> None:
+    """When it stops, every market that traded has said its last price."""
+    model = MarketModel(10, Pace(rate=500, stop_after=400), seed=3, now_us=US)
+    events = run(model, 2)
+    last_trade = {trade.market: trade.price for trade in of(SimTrade, events)}
+    last_ticker = {ticker.market: ticker.price for ticker in of(SimTicker, events)}
+    assert last_trade == last_ticker
+
+
+def test_make_makes_exactly_so_many() -> None:
+    """Trades on demand, whatever the pace."""
+    model = MarketModel(5, Pace(rate=0), seed=1, now_us=US)
+    assert [len(of(SimTrade, model.make(count, US + 1))) for count in (1, 0, 250)] == [1, 0, 250]
+
+
+def test_ids_follow_the_shift_rule_and_are_unique(events: list[Event]) -> None:
+    """`(id >> 25) + epoch` is the millisecond; no id twice, in neither scheme (per market)."""
+    trades = of(SimTrade, events)
+    assert all((trade.id >> ID_BITS) + ID_EPOCH_MS == trade.ms for trade in trades)
+    assert all(trade.rest_id // 10_000 == trade.ms for trade in trades)
+    assert len({trade.id for trade in trades}) == len(trades)
+    assert len({(trade.market, trade.rest_id) for trade in trades}) == len(trades)
+
+
+def test_time_never_goes_back(events: list[Event]) -> None:
+    """Trades and books come in the order of their times."""
+    times = [event.us for event in events if type(event) is not SimTicker]
+    assert times == sorted(times)
+
+
+def test_a_clock_that_goes_back_makes_nothing() -> None:
+    """No trade twice, no trade in the past."""
+    model = MarketModel(5, Pace(rate=1000), seed=1, now_us=US)
+    assert model.advance(US + 1_000_000)
+    assert model.advance(US) == []
+
+
+def test_prices_are_on_the_grid(events: list[Event]) -> None:
+    """Every trade price is a multiple of its tick."""
+    for trade in of(SimTrade, events):
+        assert trade.price % tick(trade.price, trade.market[:3]) == 0
+        assert trade.volume > 0
+
+
+def test_books_are_sorted_and_never_crossed(events: list[Event]) -> None:
+    """Asks rise, bids fall, the best bid is below the best ask."""
+    for book in of(SimBook, events):
+        asks, bids = ([price for price, _ in side] for side in (book.asks, book.bids))
+        assert asks == sorted(set(asks))
+        assert bids == sorted(set(bids), reverse=True)
+        assert not bids or bids[0] < asks[0]
+
+
+def test_about_45_percent_of_books_repeat_the_one_before(events: list[Event]) -> None:
+    """The share of equal books is what was measured on the live socket (protocol 1.5)."""
+    last: dict[str, tuple] = {}
+    repeats = 0
+    books = of(SimBook, events)
+    for book in books:
+        repeats += last.get(book.market) == (book.asks[:15], book.bids[:15])
+        last[book.market] = book.asks[:15], book.bids[:15]
+    assert 0.4 < repeats / len(books) < 0.55
+
+
+def test_quiet_thin_and_btc_markets_exist(events: list[Event]) -> None:
+    """Some markets say nothing, one has a short side, some are quoted in BTC."""
+    model = MarketModel(40, Pace(rate=500), seed=7, now_us=US)
+    spoke = {event.market for event in events}
+    assert len(model.markets.keys() - spoke) == 3
+    assert sum(code.startswith("BTC-") for code in model.markets) == 3
+    assert any(len(market.view.bids) < 15 for market in model.markets.values())
+
+
+def test_activity_is_uneven_and_bursts(events: list[Event]) -> None:
+    """A few markets carry most trades; several trades share a millisecond; equal twins occur."""
+    trades = of(SimTrade, events)
+    by_market = Counter(trade.market for trade in trades)
+    by_ms = Counter((trade.market, trade.ms) for trade in trades)
+    twins = Counter((trade.market, trade.ms, trade.price, trade.volume, trade.buy) for trade in trades)
+    assert sum(count for _, count in by_market.most_common(4)) > 0.4 * len(trades)
+    assert max(by_ms.values()) >= 5
+    assert max(twins.values()) >= 2
+
+
+def test_sizes_reach_from_dust_to_large(events: list[Event]) -> None:
+    """Volumes of a few atoms, orders of millions of won, book sizes that print as zero."""
+    trades = [trade for trade in of(SimTrade, events) if trade.market.startswith("KRW-")]
+    worth = [Decimal(trade.price) * trade.volume / ONE**2 for trade in trades]
+    assert min(trade.volume for trade in trades) < 1_000
+    assert max(worth) > 1_000_000
+    assert any(size < SIZE_UNIT // 2 for book in of(SimBook, events) for _, size in book.asks[:15])
+
+
+@pytest.mark.parametrize("markets", [1, 2, 9, 10, 25, 120, 480])
+def test_any_number_of_markets(markets: int) -> None:
+    """As many as asked for, the real names first."""
+    model = MarketModel(markets, Pace(rate=10), seed=1, now_us=US)
+    assert markets == len(model.markets)
+    assert next(iter(model.markets)) == "KRW-BTC"
+
+
+def test_memory_is_bounded() -> None:
+    """Old trades are forgotten; the newest stay."""
+    model = MarketModel(1, Pace(rate=0, trades_kept_per_market=100), seed=1, now_us=US)
+    made = of(SimTrade, model.make(1_000, US + 1))
+    kept = model.markets["KRW-BTC"].trades
+    assert 100 <= len(kept) < 200
+    assert made[-len(kept) :] == kept
+
+
+def test_a_new_day_starts_at_korean_midnight() -> None:
+    """At 00:00 KST the day's figures begin again and the last price becomes the previous close."""
+    midnight_us = 1_790_175_600_000_000  # 2026-09-24 00:00 KST
+    model = MarketModel(1, Pace(rate=0), seed=1, now_us=midnight_us - 2_000_000)
+    market = model.markets["KRW-BTC"]
+    model.make(50, midnight_us - 1_000_000)
+    close = market.price
+    (made, *_) = of(SimTrade, model.make(1, midnight_us + 1_000_000))
+    ticker = market.ticker(midnight_us // 1000 + 1_000)
+    assert (close, made.price, made.volume) == (ticker.prev_close, ticker.open, ticker.day_volume)
