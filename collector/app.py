@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
@@ -418,10 +420,13 @@ def new_codec(exchange: ExchangeSettings) -> Codec:
 
 
 def connect_redis(settings: Settings) -> redis.Redis:
-    """Return a client with bounded waits; nothing is sent yet."""
+    """Return a client with bounded waits and no retries of its own; nothing is sent yet."""
     timeout_s = settings.publish.socket_timeout_s
     return redis.Redis.from_url(
-        find_url(settings), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        find_url(settings),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

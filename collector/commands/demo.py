@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from rich.table import Table
 
 from collector.commands.run import INTERRUPTED
 from collector.commands.up import DEMO_MARK, all_roles, clear_demo
-from collector.errors import ConfigurationError
+from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
 from collector.model import MINUTE_MS
 from collector.roles import FLOWER_PORT, log_dir, simulator_role
@@ -129,6 +129,7 @@ class _Demo:
 
     async def run(self, workers: int, flower: bool) -> int:
         with all_roles(self._settings, workers=workers, flower=flower) as (roles, url):
+            roles = [replace(role, log=True) for role in roles]  # the terminal is for the live status
             roles.append(simulator_role(sys.executable, self._simulator, {}))
             supervisor = Supervisor(roles, log_dir(self._settings))
             self._greet(flower)
@@ -178,8 +179,8 @@ class _Demo:
         self._truth.read()
         try:
             return reader.health()
-        except redis.RedisError:
-            return None  # Redis is still starting
+        except BrokerUnavailable:
+            return None  # Redis is starting or stopping
 
     def _is_settled(self, health: Health) -> bool:
         done = self._truth.trades >= self._trades_planned
