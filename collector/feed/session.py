@@ -105,6 +105,7 @@ class Session:
         self.first_data_s: float | None = None
         self.last_data_s: float | None = None
         self._codec = codec
+        self._markets = subscription.markets
         self._rhythms = rhythms
         self._watchdog = Watchdog(subscription.channels, rhythms, settings, now_s)
         self._first_copy = first_copy
@@ -161,12 +162,15 @@ class Session:
         return 0.0 if self.first_data_s is None else now_s - self.first_data_s
 
     def requests(self, now_s: float) -> list[str]:
-        """Return texts that should be sent now: order books to ask for again."""
+        """Return texts that should be sent now: order books to ask for again.
+
+        All are asked for, not the missing alone: a request may replace the one before of its type.
+        """
         if self._books is None or not self._books.missing or now_s - self._asked_s < ASK_INTERVAL_S:
             return []
         self._asked_s = now_s
         self.counts["books_asked_again"] += len(self._books.missing)
-        return self._codec.ask_for_books(sorted(self._books.missing))
+        return self._codec.ask_for_books(self._markets)
 
     def totals(self) -> Counter[str]:
         """Return all counts, what was odd but tolerated among them as `surprise:…`."""

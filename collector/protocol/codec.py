@@ -4,21 +4,71 @@ A codec belongs to one socket. `decode` never raises: whatever can't be understo
 a counted fact that costs neither its neighbours in the frame nor the connection.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Protocol
+from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow, Subnormal
+from typing import Annotated, Any, Protocol
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import PlainValidator, StringConstraints, ValidationError
 
 from collector.batch import EARLIEST_MS
 from collector.errors import MalformedMessage
 from collector.model import BookChange, Channel, Event
 
 #: A time further ahead of the receiving clock is nonsense; generous, because that clock may be wrong.
-LATEST_AHEAD_MS = 366 * 86_400_000
+LATEST_AHEAD_MS = 86_400_000
+
+#: What a number may need; no price, size or turnover comes near these bounds.
+_EXACT = Context(
+    prec=64, Emax=30, Emin=-40, traps=[InvalidOperation, Overflow, Inexact, Subnormal, FloatOperation]
+)
+_NUMBER_TEXT = re.compile(r"-?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_INTEGER_TEXT = re.compile(r"-?\d{1,19}", re.ASCII)
+_INT64 = 1 << 63
+
+
+def _number(value: object) -> Decimal:
+    """Read a number that is one, or is written as text (thousands commas are understood), exactly."""
+    if type(value) is Decimal:
+        return value  # bounded by `parse_json`
+    if type(value) is str and not _NUMBER_TEXT.fullmatch(value):
+        raise ValueError("is not a number")
+    try:
+        if type(value) is int:
+            return _EXACT.create_decimal(value)
+        if type(value) is str:
+            return _EXACT.create_decimal(value.replace(",", ""))
+    except ArithmeticError:
+        raise ValueError("is a number out of all bounds") from None
+    raise ValueError("is not a number")
+
+
+def _amount(value: object) -> Decimal:
+    number = _number(value)
+    if number < 0:
+        raise ValueError("is negative")
+    return number
+
+
+def _integer(value: object) -> int:
+    """Read a whole number of 64 bits that is one, or is written as text."""
+    if type(value) is str and _INTEGER_TEXT.fullmatch(value):
+        value = int(value)
+    if type(value) is Decimal and value == value.to_integral_value():
+        value = int(value)
+    if type(value) is not int or not -_INT64 <= value < _INT64:
+        raise ValueError("is not a whole number of 64 bits")
+    return value
+
+
+#: An exact number of either sign; one that is not negative; a whole number; a short text.
+Number = Annotated[Decimal, PlainValidator(_number)]
+Amount = Annotated[Decimal, PlainValidator(_amount)]
+Integer = Annotated[int, PlainValidator(_integer)]
+Text = Annotated[str, StringConstraints(max_length=64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +132,28 @@ class Codec(Protocol):
         ...
 
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=_EXACT.create_decimal)
 
 
 def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - it is whatever the exchange sent
-    """Parse JSON with every non-integer number as an exact `Decimal`.
+    """Parse JSON with every non-integer number as an exact, bounded `Decimal`.
 
     Raises:
-        MalformedMessage: `not_json`.
+        MalformedMessage: `not_json`, or `implausible_number` for one out of all bounds.
     """
     try:
         return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, ArithmeticError) as error:
-        raise MalformedMessage("not_json", str(error), raw) from None
+    except ArithmeticError:
+        raise MalformedMessage("implausible_number", "a number out of all bounds") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedMessage("not_json", str(error)) from None
 
 
 def check_time(time_ms: int, received_ms: int) -> None:
     """Refuse times that cannot be true.
 
     Raises:
-        MalformedMessage: `implausible_time`, before 2010 or more than a year ahead.
+        MalformedMessage: `implausible_time`, before 2010 or more than a day ahead.
     """
     if not EARLIEST_MS < time_ms < received_ms + LATEST_AHEAD_MS:
         raise MalformedMessage("implausible_time", f"{time_ms} ms")
@@ -119,6 +171,8 @@ def check_positive(name: str, number: Decimal) -> None:
 
 def rejected(error: MalformedMessage | ValidationError, raw: bytes | str) -> Rejected:
     """Turn a refusal into a value."""
+    if isinstance(raw, str):
+        raw = raw[: MalformedMessage.KEPT_BYTES].encode(errors="replace")
     if isinstance(error, MalformedMessage):
         found = MalformedMessage(error.reason, error.detail, raw)
     else:

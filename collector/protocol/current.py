@@ -4,11 +4,11 @@ Frames are JSON objects, one event each, in DEFAULT (long names) or SIMPLE (two-
 Every order book is the whole top 15; its time is in microseconds now and was in milliseconds once.
 """
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal, NamedTuple, NotRequired
 
 import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -17,11 +17,16 @@ from typing_extensions import TypedDict
 from collector.errors import MalformedMessage
 from collector.model import Channel, Level, OrderBook, Side, Ticker, Trade
 from collector.protocol.codec import (
+    LATEST_AHEAD_MS,
+    Amount,
+    Integer,
     Message,
+    Number,
     Repeat,
     ServerError,
     Status,
     Subscription,
+    Text,
     check_positive,
     check_time,
     parse_json,
@@ -34,6 +39,8 @@ Change = Literal["RISE", "EVEN", "FALL"]
 _SIDES: dict[str, Side] = {"BID": Side.BUY, "ASK": Side.SELL}
 #: Above this a time is in microseconds: 10^14 ms is the year 5138, 10^14 us is 1973.
 _MICROSECONDS_FROM = 10**14
+#: Names of oddities kept at the most; a field with ever new names must not fill the memory.
+_SURPRISES_MAX = 200
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -42,36 +49,36 @@ class TickerFrame(TypedDict):
 
     type: Literal["ticker"]
     code: str
-    opening_price: Decimal
-    high_price: Decimal
-    low_price: Decimal
-    trade_price: Decimal
-    prev_closing_price: Decimal
+    opening_price: Amount
+    high_price: Amount
+    low_price: Amount
+    trade_price: Amount
+    prev_closing_price: Amount
     change: Change
-    change_price: NotRequired[Decimal]
-    signed_change_price: Decimal
-    change_rate: NotRequired[Decimal]
-    signed_change_rate: Decimal
-    trade_volume: NotRequired[Decimal]
-    acc_trade_volume: NotRequired[Decimal]
-    acc_trade_volume_24h: Decimal
-    acc_trade_price: NotRequired[Decimal]
-    acc_trade_price_24h: Decimal
-    trade_date: NotRequired[str]
-    trade_time: NotRequired[str]
-    trade_timestamp: NotRequired[int]
+    change_price: NotRequired[Number]
+    signed_change_price: Number
+    change_rate: NotRequired[Number]
+    signed_change_rate: Number
+    trade_volume: NotRequired[Amount]
+    acc_trade_volume: NotRequired[Amount]
+    acc_trade_volume_24h: Amount
+    acc_trade_price: NotRequired[Amount]
+    acc_trade_price_24h: Amount
+    trade_date: NotRequired[Text]
+    trade_time: NotRequired[Text]
+    trade_timestamp: NotRequired[Integer]
     ask_bid: NotRequired[AskBid]
-    acc_ask_volume: NotRequired[Decimal]
-    acc_bid_volume: NotRequired[Decimal]
-    highest_52_week_price: NotRequired[Decimal]
-    highest_52_week_date: NotRequired[str | None]
-    lowest_52_week_price: NotRequired[Decimal]
-    lowest_52_week_date: NotRequired[str | None]
-    market_state: NotRequired[str]
+    acc_ask_volume: NotRequired[Amount]
+    acc_bid_volume: NotRequired[Amount]
+    highest_52_week_price: NotRequired[Amount]
+    highest_52_week_date: NotRequired[Text | None]
+    lowest_52_week_price: NotRequired[Amount]
+    lowest_52_week_date: NotRequired[Text | None]
+    market_state: NotRequired[Text]
     is_trading_suspended: NotRequired[bool]
-    delisting_date: NotRequired[str | None]
-    market_warning: NotRequired[str]
-    timestamp: int
+    delisting_date: NotRequired[Text | None]
+    market_warning: NotRequired[Text]
+    timestamp: Integer
     stream_type: NotRequired[StreamType]
 
 
@@ -81,27 +88,27 @@ class TradeFrame(TypedDict):
 
     type: Literal["trade"]
     code: str
-    trade_price: Decimal
-    trade_volume: Decimal
+    trade_price: Amount
+    trade_volume: Amount
     ask_bid: AskBid
-    prev_closing_price: NotRequired[Decimal]
+    prev_closing_price: NotRequired[Amount]
     change: NotRequired[Change]
-    change_price: NotRequired[Decimal]
-    trade_date: NotRequired[str]
-    trade_time: NotRequired[str]
-    trade_timestamp: int
-    timestamp: NotRequired[int]
-    sequential_id: int
+    change_price: NotRequired[Number]
+    trade_date: NotRequired[Text]
+    trade_time: NotRequired[Text]
+    trade_timestamp: Integer
+    timestamp: NotRequired[Integer]
+    sequential_id: Integer
     stream_type: NotRequired[StreamType]
 
 
 class OrderbookUnit(TypedDict):
     """The i-th best ask beside the i-th best bid."""
 
-    ask_price: Decimal
-    bid_price: Decimal
-    ask_size: Decimal
-    bid_size: Decimal
+    ask_price: Amount
+    bid_price: Amount
+    ask_size: Amount
+    bid_size: Amount
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -110,11 +117,11 @@ class OrderbookFrame(TypedDict):
 
     type: Literal["orderbook"]
     code: str
-    total_ask_size: NotRequired[Decimal]
-    total_bid_size: NotRequired[Decimal]
+    total_ask_size: NotRequired[Amount]
+    total_bid_size: NotRequired[Amount]
     orderbook_units: list[OrderbookUnit]
-    level: NotRequired[Decimal]
-    timestamp: int
+    level: NotRequired[Amount]
+    timestamp: Integer
     stream_type: NotRequired[StreamType]
 
 
@@ -170,12 +177,20 @@ _KNOWN = {name: frozenset(frame.__annotations__) for name, frame in _FRAMES.item
 
 
 class CurrentCodec:
-    """Translator for one socket of the current protocol."""
+    """Translator for one socket of the current protocol.
 
-    def __init__(self, frame_format: Literal["DEFAULT", "SIMPLE"] = "DEFAULT") -> None:
+    Args:
+        repeats: shared by sockets of which each sees only what no other brought first.
+    """
+
+    def __init__(
+        self,
+        frame_format: Literal["DEFAULT", "SIMPLE"] = "DEFAULT",
+        repeats: "RepeatedBooks | None" = None,
+    ) -> None:
         self.surprises: Counter[str] = Counter()
         self._format = frame_format
-        self._repeats = RepeatedBooks()
+        self._repeats = RepeatedBooks() if repeats is None else repeats
         self._build: dict[str, Callable[[Any, int], Message]] = {
             "ticker": self._ticker,
             "trade": self._trade,
@@ -194,12 +209,16 @@ class CurrentCodec:
 
     def decode(self, raw: bytes | str, received_ms: int) -> Sequence[Message]:
         """Translate one frame; see `Codec.decode`."""
-        if isinstance(raw, bytes) and self._repeats.is_repeat(raw):
+        seen = read_ahead(raw) if isinstance(raw, bytes) else None
+        if seen is not None and self._repeats.is_repeat(seen, received_ms):
             return (_REPEATED_BOOK,)
         try:
-            return (self._message(parse_json(raw), received_ms),)
+            message = self._message(parse_json(raw), received_ms)
         except (MalformedMessage, ValidationError) as error:
             return (rejected(error, raw),)
+        if isinstance(message, OrderBook):
+            self._repeats.remember(message, seen)
+        return (message,)
 
     def _message(self, frame: Any, received_ms: int) -> Message:  # noqa: ANN401 - not validated yet
         if not isinstance(frame, dict):
@@ -217,7 +236,9 @@ class CurrentCodec:
 
     def _count_unknown(self, kind: str, frame: dict[str, Any]) -> None:
         for name in frame.keys() - _KNOWN[kind]:
-            self.surprises[f"unknown_field:{kind}.{name[:40]}"] += 1
+            surprise = f"unknown_field:{kind}.{name[:40]}"
+            if surprise in self.surprises or len(self.surprises) < _SURPRISES_MAX:
+                self.surprises[surprise] += 1
 
     def _trade(self, frame: TradeFrame, received_ms: int) -> Trade:
         check_positive("trade_price", frame["trade_price"])
@@ -271,9 +292,7 @@ class CurrentCodec:
         )
 
     def _orderbook(self, frame: OrderbookFrame, received_ms: int) -> OrderBook:
-        exchange_us = frame["timestamp"]
-        if exchange_us < _MICROSECONDS_FROM:
-            exchange_us *= 1000
+        exchange_us = _in_microseconds(frame["timestamp"])
         check_time(exchange_us // 1000, received_ms)
         units = frame["orderbook_units"]
         bids = _levels([(unit["bid_price"], unit["bid_size"]) for unit in units])
@@ -319,52 +338,83 @@ def check_market(code: str) -> str:
 
 def _control(frame: dict[str, Any]) -> Message:
     if isinstance(frame.get("status"), str):
-        return Status(frame["status"])
+        return Status(frame["status"][:100])
     error = frame.get("error")
     if isinstance(error, dict):
-        return ServerError(str(error.get("name", "?")), str(error.get("message", "")))
+        return ServerError(str(error.get("name", "?"))[:100], str(error.get("message", ""))[:300])
     raise MalformedMessage("unknown_type", repr(frame.get("type"))[:60])
 
 
+def _in_microseconds(time: int) -> int:
+    """Return a book's time in microseconds, whichever unit it came in."""
+    return time if time >= _MICROSECONDS_FROM else time * 1000
+
+
 def _levels(levels: list[Level]) -> tuple[Level, ...]:
-    """Drop the padding (price 0); keep a size of 0 at a live price, a real order below the printed precision."""
-    kept = []
-    for price, size in levels:
-        if not price:
-            continue
-        if price < 0 or size < 0:
-            raise MalformedMessage("not_positive", f"level {price} x {size}")
-        kept.append((price, size))
-    return tuple(kept)
+    """Drop the padding (price 0); a size of 0 at a live price is a real order below the printed precision."""
+    return tuple(level for level in levels if level[0])
 
 
 _REPEATED_BOOK = Repeat(Channel.ORDERBOOK)
+_BOOK = re.compile(rb'\{"(?:type":"orderbook","code|ty":"orderbook","cd)":"([A-Z0-9]+-[A-Z0-9]+)",')
+_TIME = re.compile(
+    rb'(?:"timestamp":(\d{13,16}),"stream_type"|"tms":(\d{13,16}),"st"):"(?:SNAPSHOT|REALTIME)"\}'
+)
+_TIME_KEYS = (b'"timestamp":', b'"tms":')
+
+
+class BookText(NamedTuple):
+    """A book frame taken apart without parsing it: everything before its time is its content."""
+
+    market: str
+    content: bytes
+    exchange_us: int
+
+
+def read_ahead(raw: bytes) -> BookText | None:
+    """Take a book frame apart; None if it is none, or is laid out otherwise than the exchange does."""
+    start = _BOOK.match(raw)
+    if start is None:
+        return None
+    content_end = max(raw.rfind(key) for key in _TIME_KEYS)
+    time = _TIME.fullmatch(raw, content_end) if content_end > 0 else None
+    if time is None:
+        return None
+    exchange_us = _in_microseconds(int(time[1] or time[2]))
+    return BookText(start[1].decode(), raw[:content_end], exchange_us)
 
 
 class RepeatedBooks:
     """Notice order books that equal the one before, before they are parsed.
 
-    A book frame ends with its time, so everything before the time is its content. 39 to 54 % of live KRW-BTC
-    books repeat (section 1.5). A frame laid out otherwise is simply never called a repeat.
+    39 to 54 % of live KRW-BTC books repeat (section 1.5). Only a book that was understood is remembered, and
+    only the newest of its market: an equal one from before it, late from another socket, is no repeat.
     """
 
-    _TIMES = {b'{"type":"orderbook"': b'"timestamp"', b'{"ty":"orderbook",': b'"tms"'}
-    _LONGEST_TAIL = 64
+    _MARKETS_MAX = 4_096
 
     def __init__(self) -> None:
-        self._last: dict[bytes, bytes] = {}
+        self._newest: dict[str, BookText] = {}
 
-    def is_repeat(self, raw: bytes) -> bool:
-        """Tell whether `raw` repeats the last book of its market, and remember it if not."""
-        time_key = self._TIMES.get(raw[:19]) or self._TIMES.get(raw[:18])
-        if time_key is None:
+    def is_repeat(self, book: BookText, received_ms: int) -> bool:
+        """Tell whether `book` says again what the newest book of its market says."""
+        known = self._newest.get(book.market)
+        if known is None or known.content != book.content:
             return False
-        content_end = raw.rfind(time_key)
-        if content_end < 0 or len(raw) - content_end > self._LONGEST_TAIL:
+        if not known.exchange_us <= book.exchange_us < (received_ms + LATEST_AHEAD_MS) * 1000:
             return False
-        content = raw[:content_end]
-        name = raw[: raw.find(b",", 20)]
-        if self._last.get(name) == content:
-            return True
-        self._last[name] = content
-        return False
+        self._newest[book.market] = known._replace(exchange_us=book.exchange_us)
+        return True
+
+    def remember(self, book: OrderBook, text: BookText | None) -> None:
+        """Keep a book that was understood, if its text can be recognised again."""
+        known = self._newest.get(book.market)
+        if known is not None and book.exchange_us < known.exchange_us:
+            return
+        is_first = known is None or book.exchange_us > known.exchange_us
+        is_its = text is not None and (text.market, text.exchange_us) == (book.market, book.exchange_us)
+        if known is None and len(self._newest) >= self._MARKETS_MAX:
+            self._newest.clear()
+        # Nothing equals an empty content: of two books of one microsecond, nobody knows which one counts.
+        content = text.content if text is not None and is_its and is_first else b""
+        self._newest[book.market] = BookText(book.market, content, book.exchange_us)

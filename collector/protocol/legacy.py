@@ -18,7 +18,10 @@ from typing_extensions import TypedDict
 from collector.errors import MalformedMessage
 from collector.model import BookChange, Channel, Level, OrderBook, Side, Ticker, Trade
 from collector.protocol.codec import (
+    Amount,
+    Integer,
     Message,
+    Number,
     ServerError,
     Status,
     Subscription,
@@ -33,6 +36,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES = {"1": Side.SELL, "2": Side.BUY}
 _TICK_TYPES = ("24H", "MID")
 _OK = "0000"
+#: Ticker windows remembered per socket: far more than the exchange has.
+_WINDOWS_MAX = 10_000
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -41,9 +46,9 @@ class TransactionEntry(TypedDict):
 
     symbol: str
     buySellGb: Literal["1", "2"]
-    contPrice: Decimal
-    contQty: Decimal
-    contAmt: Decimal
+    contPrice: Amount
+    contQty: Amount
+    contAmt: Amount
     contDtm: str
 
 
@@ -55,17 +60,17 @@ class TickerContent(TypedDict):
     tickType: str
     date: str
     time: str
-    openPrice: Decimal
-    closePrice: Decimal
-    lowPrice: Decimal
-    highPrice: Decimal
-    value: Decimal
-    volume: Decimal
-    sellVolume: Decimal
-    buyVolume: Decimal
-    prevClosePrice: Decimal
-    chgRate: Decimal
-    chgAmt: Decimal
+    openPrice: Amount
+    closePrice: Amount
+    lowPrice: Amount
+    highPrice: Amount
+    value: Amount
+    volume: Amount
+    sellVolume: Amount
+    buyVolume: Amount
+    prevClosePrice: Amount
+    chgRate: Number
+    chgAmt: Number
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -74,8 +79,8 @@ class DepthEntry(TypedDict):
 
     symbol: str
     orderType: Literal["bid", "ask"]
-    price: Decimal
-    quantity: Decimal
+    price: Amount
+    quantity: Amount
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -83,16 +88,16 @@ class SnapshotContent(TypedDict):
     """Section 2.5: a whole book, 30 levels a side."""
 
     symbol: str
-    datetime: int
-    asks: list[tuple[Decimal, Decimal]]
-    bids: list[tuple[Decimal, Decimal]]
+    datetime: Integer
+    asks: list[tuple[Amount, Amount]]
+    bids: list[tuple[Amount, Amount]]
 
 
 _transaction = TypeAdapter(TransactionEntry).validate_python
 _ticker = TypeAdapter(TickerContent).validate_python
 _depth = TypeAdapter(DepthEntry).validate_python
 _snapshot = TypeAdapter(SnapshotContent).validate_python
-_microseconds = TypeAdapter(int).validate_python
+_microseconds = TypeAdapter(Integer).validate_python
 
 
 class LegacyCodec:
@@ -101,6 +106,7 @@ class LegacyCodec:
     def __init__(self) -> None:
         self.surprises: Counter[str] = Counter()
         self._windows: dict[tuple[str, str], TickerContent] = {}
+        self._ticker_ms: dict[str, int] = {}
         self._read: dict[str, Callable[[Any, int, bytes | str], Iterable[Message]]] = {
             "transaction": self._transactions,
             "ticker": self._tickers,
@@ -187,13 +193,26 @@ class LegacyCodec:
             self.surprises[f"tick_type:{window['tickType'][:8]}"] += 1
             return
         check_positive("closePrice", window["closePrice"])
-        exchange_ms = kst_to_us(f"{window['date']} {window['time']}", "%Y%m%d %H%M%S") // 1000
-        check_time(exchange_ms, received_ms)
+        # Hours have been seen without their leading zero.
+        second_ms = kst_to_us(f"{window['date']} {window['time'].zfill(6)}", "%Y%m%d %H%M%S") // 1000
+        check_time(second_ms, received_ms)
+        if len(self._windows) >= _WINDOWS_MAX:
+            self._windows.clear()
         self._windows[market, window["tickType"]] = window
         rolling = self._windows.get((market, "24H"))
         if rolling:
             today = self._windows.get((market, "MID"))
+            exchange_ms = self._in_order(market, second_ms)
             yield _to_ticker(market, exchange_ms, received_ms, window["closePrice"], rolling, today)
+
+    def _in_order(self, market: str, second_ms: int) -> int:
+        """Number the tickers of one second by milliseconds: the last one is the newest."""
+        last_ms = self._ticker_ms.get(market, 0)
+        if last_ms - last_ms % 1000 == second_ms:
+            second_ms = min(last_ms + 1, second_ms + 999)
+        if second_ms > last_ms:
+            self._ticker_ms[market] = second_ms
+        return second_ms
 
     def _changes(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401
         exchange_us = _microseconds(content.get("datetime") if isinstance(content, dict) else None)
@@ -245,7 +264,7 @@ def kst_to_us(text: str, layout: str = "%Y-%m-%d %H:%M:%S.%f") -> int:
     if layout.endswith(".%f") and "." not in text:
         text += ".0"
     try:
-        wall = datetime.strptime(text, layout).replace(tzinfo=UTC)
+        wall = datetime.strptime(text[:40], layout).replace(tzinfo=UTC)
     except ValueError:
         raise MalformedMessage("invalid_time", repr(text[:40])) from None
     return (wall - KST - _EPOCH) // timedelta(microseconds=1)
@@ -261,10 +280,10 @@ def made_id(identity: str) -> int:
 
 
 def _status(frame: dict[str, Any]) -> Status | ServerError:
-    text = str(frame.get("resmsg", ""))
+    text = str(frame.get("resmsg", ""))[:300]
     if frame["status"] == _OK:
         return Status(text)
-    return ServerError(str(frame["status"]), text)
+    return ServerError(str(frame["status"])[:100], text)
 
 
 def _entries(content: Any) -> list[Any]:  # noqa: ANN401 - not validated yet
@@ -276,8 +295,6 @@ def _entries(content: Any) -> list[Any]:  # noqa: ANN401 - not validated yet
 
 def _checked_level(price: Decimal, size: Decimal) -> Level:
     check_positive("price", price)
-    if size < 0:
-        raise MalformedMessage("not_positive", f"size is {size}")
     return price, size
 
 

@@ -7,7 +7,6 @@ may number trades differently from the socket, so the trades made here say `sour
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -15,7 +14,7 @@ from typing_extensions import TypedDict
 
 from collector.errors import MalformedMessage, RestError
 from collector.model import Side, Source, Trade
-from collector.protocol.codec import check_positive, check_time, parse_json
+from collector.protocol.codec import Amount, Integer, check_positive, check_time, parse_json
 from collector.protocol.current import check_market
 
 _SIDES = {"BID": Side.BUY, "ASK": Side.SELL}
@@ -41,11 +40,11 @@ class TradeRow(TypedDict):
     market: str
     trade_date_utc: NotRequired[str]
     trade_time_utc: NotRequired[str]
-    timestamp: int
-    trade_price: Decimal
-    trade_volume: Decimal
+    timestamp: Integer
+    trade_price: Amount
+    trade_volume: Amount
     ask_bid: Literal["ASK", "BID"]
-    sequential_id: int
+    sequential_id: Integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +57,27 @@ class TradePage:
     cursor: int | None
 
 
-_markets = TypeAdapter(list[MarketRow]).validate_python
+_market_row = TypeAdapter(MarketRow).validate_python
 _trade_row = TypeAdapter(TradeRow).validate_python
 
 
 def parse_markets(body: bytes) -> tuple[str, ...]:
-    """Read the market list.
+    """Read the market list; a row that can't be understood costs only itself.
 
     Raises:
-        RestError: an error object, or not a market list.
+        RestError: an error object, or not a list with a market in it.
     """
-    try:
-        rows = _markets(_payload(body))
-    except ValidationError as error:
-        raise RestError(f"the market list is not understood: {error.errors()[0]['msg']}") from None
+    rows = _payload(body)
+    if not isinstance(rows, list):
+        raise RestError("the reply to market/all is not a list")
     markets = []
     for row in rows:
         try:
-            markets.append(check_market(row["market"]))
-        except MalformedMessage:
+            markets.append(check_market(_market_row(row)["market"]))
+        except (ValidationError, MalformedMessage):
             continue
+    if not markets:
+        raise RestError("the exchange lists no market at all")
     return tuple(markets)
 
 
@@ -145,5 +145,6 @@ def _payload(body: bytes) -> Any:  # noqa: ANN401 - not validated yet
         raise RestError(f"the exchange's reply is not JSON: {error.detail}") from None
     if isinstance(payload, dict) and isinstance(payload.get("error"), dict):
         error_object = payload["error"]
-        raise RestError(f"the exchange refused: {error_object.get('name')} {error_object.get('message')}")
+        reason = f"{error_object.get('name')} {error_object.get('message')}"
+        raise RestError(f"the exchange refused: {reason[:300]}")
     return payload

@@ -5,10 +5,11 @@ starts from a whole one, takes the changes that are newer, and is dropped and as
 comes first or the sides cross. It is published only while it is in step.
 """
 
-from collector.model import BookChange, Level, OrderBook
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
+
+from collector.model import BookChange, Level, OrderBook
 
 
 @dataclass(slots=True)
@@ -36,6 +37,9 @@ class BookBuilder:
         if known and book.exchange_us < known.exchange_us:
             self.surprises["book_went_back"] += 1
             return None
+        if _is_crossed(book.bids, book.asks):
+            self._drop(book.market, "crossed_book")
+            return None
         self._books[book.market] = _Sides(book.exchange_us, dict(book.bids), dict(book.asks))
         self.missing.discard(book.market)
         return book
@@ -44,8 +48,7 @@ class BookBuilder:
         """Apply a change; return the whole book, or None where there is none in step."""
         book = self._books.get(change.market)
         if book is None:
-            self.missing.add(change.market)
-            self.surprises["change_before_book"] += 1
+            self._drop(change.market, "change_before_book")
             return None
         if change.exchange_us < book.exchange_us:
             self.surprises["change_went_back"] += 1
@@ -55,12 +58,20 @@ class BookBuilder:
         book.exchange_us = change.exchange_us
         bids = tuple(sorted(book.bids.items(), reverse=True)[: self.DEPTH])
         asks = tuple(sorted(book.asks.items())[: self.DEPTH])
-        if bids and asks and bids[0][0] >= asks[0][0]:
-            del self._books[change.market]
-            self.missing.add(change.market)
-            self.surprises["crossed_book"] += 1
+        if _is_crossed(bids, asks):
+            self._drop(change.market, "crossed_book")
             return None
         return OrderBook(change.market, change.exchange_us, change.received_ms, bids, asks)
+
+    def _drop(self, market: str, surprise: str) -> None:
+        """Forget a book that is not in step, count why, and have it asked for again."""
+        self._books.pop(market, None)
+        self.missing.add(market)
+        self.surprises[surprise] += 1
+
+
+def _is_crossed(bids: tuple[Level, ...], asks: tuple[Level, ...]) -> bool:
+    return bool(bids and asks and bids[0][0] >= asks[0][0])
 
 
 def _apply(side: dict[Decimal, Decimal], levels: tuple[Level, ...]) -> None:
