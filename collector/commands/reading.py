@@ -156,3 +156,11 @@ def check(as_json: Json = False) -> None:
     from collector.commands import check as command
 
     raise typer.Exit(command.check(_load(), as_json=as_json))
+
+
+@app.command(epilog="Example: collector top")
+def top(once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False) -> None:
+    """Watch connections, rates, lag, queues, losses and the busiest markets; `q` leaves."""
+    from collector.commands import top as command
+
+    raise typer.Exit(command.top(_load(), once=once))

@@ -42,14 +42,14 @@ def listeners(rows: Sequence[Row], now_ms: int) -> Sheet:
         "Listeners",
         (
             Column("id", [str(row.get("id")) for row in rows], right=False),
-            _word("state", [str(row.get("state")) for row in rows]),
-            _word("mode", [str(row.get("mode")) for row in rows]),
+            word("state", [str(row.get("state")) for row in rows]),
+            word("mode", [str(row.get("mode")) for row in rows]),
             Column("markets", [values.count(row.get("markets")) for row in rows], rank=2),
             Column("frames/s", [f"{row.get('frames_per_s') or 0:,.0f}" for row in rows]),
             Column("lag p50", [values.duration(row.get("lag_ms_p50")) for row in rows], rank=1),
             Column("lag p99", [values.duration(row.get("lag_ms_p99")) for row in rows]),
             Column("spool", [values.size(row.get("spool_bytes")) for row in rows]),
-            Column("last frame", [_age(row.get("last_frame_ms"), now_ms) for row in rows], rank=3),
+            Column("last frame", [age(row.get("last_frame_ms"), now_ms) for row in rows], rank=3),
         ),
     )
 
@@ -62,13 +62,11 @@ def connections(rows: Sequence[Row], now_ms: int) -> Sheet:
         (
             Column("listener", [str(row.get("id")) for row, _ in sockets], right=False, rank=2),
             Column("socket", [str(socket.get("number")) for _, socket in sockets]),
-            _word("state", [str(socket.get("state")) for _, socket in sockets]),
+            word("state", [str(socket.get("state")) for _, socket in sockets]),
             Column("frames", [values.count(socket.get("frames")) for _, socket in sockets]),
             Column("connects", [values.count(socket.get("connects")) for _, socket in sockets]),
             Column("losses", [values.count(socket.get("losses")) for _, socket in sockets]),
-            Column(
-                "last frame", [_age(socket.get("last_frame_ms"), now_ms) for _, socket in sockets], rank=1
-            ),
+            Column("last frame", [age(socket.get("last_frame_ms"), now_ms) for _, socket in sockets], rank=1),
             Column("last loss", [str(socket.get("last_loss") or "") for _, socket in sockets], False, rank=3),
         ),
     )
@@ -111,7 +109,8 @@ def counters(counts: Mapping[str, int]) -> Sheet:
     )
 
 
-def _word(title: str, words: Iterable[str]) -> Column:
+def word(title: str, words: Iterable[str]) -> Column:
+    """Return a column of words, each in the colour of what it means."""
     words = list(words)
     return Column(title, words, False, [STATES.get(word, "") for word in words])
 
@@ -123,7 +122,14 @@ def _concern(name: str) -> str:
     return WARN if name.startswith(("rejected:", "stalls:", "send_failures")) else ""
 
 
-def _age(time_ms: int | None, now_ms: int) -> str:
+def sockets(row: Row) -> str:
+    """Return how many sockets of a listener stream, of how many."""
+    states = [socket.get("state") for socket in row.get("connections", ())]
+    return f"{states.count('streaming')}/{len(states)}"
+
+
+def age(time_ms: int | None, now_ms: int) -> str:
+    """Return how long ago something was."""
     return values.NOTHING if not time_ms else f"{values.duration(max(0, now_ms - time_ms))} ago"
 
 
@@ -137,7 +143,7 @@ def _title(name: str) -> str:
 
 def _cell(name: str, value: object, now_ms: int) -> str:
     if name.endswith("_ms") and isinstance(value, int):
-        return _age(value, now_ms)
+        return age(value, now_ms)
     if isinstance(value, int) and name != "pid":
         return values.count(value)
     return values.NOTHING if value is None else str(value)

@@ -216,7 +216,9 @@ def _boxes(
         [(x - half, low), (x - half, high), (x + half, high), (x + half, low)]
         for x, low, high in zip(map(picture.middle, picture.candles), bottoms, tops, strict=True)
     ]
-    axes.add_collection(PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidths=edge))
+    axes.add_collection(  # snapped to whole pixels, bars thinner than one would vanish
+        PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidths=edge, snap=False)
+    )
 
 
 def _vwap(axes: Axes, picture: Picture) -> None:

@@ -44,20 +44,24 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A titled table, with a note below; prints itself through rich."""
+    """A titled table, with a note below; prints itself through rich.
+
+    A compact one has neither a line under its header nor a word about what is left out.
+    """
 
     title: str
     columns: Sequence[Column]
     note: str = ""
+    compact: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield title, table and notes that fit."""
         shown = fitting(self.columns, options.max_width)
         if self.title:
             yield Text(self.title, style="bold")
-        yield _table(shown)
+        yield _table(shown, self.compact)
         left_out = [column.title for column in self.columns if column not in shown]
-        if left_out:
+        if left_out and not self.compact:
             yield Text(f"  no room for: {', '.join(left_out)}", style="dim")
         if self.note:
             yield Text(f"  {self.note}", style="dim")
@@ -75,8 +79,9 @@ def _width(columns: Sequence[Column]) -> int:
     return sum(column.width + PADDING for column in columns) + DIVIDER * (len(columns) - 1)
 
 
-def _table(columns: Sequence[Column]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="dim", border_style="dim", show_edge=False, pad_edge=True)
+def _table(columns: Sequence[Column], compact: bool) -> Table:
+    box = None if compact else SIMPLE_HEAD
+    table = Table(box=box, header_style="dim", border_style="dim", show_edge=False, pad_edge=True)
     for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.wraps)
     for number in range(max((len(column.cells) for column in columns), default=0)):
