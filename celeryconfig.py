@@ -4,9 +4,9 @@ Facts behind the numbers: docs/decisions/0002 and the measurements it cites. A b
 it is stored, and storing it twice changes nothing, so every setting here prefers "again" to "lost".
 """
 
-import sys
 from typing import TYPE_CHECKING, Any
 
+from click import ClickException
 from kombu import Exchange, Queue
 
 from collector.errors import CollectorError
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 try:
     _settings = current()
     broker_url = find_url(_settings)
-except CollectorError as error:  # read by `celery …` commands: one line instead of a stack trace
-    sys.exit(f"celery: {error}")
+except CollectorError as error:
+    # What the `celery` command, which reads this, prints as one line instead of a stack trace.
+    raise ClickException(str(error)) from error
 
 result_backend = broker_url
 

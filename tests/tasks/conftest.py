@@ -1,0 +1,120 @@
+"""A store and a reader on the test server, and real worker processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from collector.settings import Settings
+from tasks.keys import Keys
+from tasks.read import Reader
+from tasks.redis_client import connect
+from tasks.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 30
+STOP_S = 15
+
+
+@pytest.fixture
+def client(redis_url: str, settings: Settings) -> Iterator[redis.Redis]:
+    """A client of the empty test server, made by the product's own code."""
+    with connect(redis_url, settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def store(client: redis.Redis, settings: Settings) -> Store:
+    """Where workers put things."""
+    return Store(client, settings.store)
+
+
+@pytest.fixture
+def reader(client: redis.Redis, settings: Settings) -> Reader:
+    """What people read."""
+    return Reader(client, settings)
+
+
+@pytest.fixture
+def keys(settings: Settings) -> Keys:
+    """The names of the keys."""
+    return Keys(settings.store.key_prefix)
+
+
+@pytest.fixture
+def sender(redis_url: str) -> Iterator[Celery]:
+    """A Celery app that sends to the test server, as any other program would."""
+    app = Celery("sender", broker=redis_url, backend=redis_url, set_as_current=False)
+    app.conf.update(task_serializer="json", accept_content=["json"])
+    yield app
+    app.close()
+
+
+Worker = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def start_worker(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """A function that starts `celery -A tasks worker` with options and waits until it is ready."""
+    with ExitStack() as stack:
+
+        def start(*options: str, **environment: str) -> Worker:
+            return stack.enter_context(_worker(redis_url, tmp_path, options, environment))
+
+        yield start
+
+
+@contextmanager
+def _worker(
+    url: str, folder: Path, options: tuple[str, ...], environment: dict[str, str]
+) -> Iterator[Worker]:
+    """Run one worker in a process group of its own, which is ended whatever happens."""
+    name = f"w{len(list(folder.glob('*.log')))}"
+    log = folder / f"{name}.log"
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        "worker",
+        "-l",
+        "INFO",
+        "-n",
+        f"{name}@test",
+        *options,
+    ]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,  # not the repository: the installed package must do
+            env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": url, **environment},
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        _until_ready(process, log)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait(STOP_S)
+
+
+def _until_ready(process: Worker, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while b" ready." not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the worker did not start:\n{log.read_text()}")
+        time.sleep(0.05)

@@ -1,0 +1,263 @@
+"""The store on a real Redis: exactly once, newest wins, nothing forgotten in silence."""
+
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+from unittest import mock
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from collector.errors import BrokerUnavailable, StoreConflict
+from collector.model import Channel, Gap, Source, Trade
+from collector.settings import Settings, StoreSettings
+from tasks import store as store_module
+from tasks.keys import Keys
+from tasks.read import Reader
+from tasks.redis_client import connect
+from tasks.store import Store
+from tests.tasks.making import BTC, T0, batches, book, copies, ticker, trade
+from tests.tasks.plain import PlainCandle, candles
+
+REAL_REDIS = hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def stored_candles(reader: Reader) -> dict[tuple[str, int], PlainCandle]:
+    """Return all stored one-minute candles in the form of the plain computation."""
+    return {
+        (row.market, row.open_ms): PlainCandle(
+            *map(Fraction, (row.open, row.high, row.low, row.close, row.base_volume, row.quote_volume)),
+            *map(Fraction, (row.buy_volume, row.sell_volume)),
+            trade_count=row.trade_count,
+        )
+        for market in reader.markets()
+        for row in reader.candles(market)
+    }
+
+
+# -- trades
+
+
+@given(st.data(), copies())
+@REAL_REDIS
+def test_batches_in_any_order_give_the_plain_candles(
+    client: redis.Redis, store: Store, reader: Reader, data: st.DataObject, shown: list[Trade]
+) -> None:
+    """Split, shuffled, repeated copies from two sources are counted once each."""
+    client.flushall()
+    for batch in batches(shown, data.draw):
+        store.put_trades(batch)
+    expected = candles(shown)
+    assert expected == stored_candles(reader)
+    counted = sum(candle.trade_count for candle in expected.values())
+    assert counted == reader.counters()["trades_counted"]
+    assert counted == sum(len(reader.trades(market)) for market in reader.markets())
+
+
+@given(st.data(), copies(max_size=40))
+@hypothesis_settings(REAL_REDIS, max_examples=10)
+def test_workers_at_once_give_the_plain_candles(
+    client: redis.Redis, settings: Settings, reader: Reader, data: st.DataObject, shown: list[Trade]
+) -> None:
+    """Three writers on the same minutes, each batch delivered to two of them."""
+    client.flushall()
+    rounds = batches(shown, data.draw)
+
+    def write(mine: Sequence[list[Trade]]) -> None:
+        with connect(settings.redis_url.get_secret_value(), settings) as own:
+            for batch in mine:
+                Store(own, settings.store).put_trades(batch)
+
+    shares = [rounds, rounds[::-1], rounds[1::2]]
+    threads = [threading.Thread(target=write, args=(share,)) for share in shares]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert candles(shown) == stored_candles(reader)
+
+
+def test_a_batch_cut_off_after_any_command_is_completed_by_its_redelivery(
+    client: redis.Redis, store: Store, reader: Reader, settings: Settings
+) -> None:
+    """Dying before any one of the commands sent to Redis loses nothing and doubles nothing."""
+    shown = [
+        trade(number, market=f"KRW-M{number % 3}", exchange_ms=T0 + number * 7_000) for number in range(30)
+    ]
+    expected = candles(shown)
+    for allowed in range(1, 12):
+        client.flushall()
+        with connect(settings.redis_url.get_secret_value(), settings) as dying:
+            _cut_after(dying, allowed)
+            with pytest.raises(BrokerUnavailable):
+                Store(dying, settings.store).put_trades(shown)
+        store.put_trades(shown)
+        assert expected == stored_candles(reader)
+        assert len(shown) == reader.counters()["trades_counted"]
+
+
+def _cut_after(client: redis.Redis, groups: int) -> None:
+    """Let the commit of `groups` groups through, then break the connection: the rest is never sent."""
+    original = client.pipeline
+
+    def pipeline(*args: Any, **kwargs: Any) -> Any:
+        made = original(*args, **kwargs)
+        execute = made.execute
+
+        def cut(*a: Any, **k: Any) -> Any:
+            commits = [entry for entry in made.command_stack if entry[0][0] == "EVALSHA"]
+            if len(commits) > 1:
+                made.command_stack = commits[:groups]
+                execute(*a, **k)
+                raise redis.ConnectionError("cut off")
+            return execute(*a, **k)
+
+        made.execute = cut
+        return made
+
+    client.pipeline = pipeline  # type: ignore[method-assign]
+
+
+def test_a_sealed_minute_is_not_touched_and_leaves_a_gap(
+    client: redis.Redis, store: Store, reader: Reader, keys: Keys
+) -> None:
+    """A trade of a minute whose ids are forgotten can't be told new from old: not counted, but visible."""
+    store.put_trades([trade(1)])
+    client.delete(keys.trades(BTC, T0))
+    store.put_trades([trade(2, 500), trade(3, exchange_ms=T0 + 60_000)])
+    first, second = reader.candles(BTC)
+    assert (first.trade_count, first.complete) == (1, False)
+    assert (second.trade_count, second.complete) == (1, True)
+    assert [(gap.reason, gap.from_ms) for gap in reader.gaps(BTC)] == [("too_late", T0)]
+    assert reader.counters()["trades_too_late"] == 1
+
+
+def test_trades_that_expire_between_reading_and_writing_seal_the_minute(
+    client: redis.Redis, store: Store, reader: Reader, keys: Keys
+) -> None:
+    """The commit notices that the ids it decided by are gone, and reads again."""
+    store.put_trades([trade(1)])
+    read = store._read_minutes
+
+    def read_then_expire(groups: Any) -> Any:
+        found = list(read(groups))
+        client.delete(keys.trades(BTC, T0))
+        return found
+
+    with mock.patch.object(store, "_read_minutes", read_then_expire):
+        store.put_trades([trade(1), trade(2)])
+    assert [row.trade_count for row in reader.candles(BTC)] == [1]
+    assert reader.counters()["trades_too_late"] == 2
+
+
+def test_10_000_trades_of_one_minute_fit_one_commit(store: Store, reader: Reader) -> None:
+    """The script takes the largest batch there may be, each trade in a millisecond of its own."""
+    store.put_trades([trade(number, exchange_ms=T0 + number) for number in range(10_000)])
+    assert [row.trade_count for row in reader.candles(BTC)] == [10_000]
+
+
+def test_losing_every_race_is_a_conflict(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded: after so many rounds the batch goes back instead of spinning."""
+    monkeypatch.setattr(store_module, "PAUSE_MAX_S", 0)
+    monkeypatch.setattr(store, "_commit_minutes", lambda groups, late: groups)
+    with pytest.raises(StoreConflict, match="try again"):
+        store.put_trades([trade(1)])
+
+
+def test_a_redis_that_refuses_is_named(settings: Settings) -> None:
+    """Errors of the client library do not leak."""
+    with (
+        connect("redis://127.0.0.1:1/0", settings) as nowhere,
+        pytest.raises(BrokerUnavailable, match="Redis"),
+    ):
+        Store(nowhere, settings.store).put_trades([trade(1)])
+
+
+def test_redis_that_forgot_its_scripts_is_taught_again(
+    client: redis.Redis, store: Store, reader: Reader
+) -> None:
+    """A restarted Redis has no scripts; no batch notices."""
+    store.put_trades([trade(1)])
+    client.script_flush()
+    store.put_trades([trade(2)])
+    assert [row.trade_count for row in reader.candles(BTC)] == [2]
+
+
+def test_times_to_live_start_again_with_each_write(client: redis.Redis, keys: Keys) -> None:
+    """Candles live for their retention, and trades never outlive them."""
+    store = Store(client, StoreSettings(candle_retention_h=30, trade_retention_h=40))
+    store.put_trades([trade(1)])
+    lives = [client.ttl(key) for key in (keys.candle(BTC, T0), keys.trades(BTC, T0))]
+    assert [pytest.approx(life, abs=5) for life in lives] == [30 * 3600] * 2
+
+
+# -- tickers and books
+
+
+@given(st.permutations(range(6)), st.integers(1, 5))
+@hypothesis_settings(REAL_REDIS, max_examples=15)
+def test_the_newest_ticker_and_book_win_in_any_order(
+    client: redis.Redis, store: Store, reader: Reader, order: list[int], cut: int
+) -> None:
+    """Late and repeated ones change nothing; they are counted."""
+    client.flushall()
+    tickers = [ticker(100 + age, exchange_ms=T0 + age) for age in order]
+    books = [book(((90 + age, 1),), exchange_us=T0 * 1000 + age) for age in order]
+    for part in (slice(0, cut), slice(cut, None), slice(0, None)):
+        store.put_tickers(tickers[part])
+        store.put_books(books[part])
+    assert [row.price for row in reader.ticker()] == [105]
+    assert [row.bids[0][0] for row in reader.book()] == [95]
+    counters = reader.counters()
+    for kind in ("tickers", "books"):
+        assert sum(counters.get(f"{kind}_{end}", 0) for end in ("stored", "merged", "stale")) == 12
+
+
+def test_a_book_tells_what_changed_against_the_one_it_replaced(store: Store, reader: Reader) -> None:
+    """One level resized, one gone, one new; the best bid stayed."""
+    store.put_books([book(((99, 1), (98, 1)), ((101, 1),))])
+    store.put_books([book(((99, 2), (97, 1)), ((101, 1),), exchange_us=T0 * 1000 + 1)])
+    (row,) = reader.book(BTC)
+    assert (
+        row.changed_levels, row.changes.added, row.changes.removed, row.changes.resized, row.changes.best_moved,
+    ) == (3, 1, 1, 1, False)  # fmt: skip
+
+
+# -- gaps
+
+
+@given(st.permutations([(10, False), (10, True), (5, True), (5, False)]), st.booleans())
+@hypothesis_settings(REAL_REDIS, max_examples=15)
+def test_the_widest_gap_stands_and_of_equal_ones_the_recovered(
+    client: redis.Redis, store: Store, reader: Reader, versions: list[tuple[int, bool]], at_once: bool
+) -> None:
+    """Whatever came first: recovered as far as the widest version says so."""
+    client.flushall()
+    gaps = [Gap(BTC, Channel.TRADE, T0, T0 + width, "stalled", recovered) for width, recovered in versions]
+    for part in [gaps] if at_once else [[gap] for gap in gaps]:
+        store.put_gaps(part)
+    assert [(gap.to_ms, gap.recovered) for gap in reader.gaps()] == [(T0 + 10, True)]
+
+
+def test_a_recovery_that_covers_less_than_the_gap_does_not_close_it(store: Store, reader: Reader) -> None:
+    """A gap that grew after its backfill is still open."""
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 5, "stalled", recovered=True)])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 9, "stalled")])
+    assert [(gap.to_ms, gap.recovered) for gap in reader.gaps()] == [(T0 + 9, False)]
+
+
+def test_other_sources_ids_are_recognised_across_batches(store: Store, reader: Reader) -> None:
+    """A backfill that repeats what the stream has shown adds only what the stream missed."""
+    store.put_trades([trade(5), trade(6, exchange_ms=T0 + 1)])
+    rest = [trade(500 + ms, exchange_ms=T0 + ms, source=Source.REST) for ms in range(3)]
+    store.put_trades(rest)
+    assert [row.trade_count for row in reader.candles(BTC)] == [3]
+    assert [row.id for row in reader.trades(BTC)] == [5, 6, 502]
