@@ -97,9 +97,7 @@ class Audience:
         return next(iter(self._clients), None) == client.number
 
     def _strike(self, fault: Fault, now: float) -> None:
-        for client in self.clients:
-            if not fault.hits(self._is_oldest(client)):
-                continue
+        for client in [client for client in self.clients if fault.hits(self._is_oldest(client))]:
             if fault.name == "cut":
                 self._cut(client, "fault_cut")
             else:
