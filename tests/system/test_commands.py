@@ -1,0 +1,188 @@
+"""The commands as a user runs them: processes, output, exit codes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+COLLECTOR = (sys.executable, "-m", "collector")
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment of its own: a fresh data folder, no Redis, quick keepalives."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("COLLECTOR_", "REDIS"))}
+    return {**clean, "COLLECTOR_DATA_DIR": str(tmp_path / "data"), "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Run a command to its end; return (exit code, stdout, stderr)."""
+
+    def call(*arguments, timeout_s=60, **variables):
+        done = subprocess.run(
+            [*COLLECTOR, *arguments],
+            env={**environment, **variables},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Start a command; whatever still runs at the end of the test is killed."""
+    running = []
+
+    def call(*arguments, **variables):
+        process = subprocess.Popen(
+            [*COLLECTOR, *arguments],
+            env={**environment, **variables},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield call
+    for process in running:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@pytest.fixture
+def exchange(start):
+    """A simulated exchange; returns the variables that lead to it."""
+    process = start("simulate", "--markets", "5", "--rate", "40")
+    urls = dict(process.stdout.readline().split() for _ in range(3))
+    return {
+        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": urls["websocket"],
+        "COLLECTOR_EXCHANGE__REST_URL": urls["rest"],
+    }
+
+
+def one_line(text):
+    """Assert that `text` is one line for the user, and return it."""
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("collector: ")
+    return lines[0]
+
+
+def test_demo_counts_every_trade_once_and_its_results_stay_readable(run):
+    """`collector demo` ends with status 0, and `collector show` reads what it left."""
+    code, output, errors = run("demo", "--seconds", "6", "--rate", "60", timeout_s=100)
+    assert code == 0, output + errors
+    assert "360 trades made, 0 lost, 0 doubled: every trade counted exactly once" in output
+    code, output, errors = run("show", "candles", "KRW-BTC", "--json")
+    assert code == 0, errors
+    assert sum(candle["trade_count"] for candle in json.loads(output)) > 0
+
+
+def test_demo_stops_cleanly_when_interrupted(start):
+    """Ctrl-C in the middle of a demo ends all within ten seconds, status 130, nothing left behind."""
+    process = start("demo", "--seconds", "60")
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+
+
+def test_run_stops_gracefully_on_sigterm(start, exchange, redis_url):
+    """A listener flushes and leaves with status 0 on SIGTERM."""
+    process = start("run", REDIS_URL=redis_url, **exchange)
+    for line in process.stderr:
+        if "is streaming" in line:
+            break
+    process.terminate()
+    _, errors = process.communicate(timeout=12)
+    assert process.returncode == 0, errors
+    assert "everything flushed" in errors
+
+
+def test_record_and_replay_agree(run, exchange):
+    """What `record` wrote, `replay` sends through the pipeline."""
+    code, output, errors = run("record", "session.zst", "--seconds", "3", **exchange)
+    assert code == 0, errors
+    frames = int(output.split()[0])
+    code, output, errors = run("replay", "session.zst", timeout_s=100)
+    assert code == 0, errors
+    assert output.startswith(f"{frames} frames: ")
+    assert output.rstrip().endswith("0 refused")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "says"),
+    [
+        (["run"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "Redis does not answer"),
+        (["run"], {}, 1, "no Redis"),
+        (["run", "--channels", "candles"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_CHANNELS"),
+        (["run", "--markets", "krw-btc"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_MARKETS"),
+        (["run"], {"COLLECTOR_BACTH__MAX_ROWS": "5"}, 2, "COLLECTOR_BACTH__MAX_ROWS is not a setting"),
+        (["run"], {"COLLECTOR_BATCH__MAX_ROWS": "0"}, 2, "COLLECTOR_BATCH__MAX_ROWS"),
+        (["run", "--nope"], {}, 2, "--nope"),
+        (["nope"], {}, 2, "nope"),
+        (["up"], {"COLLECTOR_DATA_DIR": "/proc/nowhere"}, 2, "COLLECTOR_DATA_DIR"),
+        (["replay", "missing.zst"], {}, 2, "missing.zst"),
+        (["simulate", "--faults", "earthquake@3s"], {}, 2, "earthquake"),
+    ],
+)
+def test_bad_input_is_one_clear_line(run, arguments, variables, code, says):
+    """Whatever is wrong, one line says what, and the exit code which kind."""
+    status, output, errors = run(*arguments, timeout_s=30, **variables)
+    assert says in one_line(errors)
+    assert (status, output) == (code, "")
+
+
+def test_unknown_market_is_named(run, exchange, redis_url):
+    """A market that the exchange does not list ends the listener with a line that names it."""
+    code, _, errors = run("run", "--markets", "KRW-NOPE", REDIS_URL=redis_url, **exchange)
+    assert code == 2
+    assert "KRW-NOPE is not a market" in errors.strip().splitlines()[-1]
+
+
+def test_port_in_use_is_one_clear_line(run):
+    """`collector simulate` on a taken port says so."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, errors = run("simulate", "--port", str(taken.getsockname()[1]), timeout_s=30)
+    assert code in (1, 2)
+    assert "use" in one_line(errors)
+
+
+def test_cut_recording_delivers_what_is_whole(run, exchange, tmp_path):
+    """Half a recording is replayed to its cut, then one line says so and the status is not 0."""
+    run("record", "session.zst", "--seconds", "3", **exchange)
+    whole = (tmp_path / "session.zst").read_bytes()
+    (tmp_path / "cut.zst").write_bytes(whole[: len(whole) * 3 // 4])
+    code, output, errors = run("replay", "cut.zst", timeout_s=100)
+    assert code == 2
+    assert "is cut" in errors.strip().splitlines()[-1]
+    assert int(output.split()[0]) > 0
+
+
+def test_up_says_in_one_line_that_the_exchange_cannot_be_reached(start):
+    """Without a way to the exchange `up` keeps trying, says so once, and stops on Ctrl-C."""
+    nowhere = {
+        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": "ws://127.0.0.1:1/websocket/v1",
+        "COLLECTOR_EXCHANGE__REST_URL": "http://127.0.0.1:1",
+    }
+    process = start("up", **nowhere)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert errors.count("can't be reached") == 1
