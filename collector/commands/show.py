@@ -40,6 +40,7 @@ class Subject:
 
     read: Callable[["Source", Query], Any]
     draw: Callable[[Any], Sheet | Iterable[RenderableType]]
+    noun: str = ""
     market: str = "needed"  # or "optional" or "none"
     takes_times: bool = False
     takes_interval: bool = False
@@ -106,7 +107,12 @@ SUBJECTS: dict[str, Subject] = {
     "gaps": Subject(read=_gaps, draw=results.gaps, market="optional", takes_times=True),
     "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
     "markets": Subject(read=lambda source, _: source.markets(), draw=results.markets, market="none"),
-    "rejected": Subject(read=lambda source, _: source.rejected(), draw=results.rejected, market="none"),
+    "rejected": Subject(
+        read=lambda source, _: source.rejected(),
+        draw=results.rejected,
+        market="none",
+        noun="refused messages",
+    ),
 }
 
 
@@ -170,7 +176,7 @@ def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of an
 def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
     if not found:
         of = f" of {query.market}" if query.market else ""
-        return [f"Nothing stored yet: no {query.what}{of}."]
+        return [f"Nothing to show: no {subject.noun or query.what}{of}."]
     drawn = subject.draw(found)
     parts: list[RenderableType] = [drawn] if isinstance(drawn, Sheet) else [*drawn]
     if isinstance(found, list) and len(found) == GLANCE_ROWS == query.limit:

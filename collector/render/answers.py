@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from collector.render import values
 from collector.render.sheet import Column, Sheet
 
-#: Decimals of a figure: ratios are worth more than two, and nobody reads twenty.
-FIGURE_PLACES = 8
+#: More decimals than this come from a division, and nobody reads them.
+EXACT_PLACES, ROUNDED_PLACES = 8, 4
 LIST_ROWS = 20
 
 
@@ -57,7 +57,14 @@ def _decimal(text: str) -> str:
         value = Decimal(text)
     except InvalidOperation:
         return text
-    return values.fixed(value, values.places([value], FIGURE_PLACES)) if value.is_finite() else text
+    return values.fixed(value, _places([value])) if value.is_finite() else text
+
+
+def _places(numbers: Sequence[Decimal]) -> int:
+    """Return the decimals of an exact figure, fewer of one that comes from a division."""
+    exact = values.places(numbers, EXACT_PLACES + 1)
+    small = all(abs(value) < 1 for value in numbers)
+    return exact if exact <= EXACT_PLACES else EXACT_PLACES if small else ROUNDED_PLACES
 
 
 def _table(name: str, rows: Sequence[object]) -> RenderableType:
@@ -74,7 +81,7 @@ def _columns(rows: Sequence[object]) -> list[Column]:
         return [
             Column(
                 title(key),
-                [figure(key, row.get(key)) for row in rows if isinstance(row, Mapping)],
+                _cells(key, [row.get(key) for row in rows if isinstance(row, Mapping)]),
                 rank=number,
             )
             for number, key in enumerate(keys)
@@ -85,3 +92,15 @@ def _columns(rows: Sequence[object]) -> list[Column]:
         Column("", [figure("", row[number]) if number < len(row) else "" for row in cells], rank=number)
         for number in range(width)
     ]
+
+
+def _cells(key: str, column: Sequence[object]) -> list[str]:
+    """Return one key of all rows; numbers with their decimal points under each other."""
+    try:
+        numbers = [Decimal(value) if isinstance(value, str) else Decimal("NaN") for value in column]
+    except InvalidOperation:
+        numbers = []
+    if numbers and all(value.is_finite() for value in numbers):
+        decimals = _places(numbers)
+        return [values.fixed(value, decimals) for value in numbers]
+    return [figure(key, value) for value in column]

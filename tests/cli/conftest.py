@@ -1,0 +1,119 @@
+"""The command line run in this process, against a Redis filled with known data."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from collector import cli
+from collector import settings as settings_module
+from collector.model import Channel, Gap, OrderBook, Side, Ticker, Trade
+from collector.settings import Settings
+from tasks.redis_client import connect
+from tasks.store import Store
+
+#: 2026-09-21T14:13:00Z, 23:13 in Korea.
+T0 = 1_789_999_980_000
+MINUTE = 60_000
+
+D = Decimal
+
+TRADES = (
+    Trade("KRW-BTC", 1, D("100000000"), D("0.5"), Side.BUY, T0 + 1, T0 + 20),
+    Trade("KRW-BTC", 2, D("100002000"), D("0.25"), Side.SELL, T0 + 2, T0 + 21),
+    Trade("KRW-BTC", 3, D("99999000"), D("1.00000001"), Side.BUY, T0 + MINUTE + 5, T0 + MINUTE + 25),
+    Trade("KRW-DUST", 9, D("2.1E-7"), D("3"), Side.BUY, T0 + MINUTE + 5, T0 + MINUTE + 25),
+)
+TICKER = Ticker(
+    market="KRW-BTC",
+    exchange_ms=T0 + MINUTE + 6,
+    received_ms=T0 + MINUTE + 26,
+    price=D("99999000"),
+    change="fall",
+    change_price=D("-1000"),
+    change_rate=D("-0.00001"),
+    prev_closing_price=D("100000000"),
+    open=D("100000000"),
+    high=D("100002000"),
+    low=D("99999000"),
+    base_volume_24h=D("1234.5"),
+    quote_volume_24h=D("123456789012.5"),
+)
+BOOK = OrderBook(
+    "KRW-BTC",
+    (T0 + MINUTE + 7) * 1000,
+    T0 + MINUTE + 27,
+    ((D("99999000"), D("2")), (D("99998000"), D("1"))),
+    ((D("100001000"), D("1")),),
+)
+GAPS = (
+    Gap("KRW-BTC", Channel.TRADE, T0 + 100, T0 + 200, "disconnected"),
+    Gap("KRW-BTC", Channel.ORDERBOOK, T0 + MINUTE, T0 + MINUTE + 50, "stalled", recovered=True),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return msgspec.json.decode(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """A function that runs `collector …` in this process, in an empty folder."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> Ended:
+        settings_module.current.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["collector", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    yield command
+    settings_module.current.cache_clear()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def redis_in_force(monkeypatch: pytest.MonkeyPatch, redis_url: str, settings: Settings) -> str:
+    """The empty test server as `REDIS_URL`."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("COLLECTOR_DATA_DIR", str(settings.data_dir))
+    return redis_url
+
+
+@pytest.fixture
+def filled(redis_in_force: str, settings: Settings) -> str:
+    """The test server, in force, with the data above."""
+    fill(redis_in_force, settings)
+    return redis_in_force
+
+
+def fill(url: str, settings: Settings) -> None:
+    """Store the data above as a worker would."""
+    with connect(url, settings) as client:
+        store = Store(client, settings.store)
+        store.put_trades(TRADES)
+        store.put_tickers([TICKER])
+        store.put_books([BOOK])
+        store.put_gaps(GAPS)
