@@ -193,8 +193,8 @@ class LegacyCodec:
             self.surprises[f"tick_type:{window['tickType'][:8]}"] += 1
             return
         check_positive("closePrice", window["closePrice"])
-        # Hours have been seen without their leading zero.
-        second_ms = kst_to_us(f"{window['date']} {window['time'].zfill(6)}", "%Y%m%d %H%M%S") // 1000
+        clock = window["time"] if len(window["time"]) != 5 else f"0{window['time']}"  # an hour without its 0
+        second_ms = kst_to_us(f"{window['date']} {clock}", "%Y%m%d %H%M%S") // 1000
         check_time(second_ms, received_ms)
         if len(self._windows) >= _WINDOWS_MAX:
             self._windows.clear()
@@ -267,7 +267,7 @@ def kst_to_us(text: str, layout: str = "%Y-%m-%d %H:%M:%S.%f") -> int:
         wall = datetime.strptime(text[:40], layout).replace(tzinfo=UTC)
     except ValueError:
         raise MalformedMessage("invalid_time", repr(text[:40])) from None
-    return (wall - KST - _EPOCH) // timedelta(microseconds=1)
+    return (wall - _EPOCH - KST) // timedelta(microseconds=1)
 
 
 def made_id(identity: str) -> int:
