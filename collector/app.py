@@ -39,6 +39,7 @@ from collector.health import FrameRate, added_up, connection_row, percentile, st
 from collector.holes import Holes
 from collector.intake import Intake, gaps_of
 from collector.markets import choose, plain_names
+from collector.metrics import Snapshot
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
@@ -374,9 +375,10 @@ class Listener:
             "counters": self.counters(),
         }
 
-    def _look(self) -> tuple[dict[str, Any], dict[str, int]]:
+    def _look(self) -> Snapshot:
         """Called in a web thread."""
-        return self.health(self._publisher.decision), dict(self._publisher.reading.queue_lengths)
+        row = self.health(self._publisher.decision)
+        return Snapshot(listeners=[row], queues=dict(self._publisher.reading.queue_lengths))
 
     def counters(self) -> dict[str, int]:
         """Return everything counted so far, by name."""

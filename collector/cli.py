@@ -150,6 +150,17 @@ def replay(
     raise typer.Exit(command.replay(_load(), file, speed=speed, workers=workers))
 
 
+@app.command(epilog="Example: collector metrics --port 9464")
+def metrics(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 9464,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve /metrics, /healthz and /readyz of the whole system; needs REDIS_URL (or a running `up`)."""
+    from collector.commands import exporter as command
+
+    raise typer.Exit(command.serve(_load(), host=host, port=port))
+
+
 app.add_typer(reading.app)
 
 

@@ -1,14 +1,20 @@
 """Every metric in one table, and their Prometheus form.
 
+A listener exports itself; `collector metrics` exports the whole system from what all its processes keep in
+Redis, so it does not matter how many processes there are, on how many machines.
+
 Counters are events since the start of a listener, or of the store for those of the workers. A counter with a
 colon has variants (`rejected:not_json`); in Prometheus the part behind it is the label `detail`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from tasks.counters import MEANING as WORKER_COUNTERS
 
 NAMESPACE = "bithumb"
 
@@ -67,11 +73,53 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "backfills_waiting": ("backfills_waiting", "holes that wait to be fetched again"),
 }
 
+#: Field of a worker's health -> (metric, unit and meaning).
+WORKER_GAUGES: Mapping[str, tuple[str, str]] = {
+    "tasks_active": ("tasks_active", "tasks it holds now"),
+    "started_ms": ("started_timestamp_milliseconds", "epoch time of its start"),
+    "last_task_ms": ("last_task_timestamp_milliseconds", "epoch time of its newest finished task"),
+}
+
+#: Gauge of the whole system -> unit and meaning; from `collector metrics` alone.
+SYSTEM_GAUGES: Mapping[str, str] = {
+    "redis_up": "1 while Redis answers, else 0 and nothing of the rest is known",
+    "redis_memory_bytes": "memory that Redis uses",
+    "redis_memory_limit_bytes": "its `maxmemory`; 0 = no limit",
+    "batches_unacknowledged": "batches in the hands of workers, over all queues",
+    "dead_letters": "batches that could not be stored and wait for somebody to look",
+}
+
 MODES = ("flow", "merge", "spool")
 
+Row = Mapping[str, Any]
 
-#: Returns the listeners' rows, counters among them, and the queue lengths.
-Look = Callable[[], tuple[list[dict[str, Any]], Mapping[str, int]]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one scrape shows; rows as in `collector show health`.
+
+    Attributes:
+        listeners: the listeners' rows, `counters` among their fields.
+        queues: batches ready by queue.
+        workers: the workers' rows.
+        worker_counters: what all workers counted together.
+        system: values of `SYSTEM_GAUGES`; empty where one listener speaks for itself alone.
+    """
+
+    listeners: Sequence[Row] = ()
+    queues: Mapping[str, int] = field(default_factory=dict)
+    workers: Sequence[Row] = ()
+    worker_counters: Mapping[str, int] = field(default_factory=dict)
+    system: Mapping[str, float] = field(default_factory=dict)
+
+    def consumers(self) -> dict[str, int]:
+        """Return how many live workers take from each queue."""
+        return {
+            queue: sum(queue in worker["queues"] for worker in self.workers) for queue in sorted(self.queues)
+        }
+
+
+Look = Callable[[], Snapshot]
 
 
 class HealthCollector(Collector):
@@ -82,30 +130,54 @@ class HealthCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metrics."""
-        listeners, queues = self._look()
-        yield from _gauges(listeners)
-        yield _modes(listeners)
-        yield _connections(listeners)
-        yield _counters(listeners)
-        if queues:
-            family = GaugeMetricFamily(
-                f"{NAMESPACE}_queue_length", "batches ready in a queue", labels=["queue"]
-            )
-            for queue, length in queues.items():
-                family.add_metric([queue], length)
-            yield family
+        snapshot = self._look()
+        yield from _gauges("listener", "id", GAUGES, snapshot.listeners)
+        yield _modes(snapshot.listeners)
+        yield _connections(snapshot.listeners)
+        yield _counters(snapshot.listeners)
+        yield _by_queue("queue_length", "batches ready in a queue", snapshot.queues)
+        if snapshot.system:
+            yield from _system(snapshot)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance, so that registering does not look."""
+        return ()
 
 
-def _gauges(listeners: list[dict[str, Any]]) -> Iterable[Metric]:
-    for field, (name, meaning) in GAUGES.items():
-        family = GaugeMetricFamily(f"{NAMESPACE}_listener_{name}", meaning, labels=["listener"])
-        for row in listeners:
-            if row.get(field) is not None:
-                family.add_metric([row["id"]], row[field])
+def _system(snapshot: Snapshot) -> Iterable[Metric]:
+    for name, value in snapshot.system.items():
+        yield GaugeMetricFamily(f"{NAMESPACE}_{name}", SYSTEM_GAUGES[name], value=value)
+    yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
+    yield from _gauges("worker", "hostname", WORKER_GAUGES, snapshot.workers)
+    done = CounterMetricFamily(f"{NAMESPACE}_worker_tasks", "tasks finished", labels=["worker"])
+    for row in snapshot.workers:
+        done.add_metric([row["hostname"]], row["tasks_done"])
+    yield done
+    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
+    for counter, count in snapshot.worker_counters.items():
+        events.add_metric([counter], count)
+    yield events
+
+
+def _gauges(
+    kind: str, identity: str, table: Mapping[str, tuple[str, str]], rows: Iterable[Row]
+) -> Iterable[Metric]:
+    for name, (metric, meaning) in table.items():
+        family = GaugeMetricFamily(f"{NAMESPACE}_{kind}_{metric}", meaning, labels=[kind])
+        for row in rows:
+            if row.get(name) is not None:
+                family.add_metric([row[identity]], row[name])
         yield family
 
 
-def _modes(listeners: list[dict[str, Any]]) -> Metric:
+def _by_queue(name: str, meaning: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _modes(listeners: Iterable[Row]) -> Metric:
     family = GaugeMetricFamily(
         f"{NAMESPACE}_listener_mode", "1 for the mode in force, 0 for the others", labels=["listener", "mode"]
     )
@@ -115,7 +187,7 @@ def _modes(listeners: list[dict[str, Any]]) -> Metric:
     return family
 
 
-def _connections(listeners: list[dict[str, Any]]) -> Metric:
+def _connections(listeners: Iterable[Row]) -> Metric:
     family = GaugeMetricFamily(
         f"{NAMESPACE}_listener_connections", "sockets by state", labels=["listener", "state"]
     )
@@ -126,7 +198,7 @@ def _connections(listeners: list[dict[str, Any]]) -> Metric:
     return family
 
 
-def _counters(listeners: list[dict[str, Any]]) -> Metric:
+def _counters(listeners: Iterable[Row]) -> Metric:
     family = CounterMetricFamily(
         f"{NAMESPACE}_listener_events", "see docs/metrics.md", labels=["listener", "name", "detail"]
     )
@@ -139,25 +211,39 @@ def _counters(listeners: list[dict[str, Any]]) -> Metric:
 
 def reference() -> str:
     """Return all metrics as Markdown; `docs/metrics.md` is this text."""
+    listener, worker = f"{NAMESPACE}_listener", f"{NAMESPACE}_worker"
     lines = [
         "# Metrics",
         "",
-        "A listener serves `/metrics`, `/healthz`, `/readyz` on loopback, port `COLLECTOR_HEALTH__METRICS_PORT`.",
+        "`collector metrics` serves `/metrics`, `/healthz`, `/readyz` of the whole system: listeners, workers,",
+        "queues. A listener serves the rows marked ● of itself, on loopback, `COLLECTOR_HEALTH__METRICS_PORT`.",
+        "",
         "Made by `python -m collector.metrics > docs/metrics.md`.",
         "",
-        "| gauge | meaning |",
-        "| --- | --- |",
-        *(f"| `{NAMESPACE}_listener_{name}` | {meaning} |" for name, meaning in GAUGES.values()),
-        f"| `{NAMESPACE}_listener_mode` | 1 for the mode in force, label `mode` |",
-        f"| `{NAMESPACE}_listener_connections` | sockets, label `state` |",
-        f"| `{NAMESPACE}_queue_length` | batches ready, label `queue` |",
+        "| gauge | labels | meaning |",
+        "| --- | --- | --- |",
+        *(f"| ● `{listener}_{name}` | `listener` | {meaning} |" for name, meaning in GAUGES.values()),
+        f"| ● `{listener}_mode` | `listener`, `mode` | 1 for the mode in force, 0 for the others |",
+        f"| ● `{listener}_connections` | `listener`, `state` | sockets |",
+        f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
+        f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
+        *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
+        *(f"| `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),
         "",
-        f"Counters are `{NAMESPACE}_listener_events_total`, labels `name` and, where there are kinds, `detail`;",
-        "`collector show health` shows the same names.",
+        f"`{worker}_tasks_total`, label `worker`: tasks a worker finished. All else is counted by name, the same",
+        "as in `collector show health`.",
+        "",
+        f"● `{listener}_events_total`, labels `listener`, `name` and, where there are kinds, `detail`:",
         "",
         "| counter | what one of it is |",
         "| --- | --- |",
         *(f"| `{name}` | {meaning} |" for name, meaning in COUNTERS.items()),
+        "",
+        f"`{worker}_events_total`, label `name`, over all workers since the store began:",
+        "",
+        "| counter | what one of it is |",
+        "| --- | --- |",
+        *(f"| `{name}` | {meaning} |" for name, meaning in WORKER_COUNTERS.items()),
     ]
     return "\n".join(lines)
 

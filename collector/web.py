@@ -1,4 +1,4 @@
-"""A listener's own HTTP port, on loopback: `/metrics`, `/healthz`, `/readyz`.
+"""An HTTP port of `/metrics`, `/healthz` and `/readyz`: a listener's own, or that of `collector metrics`.
 
 Healthy means the process works; ready means data flows: a stalled listener is healthy and not ready.
 """
@@ -6,35 +6,45 @@ Healthy means the process works; ready means data flows: a stalled listener is h
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from collector.errors import ConfigurationError
-from collector.metrics import HealthCollector
+from collector.metrics import HealthCollector, Look, Row, Snapshot
 
 #: A listener whose newest frame is older than this is not ready.
 READY_WITHIN_MS = 60_000
+LOOPBACK = "127.0.0.1"
+#: What `host` and `port` come from, for the message about a port that is taken.
+SETTING = "COLLECTOR_HEALTH__METRICS_PORT"
 
 
 class Web:
     """Serves until closed.
 
     Args:
-        port: on 127.0.0.1; 0 takes a free one.
-        look: returns the listener's health row and the queue lengths it read last.
+        port: 0 takes a free one.
+        look: returns what is to be shown, at each request.
         now_ms: the present, epoch milliseconds.
+        host: address to listen on.
+        setting: where the port was chosen, for the message about one that is taken.
 
     Raises:
         ConfigurationError: the port is in use.
     """
 
     def __init__(
-        self, port: int, look: Callable[[], tuple[dict[str, Any], dict[str, int]]], now_ms: Callable[[], int]
+        self,
+        port: int,
+        look: Look,
+        now_ms: Callable[[], int],
+        *,
+        host: str = LOOPBACK,
+        setting: str = SETTING,
     ) -> None:
         registry = CollectorRegistry()
-        registry.register(HealthCollector(lambda: ([look()[0]], look()[1])))
+        registry.register(HealthCollector(look))
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -43,7 +53,7 @@ class Web:
                 elif self.path == "/healthz":
                     self._answer(200, b"ok\n")
                 elif self.path == "/readyz":
-                    reason = why_not_ready(look()[0], now_ms())
+                    reason = why_not_ready(look(), now_ms())
                     self._answer(503 if reason else 200, f"{reason or 'ready'}\n".encode())
                 else:
                     self._answer(404, b"/metrics, /healthz or /readyz\n")
@@ -59,11 +69,9 @@ class Web:
                 """Say nothing: a scrape every few seconds is no news."""
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise ConfigurationError(
-                f"COLLECTOR_HEALTH__METRICS_PORT {port} can't be used: {error.strerror}"
-            ) from error
+            raise ConfigurationError(f"{setting} {port} can't be used: {error.strerror}") from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
         self._thread.start()
@@ -80,11 +88,24 @@ class Web:
         self._thread.join(5)
 
 
-def why_not_ready(row: dict[str, Any], now_ms: int) -> str | None:
-    """Return what keeps a listener from being ready, or None."""
+def why_not_ready(snapshot: Snapshot, now_ms: int) -> str | None:
+    """Return what keeps the listener, or the whole system, from being ready, or None."""
+    if snapshot.system and not snapshot.system["redis_up"]:
+        return "Redis does not answer"
+    if not snapshot.listeners:
+        return "no listener reports"
+    reasons = [_why_not_streaming(row, now_ms) for row in snapshot.listeners]
+    if snapshot.system:
+        reasons += [
+            f"no worker takes from queue {name}" for name, count in snapshot.consumers().items() if not count
+        ]
+    return "; ".join(filter(None, reasons)) or None
+
+
+def _why_not_streaming(row: Row, now_ms: int) -> str | None:
     if row["state"] != "streaming":
-        return f"no socket streams: {row['state']}"
+        return f"listener {row['id']}: no socket streams: {row['state']}"
     last_ms = row["last_frame_ms"]
     if last_ms is None or now_ms - last_ms > READY_WITHIN_MS:
-        return f"no frame within {READY_WITHIN_MS // 1000} s"
+        return f"listener {row['id']}: no frame within {READY_WITHIN_MS // 1000} s"
     return None

@@ -163,12 +163,19 @@ class Reader:
 
     def health(self) -> Health:
         """Return who is alive, the queue lengths and the sums of all counters."""
-        listeners = self._reports(self._keys.listener("*"))
+        listeners = self.listeners()
         counters = Counter(self.counters())
         for listener in listeners:
             counters.update(listener.pop("counters", {}))
-        workers = self._reports(self._keys.worker("*"))
-        return Health(listeners, self.queues(), workers, dict(sorted(counters.items())))
+        return Health(listeners, self.queues(), self.workers(), dict(sorted(counters.items())))
+
+    def listeners(self) -> list[dict[str, Any]]:
+        """Return what each live listener said last, its own `counters` among it."""
+        return self._reports(self._keys.listener("*"))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what each live worker said last."""
+        return self._reports(self._keys.worker("*"))
 
     def counters(self) -> dict[str, int]:
         """Return what the workers counted."""

@@ -38,6 +38,7 @@ ROOMS = {
     "collector.__main__": "cli",
     "tasks": "tasks",
     "tasks.enrich": "enrich",
+    "tasks.counters": "bottom",  # a table of names, which the metrics list too
 }
 
 #: Lower layers first. Never: protocol to feed, feed to publish or back, enrich to store.

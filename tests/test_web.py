@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from collector.errors import ConfigurationError
+from collector.metrics import Snapshot
 from collector.web import READY_WITHIN_MS, Web
 
 NOW_MS = 1_790_000_000_000
@@ -32,7 +33,7 @@ def serve():
     servers = []
 
     def get(path, **changes):
-        web = Web(0, lambda: (row(**changes), {"trade": 4}), lambda: NOW_MS)
+        web = Web(0, lambda: Snapshot(listeners=[row(**changes)], queues={"trade": 4}), lambda: NOW_MS)
         servers.append(web)
         return httpx.get(f"http://127.0.0.1:{web.port}{path}", timeout=5)
 
@@ -78,9 +79,9 @@ def test_unknown_path_is_not_found(serve):
 
 def test_port_in_use_is_one_clear_line():
     """A second listener on the same port says which setting to change."""
-    first = Web(0, lambda: (row(), {}), lambda: NOW_MS)
+    first = Web(0, Snapshot, lambda: NOW_MS)
     try:
         with pytest.raises(ConfigurationError, match=f"COLLECTOR_HEALTH__METRICS_PORT {first.port}"):
-            Web(first.port, lambda: (row(), {}), lambda: NOW_MS)
+            Web(first.port, Snapshot, lambda: NOW_MS)
     finally:
         first.close()

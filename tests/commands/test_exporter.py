@@ -1,0 +1,135 @@
+"""`collector metrics`: the whole system on one port, read from Redis."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import httpx
+import msgspec
+import pytest
+import redis
+
+from collector.commands.exporter import look
+from collector.model import Side, Trade
+from collector.settings import Settings
+from collector.web import READY_WITHIN_MS, why_not_ready
+from tasks.keys import Keys
+from tasks.read import Reader
+from tasks.store import Store
+
+NOW_MS = 1_790_000_040_000
+LISTENER = {
+    "id": "here-1",
+    "state": "streaming",
+    "connections": [{"state": "streaming"}],
+    "mode": "flow",
+    "frames_per_s": 12.5,
+    "lag_ms_p50": 20,
+    "lag_ms_p99": 40,
+    "spool_bytes": 0,
+    "last_frame_ms": NOW_MS,
+    "markets": 1,
+    "backfills_waiting": 0,
+    "counters": {"frames": 7, "rejected:not_json": 2},
+}
+WORKER = {
+    "hostname": "ingest1@here",
+    "pid": 7,
+    "started_ms": NOW_MS - 9,
+    "tasks_done": 3,
+    "tasks_active": 1,
+    "last_task_ms": None,
+    "queues": ["orderbook", "ticker", "trade"],
+}
+ANALYSIS = {**WORKER, "hostname": "analysis@here", "queues": ["analysis", "archive"]}
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def keys(settings: Settings) -> Keys:
+    return Keys(settings.store.key_prefix)
+
+
+def put(client: redis.Redis, key: str, report: dict) -> None:
+    client.set(key, msgspec.json.encode(report))
+
+
+@pytest.fixture
+def system(client: redis.Redis, keys: Keys, settings: Settings) -> Reader:
+    """Reports of a listener and two workers, three waiting batches, one stored trade."""
+    put(client, keys.listener(LISTENER["id"]), LISTENER)
+    for worker in (WORKER, ANALYSIS):
+        put(client, keys.worker(worker["hostname"]), worker)
+    client.lpush("trade", "a", "b", "c")
+    trade = Trade("KRW-BTC", 17, Decimal("161000000"), Decimal("0.5"), Side.BUY, NOW_MS, NOW_MS + 5)
+    Store(client, settings.store).put_trades([trade, trade])
+    return Reader(client, settings)
+
+
+def test_ready_when_every_listener_streams_and_every_queue_is_served(
+    system: Reader, client: redis.Redis, keys: Keys
+) -> None:
+    """A silent listener and a queue without a worker each make the system not ready, by name."""
+    assert why_not_ready(look(system, client), NOW_MS) is None
+    silent = why_not_ready(look(system, client), NOW_MS + READY_WITHIN_MS + 1)
+    assert silent == "listener here-1: no frame within 60 s"
+    client.delete(keys.worker(WORKER["hostname"]))
+    reason = why_not_ready(look(system, client), NOW_MS) or ""
+    assert "no worker takes from queue trade" in reason
+    client.delete(keys.listener(LISTENER["id"]))
+    assert why_not_ready(look(system, client), NOW_MS) == "no listener reports"
+
+
+def test_redis_that_is_away_is_shown_as_such(settings: Settings) -> None:
+    """Without Redis the exporter still answers: `redis_up` 0, not ready, nothing invented."""
+    with redis.Redis(port=1, socket_connect_timeout=0.5) as nobody:
+        snapshot = look(Reader(nobody, settings), nobody)
+    assert snapshot.system == {"redis_up": 0}
+    assert why_not_ready(snapshot, NOW_MS) == "Redis does not answer"
+
+
+def test_command_serves_listeners_workers_and_queues_until_it_is_stopped(
+    system: Reader, redis_url: str, eventually: Callable[..., None]
+) -> None:
+    """One scrape shows all of them; SIGTERM ends it with status 0."""
+    argv = [sys.executable, "-m", "collector", "metrics", "--port", "0"]
+    process = subprocess.Popen(
+        argv, env={**os.environ, "REDIS_URL": redis_url}, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        address = re.search(r"http://[\d.:]+", process.stderr.readline())
+        assert address is not None
+        text = httpx.get(f"{address[0]}/metrics", timeout=5).text
+        ready = httpx.get(f"{address[0]}/readyz", timeout=5)
+        healthy = httpx.get(f"{address[0]}/healthz", timeout=5)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        status = process.wait(10)
+        process.stderr.close()
+    for line in (
+        "bithumb_redis_up 1.0",
+        'bithumb_queue_length{queue="trade"} 3.0',
+        'bithumb_queue_workers{queue="trade"} 1.0',
+        'bithumb_queue_workers{queue="analysis"} 1.0',
+        'bithumb_listener_events_total{detail="not_json",listener="here-1",name="rejected"} 2.0',
+        'bithumb_worker_tasks_total{worker="ingest1@here"} 3.0',
+        'bithumb_worker_events_total{name="trades_counted"} 1.0',
+        'bithumb_worker_events_total{name="trades_duplicate"} 1.0',
+        "bithumb_dead_letters 0.0",
+    ):
+        assert line in text.splitlines()
+    assert "worker_last_task_timestamp_milliseconds{" not in text  # nothing done is not the year 1970
+    assert (ready.status_code, healthy.status_code) == (503, 200)
+    assert status == 0
+    assert time.monotonic() - begin < 5
