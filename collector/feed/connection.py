@@ -14,6 +14,8 @@ from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from collector.clock import Clock
 from collector.errors import ConnectFailed, GaveUp
@@ -27,6 +29,32 @@ log = logging.getLogger(__name__)
 CHECK_INTERVAL_S = 0.5
 #: Frames read from the socket before reading pauses; the handler is synchronous, so this is short-lived.
 _MAX_QUEUE = 256
+
+
+class FrameSocket(ClientConnection):
+    """Hands each whole data frame to `on_frame` as it is parsed, many for one wake-up of the event loop.
+
+    The library's queue and `recv()` cost more than all we do with a frame. Fragmented messages, and what
+    comes before `on_frame` is set, still go through `recv()`. What `on_frame` raises is kept in `failure`.
+    """
+
+    on_frame: Callable[[bytes], None] | None = None
+    failure: Exception | None = None
+
+    def process_event(self, event: Event) -> None:
+        """Process one incoming event; overridden as the library's own subclasses do."""
+        if self.on_frame is None or not isinstance(event, Frame) or not _is_whole(event):
+            super().process_event(event)
+        elif self.failure is None:
+            try:
+                self.on_frame(bytes(event.data))
+            except Exception as error:  # noqa: BLE001 - the event loop would swallow it; `_read` raises it
+                self.failure = error
+                self.transport.abort()
+
+
+def _is_whole(frame: Frame) -> bool:
+    return frame.fin and (frame.opcode is Opcode.BINARY or frame.opcode is Opcode.TEXT)
 
 
 class Host(Protocol):
@@ -130,10 +158,10 @@ class Connection:
         self._lost(reason, cause)
         return cause
 
-    async def _open(self) -> ClientConnection:
+    async def _open(self) -> FrameSocket:
         settings = self._settings
         try:
-            return await connect(
+            socket = await connect(
                 self._url,
                 compression=None,
                 open_timeout=settings.open_timeout_s,
@@ -142,7 +170,10 @@ class Connection:
                 ping_timeout=settings.ping_timeout_s,
                 max_size=settings.max_frame_bytes,
                 max_queue=_MAX_QUEUE,
+                create_connection=FrameSocket,
             )
+            assert isinstance(socket, FrameSocket)  # noqa: S101 - `create_connection` made it
+            return socket
         except InvalidStatus as error:
             status = error.response.status_code
             wait_s = _seconds(error.response.headers.get("Retry-After"))
@@ -156,7 +187,7 @@ class Connection:
         self.session = self._host.new_session(self, self._clock.monotonic())
         log.info("connection %d is open", self.number)
 
-    async def _converse(self, socket: ClientConnection) -> tuple[str, Exception]:
+    async def _converse(self, socket: FrameSocket) -> tuple[str, Exception]:
         """Subscribe and read until the socket ends or stalls; return why."""
         await self._send(socket, self._host.subscribe_texts())
         reader = asyncio.create_task(self._read(socket))
@@ -173,28 +204,35 @@ class Connection:
             reader.cancel()
             await asyncio.wait({reader})
 
-    async def _read(self, socket: ClientConnection) -> tuple[str, Exception]:
-        """Hand every frame to the session; synchronous per frame, so that the socket is always drained."""
+    async def _read(self, socket: FrameSocket) -> tuple[str, Exception]:
+        """Hand every frame to the session, synchronously, so that the socket is always drained."""
         session = self.session
         assert session is not None  # noqa: S101 - set by `_opened`
-        clock, host, totals = self._clock, self._host, self.totals
-        while True:
-            try:
-                raw = await socket.recv()
-            except ConnectionClosed as error:
-                if session.server_error is not None:
-                    refusal = session.server_error
-                    return "server_error", ConnectFailed(f"{refusal.name}: {refusal.message}")
-                return "disconnected", error
-            received_ms = clock.now_ms()
-            totals.frames += 1
-            totals.last_frame_ms = received_ms
-            events = session.on_frame(raw, received_ms, clock.monotonic())
-            if session.last_data_s is not None and self.state is State.SUBSCRIBED:
-                self.state = advance(self.state, Input.DATA)
-                self.streaming.set()
-                log.info("connection %d is streaming", self.number)
-            host.on_events(self, events, raw, received_ms)
+        socket.on_frame = self._on_frame
+        try:
+            while True:
+                self._on_frame(await socket.recv(decode=False))
+        except ConnectionClosed as error:
+            if socket.failure is not None:
+                raise socket.failure from None
+            if session.server_error is not None:
+                refusal = session.server_error
+                return "server_error", ConnectFailed(f"{refusal.name}: {refusal.message}")
+            return "disconnected", error
+
+    def _on_frame(self, raw: bytes) -> None:
+        session = self.session
+        if session is None:  # the socket is being closed
+            return
+        received_ms = self._clock.now_ms()
+        self.totals.frames += 1
+        self.totals.last_frame_ms = received_ms
+        events = session.on_frame(raw, received_ms, self._clock.monotonic())
+        if events is not None and self.state is State.SUBSCRIBED:
+            self.state = advance(self.state, Input.DATA)
+            self.streaming.set()
+            log.info("connection %d is streaming", self.number)
+        self._host.on_events(self, events, raw, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`
@@ -209,13 +247,13 @@ class Connection:
             f"{stall.channel} is silent for {stall.silent_s:.1f} s, limit {stall.limit_s:.1f} s"
         )
 
-    async def _ask_again(self, socket: ClientConnection) -> None:
+    async def _ask_again(self, socket: FrameSocket) -> None:
         assert self.session is not None  # noqa: S101 - set by `_opened`
         texts = self.session.requests(self._clock.monotonic())
         if texts:
             await self._send(socket, texts)
 
-    async def _send(self, socket: ClientConnection, texts: Sequence[str]) -> None:
+    async def _send(self, socket: FrameSocket, texts: Sequence[str]) -> None:
         async with asyncio.timeout(self._settings.open_timeout_s):
             for text in texts:
                 await socket.send(text)
