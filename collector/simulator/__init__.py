@@ -5,7 +5,7 @@ For the demo, the tests and anyone who writes against Bithumb without a line to 
     async with Simulator(SimulatorOptions(markets=30, rate=200)) as exchange:
         print(exchange.websocket_url, exchange.rest_url)
 
-`market` invents trades, books and tickers (pure, seeded); `current` and `legacy` put them into the exchange's
+`model` invents trades, books and tickers (pure, seeded); `current` and `legacy` put them into the exchange's
 words; `rest` answers the REST calls; `server` does the input and output; `player` plays recordings instead;
 `faults` says what goes wrong and when; `proxy` breaks TCP itself.
 """

@@ -79,9 +79,7 @@ class Audience:
                 self._cut(client, "fault_cut-every")
 
     def look_after(self, snapshots: Snapshots, now: float, now_s: float) -> None:
-        """Do what is due: faults, requests that take effect, keepalives, the end of idle sockets."""
-        for fault in self._mischief.moments(now_s):
-            self._strike(fault, now)
+        """Do what is due: requests that take effect, keepalives, the end of idle sockets."""
         for client in self.clients:
             while request := client.next_effective(now):
                 self.send(client, snapshots(client.dialect, request), now, now_s)
@@ -89,19 +87,20 @@ class Audience:
             if client.is_open and client.is_idle(now):
                 self._cut(client, "idle_cuts")
 
+    def strike(self, fault: Fault, now: float) -> None:
+        """Let a fault happen to the sockets it is aimed at."""
+        for client in [client for client in self.clients if fault.hits(self._is_oldest(client))]:
+            if fault.name == "cut":
+                self._cut(client, "fault_cut")
+            else:
+                self._dismiss(client, fault.name, now)
+
     async def wait_closed(self) -> None:
         """Wait until the closes that faults began are done."""
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
     def _is_oldest(self, client: Client) -> bool:
         return next(iter(self._clients), None) == client.number
-
-    def _strike(self, fault: Fault, now: float) -> None:
-        for client in [client for client in self.clients if fault.hits(self._is_oldest(client))]:
-            if fault.name == "cut":
-                self._cut(client, "fault_cut")
-            else:
-                self._dismiss(client, fault.name, now)
 
     def _dismiss(self, client: Client, name: str, now: float) -> None:
         """Close with a handshake, in the case of `error` after saying so."""

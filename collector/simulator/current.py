@@ -7,14 +7,16 @@ JSON encoder: numbers keep the spelling the exchange uses.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import zip_longest
+from functools import lru_cache
 
-from collector.simulator.fixed import ONE, PLACES, four_decimals, printed_size, size_text, text
-from collector.simulator.market import Event, SimBook, SimMarket, SimTicker, SimTrade
+from collector.simulator.events import Event, Side, SimBook, SimTicker, SimTrade
+from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, size_text, text
+from collector.simulator.market import SimMarket
 from collector.simulator.requests import Refused, Subscription, parse_current
 from collector.simulator.times import compact, kst
 
 LEVELS = 15
+_PADDING = ((0, 0),) * 30
 REALTIME, SNAPSHOT = "REALTIME", "SNAPSHOT"
 UP = b'{"status":"UP"}'
 
@@ -175,14 +177,22 @@ def levels_text(book: SimBook, depth: int, form: str) -> tuple[str, str, str]:
     A side that is short is padded with price 0 and size 0, as on the wire.
     """
     asks, bids = book.asks[:depth], book.bids[:depth]
-    units = ",".join(
-        form % (text(ask), text(bid), size_text(ask_size), size_text(bid_size))
-        for (ask, ask_size), (bid, bid_size) in zip_longest(asks, bids, fillvalue=(0, 0))
-    )
-    total_ask, total_bid = (
-        four_decimals(sum(printed_size(size) for _, size in side)) for side in (asks, bids)
-    )
-    return total_ask, total_bid, units
+    short = len(bids) - len(asks)
+    padded = zip((*asks, *_PADDING[: max(short, 0)]), (*bids, *_PADDING[: max(-short, 0)]), strict=True)
+    units = ",".join([_unit(form, *ask, *bid) for ask, bid in padded])
+    return four_decimals(_total(asks)), four_decimals(_total(bids)), units
+
+
+@lru_cache(maxsize=1 << 16)
+def _unit(form: str, ask: int, ask_size: int, bid: int, bid_size: int) -> str:
+    """Write one pair of levels; most stay the same from book to book."""
+    return form % (text(ask), text(bid), size_text(ask_size), size_text(bid_size))
+
+
+def _total(side: Side) -> int:
+    """Add the sizes as they are printed, in units of 10^-4."""
+    half = SIZE_UNIT // 2
+    return sum([(size + half) // SIZE_UNIT for _, size in side])
 
 
 def _levels(book: SimBook, simple: bool) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from collector.simulator.market import Event, SimMarket
+from collector.simulator.events import Event
+from collector.simulator.market import SimMarket
 from collector.simulator.requests import Refused, Subscription
 
 

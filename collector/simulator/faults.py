@@ -14,6 +14,7 @@ the end; a share without a start is on from the beginning. The names are in `KIN
     garbage:0.01,duplicate:0.05     one frame in a hundred preceded by junk, one in twenty sent twice
     silent-channel=trade@20s:30s    no trades for half a minute
     cut-every:3000                  each socket dropped after 3,000 frames
+    delist=KRW-XRP@30s              a market goes away
 
 Half-open connections, where packets vanish, are the business of `collector.simulator.proxy`.
 """
@@ -41,6 +42,8 @@ KINDS: dict[str, tuple[Shape, str]] = {
     "cut": (Shape.MOMENT, "the connection is dropped without a close frame"),
     "close": (Shape.MOMENT, "the server closes with code 1001, as for maintenance"),
     "error": (Shape.MOMENT, "an error frame, then close with code 1000"),
+    "list": (Shape.MOMENT, "the market in the argument is listed"),
+    "delist": (Shape.MOMENT, "the market in the argument is delisted"),
     "stall": (Shape.SPAN, "nothing is sent, the socket stays open, pings are answered"),
     "silent-channel": (Shape.SPAN, "the channel in the argument is not sent"),
     "reject429": (Shape.SPAN, "handshakes get HTTP 429"),
@@ -55,12 +58,13 @@ KINDS: dict[str, tuple[Shape, str]] = {
     "cut-every": (Shape.COUNT, "the connection is dropped after so many frames"),
 }
 _NEEDS_AMOUNT = (Shape.SHARE, Shape.COUNT)
-_NEEDS_ARGUMENT = {"silent-channel"}
+#: What the argument is, where a fault takes one.
+_ARGUMENTS = {"silent-channel": "channel", "list": "market", "delist": "market"}
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIME = rf"{_NUMBER}(?:ms|s|m)?"
 _FAULT = re.compile(
-    rf"(?P<name>[a-z0-9-]+)(?:=(?P<argument>\w+))?(?::(?P<amount>{_NUMBER}))?"
+    rf"(?P<name>[a-z0-9-]+)(?:=(?P<argument>[\w-]+))?(?::(?P<amount>{_NUMBER}))?"
     rf"(?:@(?P<start>{_TIME})(?:/(?P<period>{_TIME}))?(?::(?P<duration>{_TIME}))?)?(?:!(?P<target>one|all))?"
 )
 
@@ -114,7 +118,7 @@ def _parse(text: str) -> Fault:
     shape, _ = KINDS[name]
     if (found["amount"] is not None) != (shape in _NEEDS_AMOUNT):
         raise ConfigurationError(f"Fault {text!r}: {name} {_amount_rule(shape)}")
-    if (found["argument"] is not None) != (name in _NEEDS_ARGUMENT):
+    if (found["argument"] is not None) != (name in _ARGUMENTS):
         raise ConfigurationError(f"Fault {text!r}: {name} {_argument_rule(name)}")
     fault = Fault(
         name,
@@ -143,7 +147,7 @@ def _amount_rule(shape: Shape) -> str:
 
 
 def _argument_rule(name: str) -> str:
-    return "needs `=channel`" if name in _NEEDS_ARGUMENT else "takes no argument"
+    return f"needs `={_ARGUMENTS[name]}`" if name in _ARGUMENTS else "takes no argument"
 
 
 def _seconds(text: str | None) -> float | None:

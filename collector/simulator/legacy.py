@@ -7,8 +7,9 @@ by a status. Books come as changes that nothing anchors, or as repeated whole bo
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
+from collector.simulator.events import Event, Side, SimBook, SimTicker, SimTrade
 from collector.simulator.fixed import PLACES, plain
-from collector.simulator.market import Event, Side, SimBook, SimMarket, SimTicker, SimTrade
+from collector.simulator.market import SimMarket
 from collector.simulator.requests import Refused, Subscription, parse_legacy
 from collector.simulator.times import compact, kst, kst_micros
 

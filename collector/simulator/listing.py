@@ -4,6 +4,7 @@ import math
 import random
 from dataclasses import dataclass
 
+from collector.errors import ConfigurationError
 from collector.simulator.fixed import ONE, on_grid
 
 #: (base, Korean name, English name, price in KRW): real names first.
@@ -76,6 +77,19 @@ def make_listings(count: int, rng: random.Random, levels: int) -> tuple[Listing,
             )
         )
     return tuple(listings)
+
+
+def make_listing(code: str, weight: float, levels: int) -> Listing:
+    """List one more market, at a price that is known or 100."""
+    quote, _, base = code.partition("-")
+    if quote == "BTC" and base in IN_BTC:
+        named = _in_btc(base)
+    elif quote == "KRW":
+        known = next((known for known in KNOWN if known[0] == base), (base, base, base, 100))
+        named = _in_krw(*known)
+    else:
+        raise ConfigurationError(f"{code!r} can't be listed: KRW-… or one of BTC-{', BTC-'.join(IN_BTC)}")
+    return Listing(*named, weight, levels, caution=False)
 
 
 def _named(count: int, rng: random.Random) -> list[tuple[str, str, str, int]]:

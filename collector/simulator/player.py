@@ -16,10 +16,11 @@ from decimal import Decimal, InvalidOperation
 from collector.errors import ConfigurationError
 from collector.recording import CutRecording, Frame, Recording
 from collector.simulator.dialect import Dialect
+from collector.simulator.events import SimTrade
 from collector.simulator.fixed import ONE
 from collector.simulator.legacy import to_code
 from collector.simulator.listing import Listing
-from collector.simulator.market import SimMarket, SimTrade
+from collector.simulator.market import SimMarket
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
 

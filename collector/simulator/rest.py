@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from collector.simulator.current import LEVELS, UNIT, compare, levels_text
+from collector.simulator.events import SimTicker, SimTrade
 from collector.simulator.fixed import ONE, PLACES, text
-from collector.simulator.market import SimCandle, SimMarket, SimTicker, SimTrade
+from collector.simulator.market import SimCandle, SimMarket
 from collector.simulator.times import KST, KST_OFFSET_MS, compact, kst, utc
 
 Markets = Mapping[str, SimMarket]

@@ -4,17 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
-from email.utils import formatdate
-from http import HTTPStatus
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from collector.errors import ConfigurationError
 from collector.recording import open_recording
@@ -23,11 +19,12 @@ from collector.simulator.audience import Audience
 from collector.simulator.client import Client, Socket
 from collector.simulator.current import CurrentDialect
 from collector.simulator.dialect import Dialect
-from collector.simulator.faults import parse_faults
-from collector.simulator.gate import Gatekeeper
+from collector.simulator.door import FrontDoor, path_of
+from collector.simulator.faults import Fault, parse_faults
 from collector.simulator.legacy import LegacyDialect
-from collector.simulator.market import MarketModel, Pace
+from collector.simulator.listing import make_listing
 from collector.simulator.mischief import Mischief
+from collector.simulator.model import MarketModel, Pace
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.player import Player
 from collector.simulator.requests import Refused
@@ -51,13 +48,17 @@ class Simulator:
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions()
         self.counters: Counter[str] = Counter()
-        self._mischief = Mischief(parse_faults(self.options.faults), self.options.seed)
+        faults = parse_faults(self.options.faults)
+        self._mischief = Mischief(faults, self.options.seed)
         self._audience = Audience(self.options, self._mischief, self.counters)
-        self._gatekeeper = Gatekeeper(self.options)
         self._dialects: dict[str, Dialect] = {each.path: each for each in (CurrentDialect(), LegacyDialect())}
         self._started_us = time.time_ns() // 1000
         self._started = time.monotonic()
         self._source = _source(self.options, self._started_us)
+        self._check_listings(faults)
+        self._door = FrontDoor(
+            self.options, self._mischief, self.counters, frozenset(self._dialects), self._answer, self._now_s
+        )
         self._stack = contextlib.AsyncExitStack()
         self._port = 0
 
@@ -97,10 +98,22 @@ class Simulator:
         return self._audience.clients
 
     def make_trades(self, count: int) -> None:
-        """Make exactly `count` trades now, beside the usual pace (not where a recording is played)."""
+        """Make exactly `count` trades now, beside the usual pace."""
+        self._publish(self._invented.make(count, self._now_us()))
+
+    def list_market(self, code: str) -> None:
+        """List a market that was not there, for instance `KRW-NEW`."""
+        self._invented.list_market(code, self._now_us())
+
+    def delist(self, code: str) -> None:
+        """Let a market go: from the list, from REST, from the sockets."""
+        self._invented.delist(code)
+
+    @property
+    def _invented(self) -> MarketSource:
         if not isinstance(self._source, MarketSource):
-            raise ConfigurationError("Trades can't be made while a recording is played")
-        self._publish(self._source.make(count, self._now_us()))
+            raise ConfigurationError("The market can't be changed while a recording is played")
+        return self._source
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -108,7 +121,7 @@ class Simulator:
             server = await stack.enter_async_context(await self._listen())
             stack.push_async_callback(self._audience.wait_closed)
             self._port = next(iter(server.sockets)).getsockname()[1]
-            self._started = time.monotonic()
+            self._started_us, self._started = time.time_ns() // 1000, time.monotonic()
             self._beat = asyncio.create_task(self._tick_forever(), name="simulator")
             stack.push_async_callback(self._stop_beat)
             self._stack = stack.pop_all()
@@ -139,7 +152,7 @@ class Simulator:
                 self.options.host,
                 self.options.port,
                 create_connection=Socket,
-                process_request=self._admit,
+                process_request=self._door.admit,
                 compression="deflate" if self.options.compression else None,
                 ping_interval=None,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -167,15 +180,34 @@ class Simulator:
         step = self._source.step(self._now_us(), listeners=audience.subscribed, has_room=audience.has_room)
         if step is not None:
             self._publish(step)
+        for fault in self._mischief.moments(self._now_s()):
+            self._happen(fault, now)
         now_ms = self._now_us() // 1000
         audience.look_after(
             lambda dialect, request: self._source.snapshots(dialect, request, now_ms), now, self._now_s()
         )
 
+    def _check_listings(self, faults: Sequence[Fault]) -> None:
+        """Refuse a schedule that could not be carried out, before anything starts."""
+        for fault in faults:
+            if fault.name in ("list", "delist") and self._invented:
+                make_listing(fault.argument, weight=0, levels=0)
+
+    def _happen(self, fault: Fault, now: float) -> None:
+        if fault.name == "list":
+            self.list_market(fault.argument)
+        elif fault.name == "delist":
+            self.delist(fault.argument)
+        else:
+            self._audience.strike(fault, now)
+
     def _publish(self, step: Step) -> None:
         """Write down the truth, then tell everybody."""
         self._truth.write(step.trades)
         self._audience.publish(step, asyncio.get_running_loop().time(), self._now_s())
+
+    def _answer(self, target: str) -> rest.Reply:
+        return rest.answer(target, self._source.markets, self._now_us() // 1000)
 
     def _now_s(self) -> float:
         """Seconds since the start, the time of the fault schedule."""
@@ -191,7 +223,7 @@ class Simulator:
         assert isinstance(socket, Socket)  # noqa: S101 - create_connection says so
         assert socket.request is not None  # noqa: S101 - the handshake is over
         self.counters["connects"] += 1
-        dialect = self._dialects[_path(socket.request)]
+        dialect = self._dialects[path_of(socket.request)]
         client = Client(self.counters["connects"], socket, dialect, self.options)
         if self._mischief.is_on("accept-close", self._now_s()):
             self.counters["fault_accept-close"] += 1
@@ -225,45 +257,6 @@ class Simulator:
         client.send(client.dialect.acknowledgement, now)
         return True
 
-    # Handshakes and REST calls.
-
-    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
-        """Let a handshake through (None), refuse it, or answer a REST call."""
-        address = str(socket.remote_address[0]) if socket.remote_address else ""
-        if _path(request) not in self._dialects:
-            return self._call(address, request.path)
-        status = self._handshake_status(address)
-        if status is None:
-            return None
-        self.counters[f"refused_{status}"] += 1
-        return _response(status, "", {})
-
-    def _handshake_status(self, address: str) -> int | None:
-        for status in (429, 503):
-            if self._mischief.is_on(f"reject{status}", self._now_s()):
-                return status
-        return None if self._gatekeeper.admits(address, time.monotonic()) else 429
-
-    def _call(self, address: str, target: str) -> Response:
-        self.counters["rest_calls"] += 1
-        for status in (429, 503):
-            if self._mischief.is_on(f"rest{status}", self._now_s()):
-                self.counters["rest_refused"] += 1
-                return _response(status, "", {})
-        limit = self.options.rest_requests_per_s
-        left = self._gatekeeper.calls_left(address, rest.category(target), time.monotonic())
-        headers = {
-            "x-ratelimit-remaining": str(left or 0),
-            "x-ratelimit-requested-tokens": "1",
-            "x-ratelimit-burst-capacity": str(limit),
-            "x-ratelimit-replenish-rate": str(limit),
-        }
-        if left is None:
-            self.counters["rest_refused"] += 1
-            return _response(429, "", headers)
-        reply = rest.answer(target, self._source.markets, self._now_us() // 1000)
-        return _response(reply.status, reply.body, headers)
-
 
 async def serve(
     options: SimulatorOptions, stop: asyncio.Event, started: Callable[[Simulator], None] | None = None
@@ -293,19 +286,3 @@ def _source(options: SimulatorOptions, now_us: int) -> Source:
         trades_kept_per_market=options.trades_kept_per_market,
     )
     return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))
-
-
-def _path(request: Request) -> str:
-    return request.path.partition("?")[0]
-
-
-def _response(status: int, body: str, headers: dict[str, str]) -> Response:
-    content = body.encode()
-    fields = {
-        "Date": formatdate(usegmt=True),
-        "Connection": "close",
-        "Content-Length": str(len(content)),
-        "Content-Type": "application/json;charset=UTF-8",
-        **headers,
-    }
-    return Response(status, HTTPStatus(status).phrase, Headers(fields), content)

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from collector.simulator.dialect import Dialect
-from collector.simulator.market import Event, MarketModel, SimMarket, SimTrade
+from collector.simulator.events import Event, SimTrade
+from collector.simulator.market import SimMarket
+from collector.simulator.model import MarketModel
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
 
@@ -83,6 +85,14 @@ class MarketSource:
     def make(self, trades: int, now_us: int) -> MarketStep:
         """Make exactly `trades` trades at once."""
         return MarketStep(self._model.make(trades, now_us), now_us // 1000)
+
+    def list_market(self, code: str, now_us: int) -> None:
+        """Open a market that was not there."""
+        self._model.list_market(code, now_us)
+
+    def delist(self, code: str) -> None:
+        """Close a market."""
+        self._model.delist(code)
 
     def snapshots(self, dialect: Dialect, subscription: Subscription, now_ms: int) -> list[Payload]:
         return [*dialect.snapshots(subscription, self.markets, now_ms)]

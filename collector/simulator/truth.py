@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TextIO
 
 from collector.errors import ConfigurationError
+from collector.simulator.events import SimTrade
 from collector.simulator.fixed import plain
-from collector.simulator.market import SimTrade
 
 
 class TruthFile:

@@ -250,3 +250,23 @@ async def test_frames_can_be_lost_and_garbage_sent(listen: Listen) -> None:
         raws = await listener.during(0.5)
         assert any(raw in GARBAGE for raw in raws)
         assert any(raw not in GARBAGE for raw in raws)
+
+
+async def test_markets_can_be_listed_and_delisted(listen: Listen) -> None:
+    """On schedule: the market list changes, and frames of the new market come when it is asked for."""
+    faults = "list=KRW-NEW@100ms,delist=KRW-ETH@100ms"
+    async with Simulator(fast(faults)) as exchange, httpx.AsyncClient(base_url=exchange.rest_url) as client:
+        await asyncio.sleep(0.3)
+        listed = {row["market"] for row in (await client.get("/v1/market/all")).json()}
+        assert "KRW-NEW" in listed
+        assert "KRW-ETH" not in listed
+        async with listen(exchange.websocket_url) as listener:
+            await listener.ask("orderbook", codes=["KRW-NEW", "KRW-ETH"])
+            frames = await listener.until(lambda got: len(got) >= 10)
+            assert {"KRW-NEW"} == {frame["code"] for frame in frames}
+
+
+def test_a_listing_that_can_not_be_is_refused_at_the_start() -> None:
+    """Not in the middle of a run."""
+    with pytest.raises(ConfigurationError, match="can't be listed"):
+        Simulator(fast("list=USDT-BTC@5s"))

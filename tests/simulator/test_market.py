@@ -7,17 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.errors import ConfigurationError
+from collector.simulator.events import ID_BITS, ID_EPOCH_MS, Event, SimBook, SimTicker, SimTrade
 from collector.simulator.fixed import ONE, SIZE_UNIT, tick
-from collector.simulator.market import (
-    ID_BITS,
-    ID_EPOCH_MS,
-    Event,
-    MarketModel,
-    Pace,
-    SimBook,
-    SimTicker,
-    SimTrade,
-)
+from collector.simulator.model import MarketModel, Pace
 
 US = 1_790_133_505_546_000
 STEP_US = 20_000
@@ -188,3 +181,20 @@ def test_a_new_day_starts_at_korean_midnight() -> None:
     (made, *_) = of(SimTrade, model.make(1, midnight_us + 1_000_000))
     ticker = market.ticker(midnight_us // 1000 + 1_000)
     assert (close, made.price, made.volume) == (ticker.prev_close, ticker.open, ticker.day_volume)
+
+
+def test_markets_come_and_go() -> None:
+    """A listed market trades, a delisted one does not; the others go on at the same pace."""
+    model = MarketModel(6, Pace(rate=500), seed=1, now_us=US)
+    model.list_market("KRW-NEW", US)
+    model.delist("KRW-BTC")
+    spoke = {event.market for event in run(model, 3)}
+    assert "KRW-NEW" in spoke
+    assert "KRW-BTC" not in spoke
+    assert abs(model.trades_made - 1_500) <= 1
+
+
+def test_what_can_not_be_listed_is_refused() -> None:
+    """A code of neither quote is named."""
+    with pytest.raises(ConfigurationError, match="USDT-BTC"):
+        MarketModel(1, Pace(rate=0), seed=1, now_us=US).list_market("USDT-BTC", US)

@@ -16,7 +16,7 @@ from collector.model import Side
 from collector.protocol import rest as product
 from collector.simulator import Simulator, SimulatorOptions, rest
 from collector.simulator.fixed import ONE, text
-from collector.simulator.market import MarketModel, Pace
+from collector.simulator.model import MarketModel, Pace
 
 US = 1_790_133_505_546_000
 MS = US // 1000
