@@ -121,7 +121,7 @@ def probe_rest(settings: Settings) -> list[Finding]:
             Finding("clock", State.WARNING, "not compared: the exchange did not answer"),
         ]
     took_s = time.monotonic() - before_s
-    detail = f"{settings.exchange.rest_url}, {markets} markets, answers in {took_s * 1000:.0f} ms"
+    detail = f"{settings.exchange.rest_url}, markets listed: {markets}, answers in {took_s * 1000:.0f} ms"
     return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
 
 

@@ -6,6 +6,7 @@ Floats are for pixels alone; every figure that is written out comes from the exa
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from math import ceil, log10
 
 from matplotlib.axes import Axes
@@ -162,10 +163,17 @@ class PriceFormatter(Formatter):
     """Ticks with thousands separators and just the decimals that tell them apart."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002 - matplotlib's protocol
-        """Return the label of one tick."""
-        steps = [abs(b - a) for a, b in zip(self.locs, self.locs[1:], strict=False) if a != b]
-        decimals = max(0, ceil(-log10(min(steps)) - 1e-6)) if steps else 0
-        return f"{x:,.{decimals}f}"
+        """Return the label of a tick that stands alone."""
+        return f"{x:,.15g}"
+
+    def format_ticks(self, values: Iterable[float]) -> list[str]:
+        """Return the labels of all ticks of an axis."""
+        ticks = list(values)
+        steps = [abs(b - a) for a, b in pairwise(ticks) if a != b]
+        if not steps:
+            return [self(tick) for tick in ticks]
+        decimals = max(0, ceil(-log10(min(steps)) - 1e-6))  # the steps are floats: 0.2 may be a little less
+        return [f"{tick:,.{decimals}f}" for tick in ticks]
 
 
 def short(number: float, _: int | None = None) -> str:

@@ -1,0 +1,106 @@
+"""`collector analyze` and `tasks.ask`: a question to real workers, and what is said where none answers."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from collector.redis_server import PrivateRedis
+from collector.settings import Settings
+
+from .conftest import MINUTE, T0
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 30
+Ended = subprocess.CompletedProcess[str]
+
+
+def collector(*arguments: str) -> Ended:
+    """Run the command in a process of its own: Celery reads its settings once."""
+    argv = [sys.executable, "-m", "collector", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+@pytest.fixture(scope="module")
+def worker(redis_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker on the queue `analysis` of this session's server."""
+    argv = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "analysis", "-P", "solo"]
+    log = tmp_path_factory.mktemp("worker") / "log"
+    env = {**os.environ, "REDIS_URL": redis_server.url}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*argv, "--loglevel", "INFO"], cwd=ROOT, env=env, stdout=output, stderr=output
+        )
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        while b" ready." not in log.read_bytes():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+def test_worker_answers(filled: str, worker: None) -> None:
+    """The promised object: what it is about, and exact figures."""
+    ended = collector("analyze", "vwap", "krw-btc", "--window", "15m", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    answer = msgspec.json.decode(ended.stdout)
+    assert answer["vwap"] == "99999714.28571020408165597668"
+    assert (answer["market"], answer["window"], answer["trade_count"]) == ("KRW-BTC", "15m", 3)
+    assert answer["from_ms"] == T0 - 13 * MINUTE
+    table = collector("analyze", "vwap", "KRW-BTC")
+    assert "99,999,714.2857" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["vwap", "KRW-NOPE"], 1, "KRW-NOPE is not a market"),
+        (["vwap", "KRW-BTC", "--window", "7x"], 2, "'7x' is not a window"),
+        (["nonsense", "KRW-BTC"], 2, "vwap, twap"),
+    ],
+)
+def test_what_the_worker_refuses_is_one_line(
+    filled: str, worker: None, arguments: list[str], code: int, said: str
+) -> None:
+    """The worker's own sentence reaches the caller, with its exit code."""
+    ended = collector("analyze", *arguments)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (code, "", 1)
+    assert said in ended.stderr
+
+
+def test_nobody_there_is_said_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a worker the wait is bounded, and the line says what to start."""
+    with PrivateRedis(Settings(data_dir=tmp_path)) as server:
+        monkeypatch.setenv("REDIS_URL", server.url)
+        started = time.monotonic()
+        ended = collector("analyze", "vwap", "KRW-BTC", "--timeout", "0.5")
+        took = time.monotonic() - started
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert (
+        "no worker answered within 0.5 s: start one with `celery -A tasks worker -Q analysis`" in ended.stderr
+    )
+    assert took < 8
+
+
+def test_list_needs_no_redis(tmp_path: Path) -> None:
+    """Names and what each answers, before anything is started."""
+    argv = [sys.executable, "-m", "collector", "analyze", "--list", "--json"]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    listed = msgspec.json.decode(ended.stdout)
+    assert "vwap" in {row["name"] for row in listed}
+    assert all(row["description"] for row in listed)
+
+
+def test_name_and_market_are_needed(filled: str) -> None:
+    """Wrong usage shows how it is done."""
+    ended = collector("analyze", "vwap")
+    assert ended.returncode == 2
+    assert "collector analyze vwap KRW-BTC" in ended.stderr

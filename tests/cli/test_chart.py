@@ -1,0 +1,152 @@
+"""`collector chart`: pictures of one candle, of many, of losses; and no picture where nothing is."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from collector.errors import ConfigurationError
+from collector.model import Channel
+from collector.render.chart import check_kind, render
+from collector.render.panels import Picture, PriceFormatter, incomplete_spans, running_vwap, short
+from tasks.enrich.candles import Candle, iso
+from tasks.read import GapRow
+
+from .conftest import MINUTE, T0, Run
+
+D = Decimal
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def candle(number: int, price: str = "100", base: str = "2", quote: str = "200") -> Candle:
+    open_ms = T0 + number * MINUTE
+    half = D(base) / 2
+    return Candle(
+        "KRW-BTC", "1m", open_ms, iso(open_ms), D(price), D(price) + 2, D(price) - 1, D(price) + 1,
+        D(base), D(quote), half, half, None, 3, True,
+    )  # fmt: skip
+
+
+def gap(from_ms: int, to_ms: int, channel: Channel = Channel.TRADE, recovered: bool = False) -> GapRow:
+    return GapRow("KRW-BTC", channel, from_ms, to_ms, "disconnected", recovered)
+
+
+@pytest.mark.parametrize(
+    "candles",
+    [
+        [candle(0)],
+        [candle(0, "0.00000021", "0", "0")],
+        [candle(0), candle(5000)],
+        [candle(number, str(100 + number % 7)) for number in range(600)],
+    ],
+    ids=["one", "no volume", "far apart", "hundreds"],
+)
+def test_any_number_of_candles_is_a_picture(candles: Sequence[Candle]) -> None:
+    """One candle, one without volume, two far apart, hundreds."""
+    picture = Picture(candles=candles, length_ms=MINUTE, gaps=[gap(T0, T0 + MINUTE)])
+    assert render(picture, "png").startswith(PNG)
+
+
+def test_page_needs_nothing_but_itself() -> None:
+    """The HTML form holds its drawing, and its title is text, not markup."""
+    page = render(Picture(candles=[candle(0)], length_ms=MINUTE, title="<b>비트코인"), "html").decode()
+    assert page.startswith("<!doctype html>")
+    assert "<title>&lt;b&gt;비트코인</title>" in page
+    assert "<svg" in page
+    assert "src=" not in page
+    assert "<script" not in page
+
+
+def test_open_trade_gaps_shade_the_candles_they_touch() -> None:
+    """Whole candles, joined where they meet; recovered gaps and other channels leave no mark."""
+    gaps = [
+        gap(T0 + 5 * MINUTE + 10, T0 + 5 * MINUTE + 20),
+        gap(T0 + 1, T0 + MINUTE + 1),
+        gap(T0 + 2 * MINUTE, T0 + 2 * MINUTE),
+        gap(T0 + 8 * MINUTE, T0 + 9 * MINUTE, recovered=True),
+        gap(T0 + 8 * MINUTE, T0 + 9 * MINUTE, Channel.ORDERBOOK),
+    ]
+    expected = [(T0, T0 + 3 * MINUTE), (T0 + 5 * MINUTE, T0 + 6 * MINUTE)]
+    assert incomplete_spans(gaps, MINUTE) == expected
+
+
+def test_vwap_runs_from_the_first_candle() -> None:
+    """Quote volume by base volume so far; unknown before the first trade."""
+    rows = [
+        candle(0, base="0", quote="0"),
+        candle(1, base="2", quote="200"),
+        candle(2, base="2", quote="220"),
+    ]
+    assert running_vwap(rows) == [None, D(100), D(105)]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([116_000_000, 116_200_000], ["116,000,000", "116,200,000"]),
+        ([0.0124, 0.0126, 0.0128], ["0.0124", "0.0126", "0.0128"]),
+        ([1.0, 1.5], ["1.0", "1.5"]),
+        ([7.0], ["7"]),
+    ],
+)
+def test_price_ticks_have_just_enough_decimals(ticks: list[float], labels: list[str]) -> None:
+    """Thousands separated, no more decimals than tell two ticks apart."""
+    assert PriceFormatter().format_ticks(ticks) == labels
+
+
+@pytest.mark.parametrize(
+    ("number", "label"), [(0, "0"), (0.15, "0.15"), (1500, "1.5k"), (3e8, "300M"), (4e9, "4B")]
+)
+def test_axis_labels_are_short(number: float, label: str) -> None:
+    """Thousands, millions and billions by their letters."""
+    assert short(number) == label
+
+
+def test_kind_follows_the_ending() -> None:
+    """Four kinds of file; any other ending is refused, and the message lists them."""
+    assert check_kind(".PNG") == "png"
+    for ending in ("", ".jpg"):
+        with pytest.raises(ConfigurationError, match=r"\.png, \.svg, \.pdf, \.html"):
+            check_kind(ending)
+
+
+def test_picture_lands_under_its_own_name(run: Run, filled: str) -> None:
+    """MARKET-INTERVAL.png in the folder one is in; nothing else is left there."""
+    ended = run("chart", "krw-btc", "--interval", "5m")
+    assert (ended.code, ended.out) == (0, "KRW-BTC-5m.png\n")
+    assert Path("KRW-BTC-5m.png").read_bytes().startswith(PNG)
+    assert [path.name for path in Path().glob("*.png*")] == ["KRW-BTC-5m.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["KRW-BTC", "--from", "2030-01-01"], 1, "KRW-BTC has no candles in that stretch of time"),
+        (["KRW-NOPE"], 1, "KRW-NOPE is not a market"),
+        (["KRW-BTC", "--interval", "7m"], 2, "1m, 3m, 5m"),
+        (["KRW-BTC", "--out", "x.jpg"], 2, "'.jpg'"),
+        (["KRW-BTC", "--out", "no/such/folder.png"], 2, "can't be written"),
+    ],
+)
+def test_no_picture_is_one_line(run: Run, filled: str, arguments: list[str], code: int, said: str) -> None:
+    """What can't be drawn leaves no file behind."""
+    ended = run("chart", *arguments)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (code, "", 1)
+    assert said in ended.err
+    assert list(Path().iterdir()) == []
+
+
+def test_missing_library_is_named(run: Run, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are an extra: the message says how to install it."""
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith(("matplotlib", "collector.render.chart", "collector.render.panels"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ended = run("chart", "KRW-BTC")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "pip install 'bithumb-collector[charts]'" in ended.err

@@ -1,0 +1,167 @@
+"""`collector check`: settings without secrets, and a line for each thing the collector needs."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from collector.commands.check import setting_rows
+from collector.commands.probes import State, probe_folder, probe_redis, probe_rest, probe_websocket
+from collector.settings import ExchangeSettings, Settings, variable_names
+
+from .conftest import Run
+
+CLOSED = "127.0.0.1:1"
+MARKETS = json.dumps([{"market": "KRW-BTC", "korean_name": "비트코인", "english_name": "Bitcoin"}]).encode()
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    late_s = 0
+
+    def do_GET(self) -> None:
+        self.send_response_only(200)
+        self.send_header("Date", formatdate(usegmt=True, timeval=time.time() - self.late_s))
+        self.send_header("Content-Length", str(len(MARKETS)))
+        self.end_headers()
+        self.wfile.write(MARKETS)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def exchange() -> Iterator[str]:
+    """A server on loopback that lists one market; its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Exchange) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def at(address: str) -> Settings:
+    exchange = ExchangeSettings(rest_url=f"http://{address}", websocket_url=f"ws://{address}/websocket/v1")
+    return Settings(exchange=exchange)
+
+
+def test_every_setting_is_shown_and_no_secret(settings: Settings) -> None:
+    """One row per variable, in order; the password of Redis is three stars."""
+    secret = settings.model_copy(update={"redis_url": SecretStr("redis://:hunter2@host/0"), "redundancy": 3})
+    rows = list(setting_rows(secret))
+    assert [row.variable for row in rows] == [name for name, _ in variable_names()]
+    assert "hunter2" not in str(rows)
+    by_name = {row.variable: row for row in rows}
+    assert by_name["REDIS_URL"].value == "redis://:***@host/0"
+    assert (by_name["COLLECTOR_REDUNDANCY"].value, by_name["COLLECTOR_REDUNDANCY"].is_default) == ("3", False)
+    assert (by_name["COLLECTOR_MARKETS"].value, by_name["COLLECTOR_MARKETS"].is_default) == ("KRW-*", True)
+    assert all(row.description for row in rows)
+
+
+def test_private_redis_is_well(settings: Settings) -> None:
+    """Reachable, bounded, no eviction, append-only: as `up` starts it."""
+    findings = {finding.name: finding for finding in probe_redis(settings)}
+    assert list(findings) == ["redis", "redis memory", "redis persistence"]
+    assert {finding.state for finding in findings.values()} == {State.OK}
+    assert "***" in findings["redis"].detail
+
+
+@pytest.mark.parametrize(
+    ("policy", "maxmemory", "state", "said"),
+    [
+        ("allkeys-lru", "256mb", State.FAILED, "may throw batches away"),
+        ("noeviction", "0", State.WARNING, "CONFIG SET maxmemory"),
+        ("noeviction", "1mb", State.WARNING, "nearly full"),
+    ],
+)
+def test_dangerous_memory_is_said(
+    settings: Settings, redis_url: str, policy: str, maxmemory: str, state: State, said: str
+) -> None:
+    """An evicting Redis loses batches, an unbounded one fills the machine, a full one stops us."""
+    with redis.Redis.from_url(redis_url) as client:
+        before = {name: client.config_get(name)[name] for name in ("maxmemory-policy", "maxmemory")}
+        client.config_set("maxmemory-policy", policy)
+        client.config_set("maxmemory", maxmemory)
+        try:
+            finding = next(found for found in probe_redis(settings) if found.name == "redis memory")
+        finally:
+            for name, value in before.items():
+                client.config_set(name, value)
+    assert finding.state is state
+    assert said in finding.detail
+
+
+def test_missing_append_only_file_is_said(settings: Settings, redis_url: str) -> None:
+    """Whatever is in memory alone is lost when it ends."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("appendonly", "no")
+        try:
+            finding = next(found for found in probe_redis(settings) if found.name == "redis persistence")
+        finally:
+            client.config_set("appendonly", "yes")
+    assert finding.state is State.WARNING
+    assert "appendonly yes" in finding.detail
+
+
+def test_redis_that_is_away_has_failed(tmp_path: Path) -> None:
+    """A given address must answer; no address is well: `up` starts a server."""
+    away = probe_redis(Settings(redis_url=SecretStr(f"redis://{CLOSED}/0")))
+    assert [finding.state for finding in away] == [State.FAILED]
+    none = probe_redis(Settings(data_dir=tmp_path))
+    assert [finding.state for finding in none] == [State.OK]
+    assert "`collector up` starts a private server" in none[0].detail
+
+
+def test_folder_that_is_a_file_has_failed(tmp_path: Path) -> None:
+    """A data folder must be one that can be written."""
+    assert probe_folder(Settings(data_dir=tmp_path / "not" / "yet"))[0].state in (State.OK, State.WARNING)
+    (tmp_path / "file").touch()
+    finding = probe_folder(Settings(data_dir=tmp_path / "file"))[0]
+    assert finding.state is State.FAILED
+    assert "set COLLECTOR_DATA_DIR" in finding.detail
+
+
+def test_reachable_exchange_is_well(exchange: str) -> None:
+    """It lists its markets, its socket opens, its clock is ours."""
+    findings = [*probe_rest(at(exchange)), *probe_websocket(at(exchange))]
+    assert [(finding.name, finding.state) for finding in findings] == [
+        ("exchange REST", State.OK),
+        ("clock", State.OK),
+        ("exchange WebSocket", State.OK),
+    ]
+    assert "markets listed: 1" in findings[0].detail
+
+
+def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours is ahead by as much as theirs is late."""
+    monkeypatch.setattr(_Exchange, "late_s", 90)
+    clock = probe_rest(at(exchange))[1]
+    assert clock.state is State.WARNING
+    assert "1 min 30 s ahead of the exchange" in clock.detail or "1 min 29 s ahead" in clock.detail
+
+
+def test_exchange_that_is_away_has_failed() -> None:
+    """Both ways to it are tried."""
+    findings = [*probe_rest(at(CLOSED)), *probe_websocket(at(CLOSED))]
+    assert [finding.state for finding in findings] == [State.FAILED, State.WARNING, State.FAILED]
+
+
+def test_exit_code_tells(
+    run: Run, redis_in_force: str, exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 where all that is needed is there, 1 where not; as a table and as JSON."""
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__REST_URL", f"http://{exchange}")
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__WEBSOCKET_URL", f"ws://{exchange}")
+    well = run("check", "--json")
+    assert (well.code, list(well.json)) == (0, ["ok", "checks", "settings"])
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__REST_URL", f"http://{CLOSED}")
+    ill = run("check")
+    assert ill.code == 1
+    assert "failed" in ill.out
+    assert "COLLECTOR_EXCHANGE__REST_URL" in ill.out
