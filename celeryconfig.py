@@ -10,6 +10,7 @@ from click import ClickException
 from kombu import Exchange, Queue
 
 from collector.errors import CollectorError
+from collector.redis_client import celery_way
 from collector.redis_server import find_url
 from collector.settings import current
 from tasks.routing import ANALYSES, ANALYSIS, ROUTES, all_queues
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 try:
     _settings = current()
-    broker_url = find_url(_settings)
+    _way = celery_way(find_url(_settings), _settings)
 except CollectorError as error:
     # What the `celery` command, which reads this, prints as one line instead of a stack trace.
     raise ClickException(str(error)) from error
 
-result_backend = broker_url
+broker_url = result_backend = _way.url
+broker_use_ssl = redis_backend_use_ssl = _way.ssl
 
 # -- what goes where
 task_queues = [Queue(name, Exchange(name), routing_key=name) for name in all_queues(_settings.batch.shards)]
@@ -79,7 +81,8 @@ broker_transport_options = {
     "socket_keepalive": True,
     # Default 25: a worker on a half-open connection would sleep for 51 s.
     "health_check_interval": 5,
+    **_way.transport_options,
 }
-result_backend_transport_options = {"retry_policy": {"timeout": 5.0}}
+result_backend_transport_options = {"retry_policy": {"timeout": 5.0}, **_way.transport_options}
 redis_socket_timeout = _settings.publish.socket_timeout_s
 redis_socket_connect_timeout = _settings.publish.socket_timeout_s

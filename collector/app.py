@@ -15,9 +15,8 @@ from typing import Any
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from collector import redis_client
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
 from collector.errors import (
@@ -423,13 +422,7 @@ def new_codec(exchange: ExchangeSettings) -> Codec:
 
 def connect_redis(settings: Settings) -> redis.Redis:
     """Return a client with bounded waits and no retries of its own; nothing is sent yet."""
-    timeout_s = settings.publish.socket_timeout_s
-    return redis.Redis.from_url(
-        find_url(settings),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
+    return redis_client.connect(find_url(settings), settings)
 
 
 def _first(failures: BaseExceptionGroup[CollectorError]) -> CollectorError:

@@ -176,10 +176,26 @@ class WorkerSettings(_Section):
 
 
 class RedisSettings(_Section):
-    """The embedded server that `up` and `demo` start where `REDIS_URL` is empty."""
+    """The embedded server where `REDIS_URL` is empty, and what an address can't say where it is not."""
 
-    max_memory_mb: int = Field(1024, ge=32, description="its `maxmemory`; policy `noeviction`")
-    start_timeout_s: float = Field(10, gt=0, le=120, description="limit for it to answer the first PING")
+    max_memory_mb: int = Field(1024, ge=32, description="embedded: `maxmemory`; policy `noeviction`")
+    start_timeout_s: float = Field(10, gt=0, le=120, description="embedded: limit for the first answer")
+    sentinel_master: str = Field(
+        "mymaster", min_length=1, description="`sentinel://`: the master's name there"
+    )
+    sentinel_password: SecretStr = Field(
+        SecretStr(""), description="`sentinel://`: password of the Sentinels, not of Redis"
+    )
+    tls_ca_file: str = Field("", description="`rediss://`: who signed its certificate; empty: the system's list")
+    tls_cert_file: str = Field("", description="`rediss://`: our certificate, where Redis asks for one")
+    tls_key_file: str = Field("", description="`rediss://`: the key of our certificate")
+
+    @field_validator("tls_ca_file", "tls_cert_file", "tls_key_file")
+    @classmethod
+    def _is_there(cls, path: str) -> str:
+        if path and not Path(path).is_file():
+            raise ValueError(f"there is no file {path}")
+        return path
 
 
 class HealthSettings(_Section):

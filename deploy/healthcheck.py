@@ -21,11 +21,18 @@ def redis_key(kind: str) -> str:
     """Return what is wrong with the health key of this container's listener or worker; empty if nothing."""
     prefix = os.environ.get("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
     pattern = f"{prefix}health:{kind}:*{socket.gethostname()}*"
-    with redis.Redis.from_url(
-        os.environ["REDIS_URL"], socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
-    ) as client:
+    with connect(os.environ["REDIS_URL"]) as client:
         alive = any(client.scan_iter(pattern, count=1000))
     return "" if alive else f"no key {pattern}"
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a client; Sentinels and TLS need what is in the settings, the usual address does not."""
+    if url.startswith("redis://"):
+        return redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    from collector import redis_client, settings
+
+    return redis_client.connect(url, settings.load())
 
 
 def flower(port: str = "5555") -> str:

@@ -5,14 +5,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from collector.errors import BrokerUnavailable, ConfigurationError
+from collector import redis_client
+from collector.errors import BrokerUnavailable
 from collector.redis_server import find_url
 from collector.settings import Settings, current
-
-SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def connect(url: str, settings: Settings) -> redis.Redis:
@@ -21,17 +18,8 @@ def connect(url: str, settings: Settings) -> redis.Redis:
     Raises:
         ConfigurationError: an address this client does not understand.
     """
-    if not url.startswith(SCHEMES):
-        raise ConfigurationError(f"REDIS_URL must start with {' or '.join(SCHEMES)} to hold our data")
-    limit_s = settings.publish.socket_timeout_s
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=limit_s,
-        socket_connect_timeout=limit_s,
-        # Once, for a connection that went stale while idle; every command of ours may be repeated.
-        retry=Retry(NoBackoff(), 1),
-        health_check_interval=30,
-    )
+    # Repeated once, for a connection that went stale while idle; every command of ours may be repeated.
+    return redis_client.connect(url, settings, retries=1, health_check_interval_s=30)
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-import redis
 from rich import box
 from rich.console import Console
 from rich.live import Live
@@ -27,6 +26,7 @@ from collector.commands.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
 from collector.model import MINUTE_MS
+from collector.redis_client import connect
 from collector.roles import FLOWER_PORT, log_dir, simulator_role
 from collector.settings import Settings
 from collector.supervisor import Supervisor
@@ -133,7 +133,7 @@ class _Demo:
             roles.append(simulator_role(sys.executable, self._simulator, {}))
             supervisor = Supervisor(roles, log_dir(self._settings))
             self._greet(flower)
-            client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+            client = connect(url, self._settings)
             reader = Reader(client, self._settings)
             running = asyncio.create_task(supervisor.run())
             try:

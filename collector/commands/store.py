@@ -63,6 +63,10 @@ def has_results(settings: Settings) -> bool:
 
 def masked(url: str) -> str:
     """Return an address with its password replaced by `***`."""
+    return ";".join(map(_masked, url.split(";")))  # several where they are Sentinels
+
+
+def _masked(url: str) -> str:
     parts = urlsplit(url)
     credentials, at, host = parts.netloc.rpartition("@")
     if at:
