@@ -126,7 +126,8 @@ class Sentinels:
 
 def _master(at: Sentinels, settings: Settings, options: dict[str, Any]) -> redis.Redis:
     secrets = {"username": at.user or None, "password": at.password or None, "db": at.db}
-    finder = Sentinel(list(at.hosts), sentinel_kwargs=_sentinel_options(settings))
+    new_finder: Any = Sentinel  # redis-py does not type its Sentinel
+    finder = new_finder(list(at.hosts), sentinel_kwargs=_sentinel_options(settings))
     client: redis.Redis = finder.master_for(settings.redis.sentinel_master, **options, **secrets)
     return client
 

@@ -181,12 +181,12 @@ class RedisSettings(_Section):
     max_memory_mb: int = Field(1024, ge=32, description="embedded: `maxmemory`; policy `noeviction`")
     start_timeout_s: float = Field(10, gt=0, le=120, description="embedded: limit for the first answer")
     sentinel_master: str = Field(
-        "mymaster", min_length=1, description="`sentinel://`: the master's name there"
+        "mymaster", min_length=1, description="`sentinel://`: the name of the master"
     )
     sentinel_password: SecretStr = Field(
         SecretStr(""), description="`sentinel://`: password of the Sentinels, not of Redis"
     )
-    tls_ca_file: str = Field("", description="`rediss://`: who signed its certificate; empty: the system's list")
+    tls_ca_file: str = Field("", description="`rediss://`: who signed its certificate; empty: the system's")
     tls_cert_file: str = Field("", description="`rediss://`: our certificate, where Redis asks for one")
     tls_key_file: str = Field("", description="`rediss://`: the key of our certificate")
 
