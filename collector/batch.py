@@ -100,7 +100,7 @@ def decode(text: str | bytes, cls: type[B]) -> B:
 
     Raises:
         InvalidBatch: not JSON, another version or kind, a row of the wrong shape, or a row that cannot be
-            true (a negative price, a volume of zero, NaN, a time outside 2010 to 2100).
+            true (a negative price, a volume of zero, NaN, 1e99, a time outside 2010 to 2100).
     """
     try:
         batch: B = _decoders[cls].decode(text)
@@ -113,21 +113,41 @@ def decode(text: str | bytes, cls: type[B]) -> B:
     is_sound = _SOUND[batch.channel]
     for number, row in enumerate(batch.rows):
         if not is_sound(row):
-            raise InvalidBatch(f"row {number} of batch {batch.id} cannot be true: {row!r}")
+            raise InvalidBatch(f"row {number} of batch {batch.id} cannot be true: {row!r:.300}")
     return batch
 
 
 EARLIEST_MS = 1_262_304_000_000  # 2010-01-01, years before the exchange opened
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 INT64_MAX = 2**63 - 1
+#: Power of ten of the first digit, beyond any price or volume: `1e-999999999` written out fills the memory.
+MAGNITUDE_MAX = 30
+NAME_LENGTH_MAX = 64
+_TICKER_SIZES = (
+    *("prev_closing_price", "open", "high", "low", "high_52w", "low_52w", "trade_volume"),
+    *("base_volume_24h", "quote_volume_24h", "base_volume_day", "quote_volume_day"),
+    *("buy_volume_day", "sell_volume_day"),
+)
 
 
 def _plausible_ms(time_ms: int) -> bool:
     return EARLIEST_MS < time_ms < LATEST_MS
 
 
+def _is_market(name: str) -> bool:
+    return 0 < len(name) <= NAME_LENGTH_MAX and name.isprintable()
+
+
+def _number(number: Decimal) -> bool:
+    return number.is_finite() and -MAGNITUDE_MAX <= number.adjusted() <= MAGNITUDE_MAX
+
+
 def _positive(number: Decimal) -> bool:
-    return number.is_finite() and number > 0
+    return _number(number) and number > 0
+
+
+def _size(number: Decimal | None) -> bool:
+    return number is None or (_number(number) and number >= 0)
 
 
 def _sound_trade(trade: Trade) -> bool:
@@ -136,16 +156,23 @@ def _sound_trade(trade: Trade) -> bool:
         and _positive(trade.volume)
         and 0 <= trade.id <= INT64_MAX
         and _plausible_ms(trade.exchange_ms)
-        and bool(trade.market)
+        and _is_market(trade.market)
     )
 
 
 def _sound_ticker(ticker: Ticker) -> bool:
-    return _positive(ticker.price) and _plausible_ms(ticker.exchange_ms) and bool(ticker.market)
+    return (
+        _positive(ticker.price)
+        and _number(ticker.change_price)
+        and _number(ticker.change_rate)
+        and all(_size(getattr(ticker, name)) for name in _TICKER_SIZES)
+        and _plausible_ms(ticker.exchange_ms)
+        and _is_market(ticker.market)
+    )
 
 
 def _sound_levels(levels: tuple[Level, ...]) -> bool:
-    return all(_positive(price) and size.is_finite() and size >= 0 for price, size in levels)
+    return all(_positive(price) and _size(size) for price, size in levels)
 
 
 def _sound_book(book: OrderBook) -> bool:
@@ -153,12 +180,12 @@ def _sound_book(book: OrderBook) -> bool:
         _sound_levels(book.bids)
         and _sound_levels(book.asks)
         and _plausible_ms(book.exchange_ms)
-        and bool(book.market)
+        and _is_market(book.market)
     )
 
 
 def _sound_gap(gap: Gap) -> bool:
-    return _plausible_ms(gap.from_ms) and gap.from_ms <= gap.to_ms < LATEST_MS and bool(gap.market)
+    return _plausible_ms(gap.from_ms) and gap.from_ms <= gap.to_ms < LATEST_MS and _is_market(gap.market)
 
 
 _SOUND: dict[Kind, Callable[[Any], bool]] = {

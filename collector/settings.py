@@ -29,12 +29,15 @@ from collector.errors import ConfigurationError
 from collector.model import Channel
 
 PREFIX = "COLLECTOR_"
+ENV_FILE = ".env"
 NESTING = "__"
+_WEB = {"ws", "wss", "http", "https"}
+_WITH_PORT = _WEB | {"redis", "rediss"}  # a list of sentinels has several, a socket file none
 LEGACY_WEBSOCKET_URL = "wss://pubwss.bithumb.com/pub/ws"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ExchangeSettings(_Section):
@@ -218,7 +221,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter=NESTING,
-        env_file=".env",
+        env_file=ENV_FILE,
         env_ignore_empty=True,
         extra="ignore",  # other programs' variables in .env; our own are checked by `unknown_variables`
         frozen=True,
@@ -271,6 +274,11 @@ class Settings(BaseSettings):
     @field_validator("shard")
     @classmethod
     def _is_a_share(cls, shard: str) -> str:
+    @field_validator("data_dir")
+    @classmethod
+    def _is_expanded(cls, data_dir: Path) -> Path:
+        return data_dir.expanduser()  # no shell has read `.env`
+
         index, count = map(int, shard.split("/"))
         if index > count:
             raise ValueError(f"{shard!r}: the first number must not be above the second")
@@ -295,8 +303,14 @@ class Settings(BaseSettings):
 
 
 def _checked_url(url: str, schemes: set[str]) -> str:
-    parts = urlsplit(url)  # raises ValueError for a broken port or address
-    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+    """Return `url` if it is an address of one of `schemes`; it may hold a password, so no error shows it."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if parts.scheme in _WITH_PORT else None  # raises ValueError for a broken one
+    except ValueError:
+        raise ValueError("has a broken host or port; in a password, write :/?#[]@ as %3A and so on") from None
+    place = parts.hostname if parts.scheme in _WEB else parts.netloc or parts.path
+    if parts.scheme not in schemes or not place:
         raise ValueError(
             f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}"
         )
@@ -315,39 +329,34 @@ def variable_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> I
 def unknown_variables(environment: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each `COLLECTOR_` variable that is no setting."""
     known = [name for name, _ in variable_names()]
-    sections = {
-        f"{PREFIX}{name.upper()}"
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
-    }
     sentences = []
     for variable in environment:
         name = variable.upper()
-        if not name.startswith(PREFIX) or name in known or name in sections:
+        if not name.startswith(PREFIX) or name in known:
             continue
-        close = difflib.get_close_matches(name, known, n=1)
+        bare = name.removeprefix(PREFIX)  # REDIS_URL has no prefix
+        close = [bare] if bare in known else difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "`collector check` lists all settings"
         sentences.append(f"{variable} is not a setting: {hint}")
     return sentences
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
+def load() -> Settings:
     """Read the settings from the process environment and `.env`.
 
     Raises:
         ConfigurationError: an unknown variable or a value out of range; the message names it.
     """
-    environment = os.environ if environment is None else environment
-    unknown = unknown_variables({**dotenv_values(".env"), **environment})
-    if unknown:
-        raise ConfigurationError("; ".join(unknown))
     try:
         settings = Settings()
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
-    except ValueError as error:  # a section given as text that is not JSON
-        raise ConfigurationError(str(error)) from None
-    _check_marks(settings.pressure)
+        unknown = unknown_variables({**dotenv_values(ENV_FILE), **os.environ})
+        if unknown:
+            raise ConfigurationError("; ".join(unknown))
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"{ENV_FILE} cannot be read: {error}") from None
+    _check_order(settings)
     return settings
 
 
@@ -363,20 +372,26 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _check_marks(pressure: PressureSettings) -> None:
-    marks = {
-        "QUEUE": (pressure.queue_low, pressure.queue_high),
-        "AGE": (pressure.age_low_ms, pressure.age_high_ms),
-        "REDIS_MEMORY": (pressure.redis_memory_low, pressure.redis_memory_high),
-        "LOCAL_FILL": (pressure.local_fill_low, pressure.local_fill_high),
-    }
-    for name, (low, high) in marks.items():
-        if low >= high:
+def _check_order(settings: Settings) -> None:
+    for section, low, high in _ORDERED:
+        values = getattr(settings, section)
+        if getattr(values, low) >= getattr(values, high):
+            prefix = f"{PREFIX}{section.upper()}{NESTING}"
             raise ConfigurationError(
-                f"{PREFIX}PRESSURE__{name}: the low mark {low} must be below the high {high}"
+                f"{prefix}{low.upper()} ({getattr(values, low)}) must be below"
+                f" {prefix}{high.upper()} ({getattr(values, high)})"
             )
-    if pressure.queue_max <= pressure.queue_high:
-        raise ConfigurationError(f"{PREFIX}PRESSURE__QUEUE_MAX must be above {PREFIX}PRESSURE__QUEUE_HIGH")
+
+
+#: Pairs of settings (section, lower, higher) that make sense only in this order.
+_ORDERED = (
+    ("pressure", "queue_low", "queue_high"),
+    ("pressure", "queue_high", "queue_max"),
+    ("pressure", "age_low_ms", "age_high_ms"),
+    ("pressure", "redis_memory_low", "redis_memory_high"),
+    ("pressure", "local_fill_low", "local_fill_high"),
+    ("connection", "stall_min_s", "stall_max_s"),
+)
 
 
 def reference() -> str:
