@@ -271,14 +271,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{market!r} is not a market like KRW-BTC or a pattern like KRW-*")
         return markets
 
-    @field_validator("shard")
-    @classmethod
-    def _is_a_share(cls, shard: str) -> str:
     @field_validator("data_dir")
     @classmethod
     def _is_expanded(cls, data_dir: Path) -> Path:
         return data_dir.expanduser()  # no shell has read `.env`
 
+    @field_validator("shard")
+    @classmethod
+    def _is_a_share(cls, shard: str) -> str:
         index, count = map(int, shard.split("/"))
         if index > count:
             raise ValueError(f"{shard!r}: the first number must not be above the second")
@@ -348,12 +348,12 @@ def load() -> Settings:
         ConfigurationError: an unknown variable or a value out of range; the message names it.
     """
     try:
-        settings = Settings()
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
         unknown = unknown_variables({**dotenv_values(ENV_FILE), **os.environ})
         if unknown:
             raise ConfigurationError("; ".join(unknown))
+        settings = Settings()
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"{ENV_FILE} cannot be read: {error}") from None
     _check_order(settings)
