@@ -37,7 +37,10 @@ def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
         raise ConfigurationError(f"there is no analysis {name!r}: one of {', '.join(names())}")
     try:
         result = app.send_task(f"{ANALYSES}{name}", args=arguments, expires=timeout_s, retry=False)
-        answer = result.get(timeout=timeout_s, propagate=False)
+        try:
+            answer = result.get(timeout=timeout_s, propagate=False)
+        finally:
+            result.forget()  # while Redis can still be told: not when the interpreter is half gone
     except CeleryTimeout:
         raise PipelineError(NO_ANSWER.format(timeout_s)) from None
     except (OperationalError, RedisError, OSError) as error:

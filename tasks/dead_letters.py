@@ -2,9 +2,11 @@
 
 import msgspec
 import redis
+from celery import Celery
 from msgspec import Struct
 
 from collector.settings import StoreSettings
+from tasks.app import app
 from tasks.counters import Counter
 from tasks.keys import Keys
 from tasks.redis_client import translated
@@ -27,10 +29,17 @@ _decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 class DeadLetters:
-    """The list in Redis. Every method raises `BrokerUnavailable` where Redis does not answer."""
+    """The list in Redis. Every method raises `BrokerUnavailable` where Redis does not answer.
 
-    def __init__(self, client: redis.Redis, settings: StoreSettings) -> None:
+    Args:
+        client: the Redis that holds the list.
+        settings: the store's.
+        sender: the Celery app that `retry` sends with; None = ours.
+    """
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings, sender: Celery | None = None) -> None:
         self._redis = client
+        self._sender = sender or app
         self._keys = Keys(settings.key_prefix)
         self._kept = settings.dead_letters_max
 
@@ -65,12 +74,17 @@ class DeadLetters:
 
         A letter leaves the list only after it was sent: cut off in between, it is sent twice, which is safe.
         """
-        from tasks.app import app  # the app reads its configuration: only where something is sent
-
         sent = 0
         for text in self._texts(letter_id):
             letter = _decode(text)
-            app.send_task(letter.task, args=(letter.body,), kwargs={"retried": True}, queue=letter.queue)
+            self._sender.send_task(
+                letter.task,
+                args=(letter.body,),
+                kwargs={"retried": True},
+                queue=letter.queue,
+                ignore_result=True,
+                argsrepr=f"({len(letter.body)} bytes)",
+            )
             sent += self._remove(text)
         return sent
 

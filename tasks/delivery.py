@@ -75,7 +75,7 @@ class IngestTask(_Task):
             return
         try:
             patiently(lambda: work(Store(client(), current().store), text))
-            self._forget_attempts(attempts)
+            self._settle(attempts)
         except InvalidBatch as error:
             self.bury(text, str(error), attempts, invalid=True)
         except (BrokerUnavailable, StoreConflict) as error:
@@ -101,6 +101,7 @@ class IngestTask(_Task):
         if self.name == routing.INGEST_TRADES and readable:
             gaps = list(_gaps(text, recovered=False))
             patiently(lambda: Store(client(), settings.store).put_gaps(gaps))
+        patiently(lambda: self._settle(attempts))
 
     def _attempts(self) -> int:
         """Return which delivery this is, from 1; only those that came back are counted in Redis."""
@@ -109,10 +110,16 @@ class IngestTask(_Task):
         key = Keys(current().store.key_prefix).attempts(str(self.request.id))
         return 1 + patiently(lambda: _increment(key))
 
-    def _forget_attempts(self, attempts: int) -> None:
-        if attempts > 1:
-            with translated():
-                client().delete(Keys(current().store.key_prefix).attempts(str(self.request.id)))
+    def _settle(self, attempts: int) -> None:
+        """Tell the listener that this batch needs no second sending, and forget its attempts."""
+        keys, batch_id = Keys(current().store.key_prefix), str(self.request.id)
+        with translated():
+            pipeline = client().pipeline(transaction=False)
+            pipeline.hdel(keys.unconfirmed, batch_id)
+            pipeline.zrem(keys.unconfirmed_due, batch_id)
+            if attempts > 1:
+                pipeline.delete(keys.attempts(batch_id))
+            pipeline.execute()
 
 
 def patiently(work: Callable[[], T]) -> T:

@@ -11,6 +11,8 @@
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
     rejected-frames                    LIST    newest first, JSON, written by the listener        200
     attempts:{task id}             STRING  deliveries of a batch that came back             a day
+    unconfirmed                    HASH    batch id -> letter, by the listener until it is stored   for ever
+    unconfirmed-due                ZSET    batch id, by the epoch ms it may be sent again from      for ever
     lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
@@ -91,6 +93,16 @@ class Keys:
     def rejected_frames(self) -> str:
         """Messages of the exchange that could not be understood."""
         return f"{self.prefix}rejected-frames"
+
+    @property
+    def unconfirmed(self) -> str:
+        """Batches of facts that were sent and are not known to be stored."""
+        return f"{self.prefix}unconfirmed"
+
+    @property
+    def unconfirmed_due(self) -> str:
+        """When to send them again."""
+        return f"{self.prefix}unconfirmed-due"
 
     def lease(self, shard: str) -> str:
         """Which listener serves a share (`i/n`)."""

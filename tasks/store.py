@@ -86,8 +86,8 @@ class Store:
             late: list[_Group] = []
             _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
         if late:
-            self._count({Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)})
-            self.put_gaps([_too_late(group) for group in late])
+            counts = Tally({Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)})
+            self._record_gaps([_too_late(group) for group in late], counts)
 
     def put_tickers(self, tickers: Sequence[Ticker]) -> None:
         """Keep the newest ticker per market."""
@@ -109,10 +109,7 @@ class Store:
 
     def put_gaps(self, gaps: Sequence[Gap]) -> None:
         """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered."""
-        with translated():
-            self._redis.sadd(self._keys.markets, *{gap.market for gap in gaps})
-            _settle(list(gaps), self._swap_gaps)
-            self._count({Counter.GAPS_STORED: len(gaps)})
+        self._record_gaps(gaps, Tally({Counter.BATCHES: 1}))
 
     # -- trades
 
@@ -207,6 +204,14 @@ class Store:
         lost = [state for state, stored in zip(tried, replies, strict=True) if not stored]
         return len(states) - len(tried), len(tried) - len(lost), lost
 
+    def _record_gaps(self, gaps: Sequence[Gap], counts: Tally[Counter]) -> None:
+        if not gaps:
+            return
+        with translated():
+            self._redis.sadd(self._keys.markets, *{gap.market for gap in gaps})
+            _settle(list(gaps), self._swap_gaps)
+            self._count(counts + Tally({Counter.GAPS_STORED: len(gaps)}))
+
     def _swap_gaps(self, gaps: list[Gap]) -> list[Gap]:
         reading = self._redis.pipeline(transaction=False)
         for gap in gaps:
@@ -247,7 +252,7 @@ class Store:
             scripts.NEWEST.queue(pipeline, [self._keys.newest], times)
         scripts.run(self._redis, pipeline)
 
-    def _count(self, numbers: "dict[Counter, int] | Tally[Counter]") -> None:
+    def _count(self, numbers: Tally[Counter]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for name, number in numbers.items():
             if number:

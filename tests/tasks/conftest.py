@@ -65,15 +65,15 @@ def start_worker(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Worke
     """A function that starts `celery -A tasks worker` with options and waits until it is ready."""
     with ExitStack() as stack:
 
-        def start(*options: str, **environment: str) -> Worker:
-            return stack.enter_context(_worker(redis_url, tmp_path, options, environment))
+        def start(*options: str, app: str = "tasks", **environment: str) -> Worker:
+            return stack.enter_context(_worker(redis_url, tmp_path, app, options, environment))
 
         yield start
 
 
 @contextmanager
 def _worker(
-    url: str, folder: Path, options: tuple[str, ...], environment: dict[str, str]
+    url: str, folder: Path, app: str, options: tuple[str, ...], environment: dict[str, str]
 ) -> Iterator[Worker]:
     """Run one worker in a process group of its own, which is ended whatever happens."""
     name = f"w{len(list(folder.glob('*.log')))}"
@@ -83,7 +83,7 @@ def _worker(
         "-m",
         "celery",
         "-A",
-        "tasks",
+        app,
         "worker",
         "-l",
         "INFO",

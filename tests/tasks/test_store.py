@@ -16,6 +16,7 @@ from collector.errors import BrokerUnavailable, StoreConflict
 from collector.model import Channel, Gap, Source, Trade
 from collector.settings import Settings, StoreSettings
 from tasks import store as store_module
+from tasks.enrich.book_changes import BookChanges
 from tasks.keys import Keys
 from tasks.read import Reader
 from tasks.redis_client import connect
@@ -226,9 +227,8 @@ def test_a_book_tells_what_changed_against_the_one_it_replaced(store: Store, rea
     store.put_books([book(((99, 1), (98, 1)), ((101, 1),))])
     store.put_books([book(((99, 2), (97, 1)), ((101, 1),), exchange_us=T0 * 1000 + 1)])
     (row,) = reader.book(BTC)
-    assert (
-        row.changed_levels, row.changes.added, row.changes.removed, row.changes.resized, row.changes.best_moved,
-    ) == (3, 1, 1, 1, False)  # fmt: skip
+    assert BookChanges(added=1, removed=1, resized=1, best_moved=False) == row.changes
+    assert row.changed_levels == 3
 
 
 # -- gaps

@@ -1,0 +1,42 @@
+"""The workers' app with markets that end their worker: `celery -A tests.tasks.deadly worker`.
+
+KRW-KILL   the process that stores it is killed, every time
+KRW-HALF   killed once, after a part of the batch was stored
+KRW-BUG    an error nobody foresaw
+"""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from collector.model import Trade
+from tasks.app import app
+from tasks.store import Store
+
+__all__ = ["app"]
+
+_put_trades = Store.put_trades
+
+
+def _deadly(self: Store, trades: Sequence[Trade]) -> None:
+    markets = {trade.market for trade in trades}
+    if "KRW-KILL" in markets:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "KRW-BUG" in markets:
+        raise ZeroDivisionError("nobody foresaw this")
+    if "KRW-HALF" in markets and not _happened("half"):
+        _put_trades(self, trades[: len(trades) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    _put_trades(self, trades)
+
+
+def _happened(name: str) -> bool:
+    mark = Path(os.environ["DEADLY_DIR"]) / name
+    if mark.exists():
+        return True
+    mark.touch()
+    return False
+
+
+Store.put_trades = _deadly  # type: ignore[method-assign]
