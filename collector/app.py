@@ -43,6 +43,7 @@ from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
 from collector.publish.lease import Lease
+from collector.publish.ledger import Ledger
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
 from collector.publish.publisher import Publisher, Transport
@@ -110,7 +111,8 @@ class Listener:
         self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._holes.on_filled)
         self._holes.backfill = self._backfill
         self._sender = sender or Sender(settings.publish.state_expires_s)
-        self._publisher = self._new_publisher(self._sender)
+        self._ledger = self._new_ledger(self._sender)
+        self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate = 1.0
         self._paced_s = 0.0
         self._ended: Counter[str] = Counter()
@@ -295,6 +297,11 @@ class Listener:
 
     # The publisher's side
 
+    def _new_ledger(self, sender: Transport) -> Ledger:
+        timeout_ms = round(self.settings.publish.confirm_timeout_s * 1000)
+        keys = self._keys
+        return Ledger(self._redis, sender, keys.unconfirmed, keys.unconfirmed_due, timeout_ms, self._clock)
+
     def _new_publisher(self, sender: Transport) -> Publisher:
         settings = self.settings
         spool = Spool(
@@ -325,9 +332,10 @@ class Listener:
             on_lost=self._on_lost_batch,
         )
 
-    def _keep_house(self, decision: Decision, reading: Reading) -> None:  # noqa: ARG002
-        """Called in the publisher's thread: renew the lease, pace the analyses, say how we are."""
+    def _keep_house(self, decision: Decision, reading: Reading) -> None:
+        """Called in the publisher's thread: renew the lease, send again, pace the analyses, say how we are."""
         self._holder = self._lease.take()
+        self._publisher.counts["batches_sent_again"] += self._ledger.send_again(reading.trade_age_ms)
         self._pace_analyses(decision.analysis_rate)
         self._report(decision)
 

@@ -55,6 +55,7 @@ COUNTERS: Mapping[str, str] = {
     "trade_rows_lost": "trades that could be neither sent nor kept; each is in a gap",
     "gap_rows_lost": "gaps that could be neither sent nor kept; they are tried again",
     "spool_batches_drained": "batches brought back from disk",
+    "batches_sent_again": "batches of trades or gaps that no worker confirmed in time",
     "spool_sync_errors": "times the disk refused to sync the spool",
     "send_failures": "times Redis refused or did not answer",
     "mode_changes_to_flow": "returns to mode FLOW",

@@ -128,6 +128,9 @@ class PublishSettings(_Section):
     queue_batches: int = Field(256, ge=8, description="batches waiting for the publisher at the most")
     socket_timeout_s: float = Field(5, gt=0, le=60, description="limit for one Redis reply")
     probe_interval_s: float = Field(0.5, gt=0, le=60, description="how often queue lengths are read")
+    confirm_timeout_s: float = Field(
+        15, ge=1, le=3600, description="trades that left their queue and are not stored then are sent again"
+    )
     lease_ttl_s: float = Field(6, ge=1, le=300, description="a standby takes over this long after a death")
     state_expires_s: int = Field(30, ge=1, description="a ticker or book batch older than this is dropped")
 

@@ -243,9 +243,8 @@ class Publisher:
 
 def letter_of(batch: Batch, shards: int) -> Letter:
     """Return `batch` in its wire form, addressed to its queue."""
-    return Letter(
-        batch.channel, _queue(batch, shards), len(batch.rows), batch.created_ms, batches.encode(batch)
-    )
+    text = batches.encode(batch)
+    return Letter(batch.channel, _queue(batch, shards), len(batch.rows), batch.created_ms, batch.id, text)
 
 
 def _queue(batch: Batch, shards: int) -> str:
@@ -256,14 +255,15 @@ def _queue(batch: Batch, shards: int) -> str:
 
 def pack(letter: Letter) -> bytes:
     """Write a letter as spool bytes: one line of address, then the batch."""
-    return f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms}\n{letter.text}".encode()
+    address = f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms} {letter.id}"
+    return f"{address}\n{letter.text}".encode()
 
 
 def unpack(payload: bytes) -> Letter:
-    """Read what `pack` wrote; the spool's checksum has proved it sound."""
+    """Read what `pack` wrote."""
     address, _, text = payload.decode().partition("\n")
-    kind, queue, rows, created_ms = address.split(" ")
-    return Letter(Kind(kind), queue, int(rows), int(created_ms), text)
+    kind, queue, rows, created_ms, id = address.split(" ")
+    return Letter(Kind(kind), queue, int(rows), int(created_ms), id, text)
 
 
 def resident_mb() -> float:

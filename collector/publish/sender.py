@@ -31,6 +31,8 @@ class Letter:
     queue: str
     rows: int
     created_ms: int
+    #: The batch's, and of its Celery task.
+    id: str
     text: str
 
 
@@ -57,6 +59,7 @@ class Sender:
             self._app.send_task(
                 TASKS[letter.kind],
                 args=(letter.text,),
+                task_id=letter.id,
                 queue=letter.queue,
                 serializer="json",
                 compression="zstd",

@@ -1,0 +1,98 @@
+"""Facts on their way: sent, and not known to be stored yet. What gets lost in between is sent again.
+
+Celery's Redis transport takes a message out of its queue first and notes afterwards that a worker has it. A
+worker or a Redis that is killed in between takes the message along, and so does a Redis without memory for
+the note; with late acknowledgement, too. So each batch of facts is written down here before it is sent, and
+the worker that has stored it crosses it out (`tasks.delivery`). Sending one too many times is harmless.
+
+    unconfirmed        HASH   batch id -> the letter, compressed
+    unconfirmed-due    ZSET   batch id, by the epoch ms from which on it is worth sending again
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from collector.batch import Kind
+from collector.clock import Clock
+from collector.errors import BrokerUnavailable
+from collector.publish.publisher import Transport, pack, unpack
+from collector.publish.sender import Letter
+
+#: Letters sent again at one look; the next look is half a second away.
+AGAIN_MAX = 50
+#: The fastest level: the text shrinks to a fifth within half a millisecond.
+_LEVEL = 1
+
+
+class Ledger:
+    """A transport that keeps facts in mind until they are stored.
+
+    Args:
+        client: the Redis of the store, with a `socket_timeout`.
+        transport: what really sends.
+        bodies, due: the two keys.
+        timeout_ms: a batch that left its queue so long ago and is not stored is sent again.
+    """
+
+    def __init__(
+        self, client: redis.Redis, transport: Transport, bodies: str, due: str, timeout_ms: int, clock: Clock
+    ) -> None:
+        self._client = client
+        self._transport = transport
+        self._bodies = bodies
+        self._due = due
+        self._timeout_ms = timeout_ms
+        self._clock = clock
+
+    def send(self, letter: Letter) -> None:
+        """Write `letter` down if it carries facts, then send it.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time; it may be written down all the same.
+        """
+        if letter.kind in (Kind.TRADE, Kind.GAP):
+            self._note(letter, self._clock.now_ms() + self._timeout_ms)
+        self._transport.send(letter)
+
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
+        """Pass it on; see `Sender.limit_rates`."""
+        self._transport.limit_rates(limits)
+
+    def send_again(self, queue_age_ms: int) -> int:
+        """Send what should have been stored by now; return how many letters that were.
+
+        Each further time comes after as long again as the letter is old, so that one that can't be stored
+        does not flood the queue.
+
+        Args:
+            queue_age_ms: age of the oldest batch in the queues: those that are no older may still be in one.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        now_ms = self._clock.now_ms()
+        letters = self._overdue(now_ms - queue_age_ms)
+        for letter in letters:
+            self._note(letter, now_ms + max(self._timeout_ms, now_ms - letter.created_ms))
+            self._transport.send(letter)
+        return len(letters)
+
+    def _note(self, letter: Letter, due_ms: int) -> None:
+        try:
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.hset(self._bodies, letter.id, zlib.compress(pack(letter), _LEVEL))
+                pipe.zadd(self._due, {letter.id: due_ms})
+                pipe.execute()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis did not take a note of a batch: {error}") from error
+
+    def _overdue(self, until_ms: int) -> list[Letter]:
+        try:
+            ids: Any = self._client.zrange(self._due, "-inf", until_ms, byscore=True, offset=0, num=AGAIN_MAX)
+            bodies: Any = self._client.hmget(self._bodies, ids) if ids else []
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+        return [unpack(zlib.decompress(body)) for body in bodies if body]
