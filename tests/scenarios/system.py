@@ -1,0 +1,322 @@
+"""The system under test, every part its own process as in production: Redis, workers, exchange, listeners.
+
+Redis and the workers serve one scenario after the other; exchange and listeners are new for each.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from collector.errors import CollectorError
+from collector.redis_server import PrivateRedis
+from collector.settings import RedisSettings, Settings
+from tasks.keys import Keys
+from tasks.read import Health, Reader
+from tests.scenarios import waits
+from tests.scenarios.processes import Process
+from tests.scenarios.proxy import ProxyThread
+from tests.scenarios.truth import TruthFile
+
+#: Times of production, made short enough to watch.
+SHORT_TIMES = {
+    "COLLECTOR_CONNECTION__CONNECTS_PER_S": "5",
+    "COLLECTOR_CONNECTION__OPEN_TIMEOUT_S": "2",
+    "COLLECTOR_CONNECTION__BACKOFF_INITIAL_S": "0.2",
+    "COLLECTOR_CONNECTION__BACKOFF_MAX_S": "1",
+    "COLLECTOR_CONNECTION__BLOCKED_WAIT_S": "1",
+    "COLLECTOR_CONNECTION__HEALTHY_AFTER_S": "2",
+    "COLLECTOR_CONNECTION__FIRST_MESSAGE_TIMEOUT_S": "2",
+    "COLLECTOR_CONNECTION__STALL_MIN_S": "1.5",
+    "COLLECTOR_CONNECTION__STALL_MAX_S": "3",
+    "COLLECTOR_CONNECTION__STAGGER_S": "0.2",
+    "COLLECTOR_PUBLISH__SOCKET_TIMEOUT_S": "1",
+    "COLLECTOR_PUBLISH__PROBE_INTERVAL_S": "0.2",
+    "COLLECTOR_PUBLISH__LEASE_TTL_S": "2",
+    "COLLECTOR_PUBLISH__CONFIRM_TIMEOUT_S": "2",
+    "COLLECTOR_PRESSURE__HOLD_S": "1",
+    "COLLECTOR_HEALTH__INTERVAL_S": "0.5",
+    "COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S": "5",
+}
+QUEUES = "trade,orderbook,ticker"
+LOOK_TIMEOUT_S = 0.2
+REDIS_MEMORY_MB = 128
+
+
+class System:
+    """Everything that runs, and what can be done to it.
+
+    Args:
+        folder: for logs, spools and Redis' files.
+        workers: Celery workers, two processes each.
+        settings: environment of workers and listeners beside `SHORT_TIMES`.
+    """
+
+    def __init__(self, folder: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.server = PrivateRedis(
+            Settings(data_dir=folder / "data", redis=RedisSettings(max_memory_mb=REDIS_MEMORY_MB))
+        )
+        self.workers: list[Process] = []
+        self.listeners: list[Process] = []
+        self.exchange: Process | None = None
+        self.exchange_port = 0
+        self.proxy: ProxyThread | None = None
+        self.truth = TruthFile(folder / "none")
+        #: What ended without our doing, in words.
+        self.deaths: list[str] = []
+        self._down: set[Process] = set()
+        self._worker_count = workers
+        self._settings = {**SHORT_TIMES, **(settings or {})}
+        self._keys = Keys(Settings().store.key_prefix)
+        self._runs = 0
+        self._stack = ExitStack()
+
+    # Life
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        self._stack.callback(self._stop_redis)
+        self.redis = self._client(timeout_s=2)
+        self.look = self._client(timeout_s=LOOK_TIMEOUT_S)
+        self.reader = Reader(self.redis, Settings())
+        self.workers = [self._worker(number) for number in range(self._worker_count)]
+        for worker in self.workers:
+            worker.start()
+            self._stack.callback(worker.kill)
+        for worker in self.workers:
+            worker.wait_until(lambda: len(self.reader.health().workers) == self._worker_count)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_run()
+        self._stack.close()
+
+    def begin_run(
+        self,
+        *,
+        exchange: Mapping[str, str],
+        listeners: int = 1,
+        settings: Mapping[str, str] | None = None,
+        proxied: bool = False,
+    ) -> None:
+        """Start an exchange (`exchange`: options of `collector simulate`) and listeners, the store empty."""
+        self._runs += 1
+        run = self.folder / f"run{self._runs}"
+        run.mkdir()
+        self.forget()
+        self.deaths = []
+        self.truth = TruthFile(run / "truth.jsonl")
+        self.exchange_port = free_port()
+        options = {"port": str(self.exchange_port), "truth": str(run / "truth.jsonl"), **exchange}
+        argv = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self.exchange = Process("exchange", ("-m", "collector", "simulate", *argv), {}, run).start()
+        self.exchange.wait_until(lambda: "rest " in self.exchange_output())
+        port = self.exchange_port
+        if proxied:
+            self.proxy = ProxyThread(self.exchange_port)
+            port = self.proxy.start()
+        env = self.listener_env(port, run, settings or {})
+        self.listeners = [self._listener(number, env, run) for number in range(listeners)]
+        for listener in self.listeners:
+            listener.start()
+
+    def end_run(self) -> None:
+        """End exchange and listeners, however they are."""
+        for listener in self.listeners:
+            listener.kill()
+        if self.proxy is not None:
+            self.proxy.stop()
+        if self.exchange is not None:
+            self.exchange.kill()
+        self.listeners, self.proxy, self.exchange = [], None, None
+
+    def forget(self) -> None:
+        """Delete all results; Celery's own keys stay, because its workers are running."""
+        keys = [key for key in self.redis.scan_iter(f"{self._keys.prefix}*") if b"health:worker" not in key]
+        if keys:
+            self.redis.delete(*keys)
+
+    # What it looks like
+
+    def made(self) -> int:
+        """Return how many trades the exchange has made."""
+        return self.truth.read()
+
+    def counted(self) -> int | None:
+        """Return how many trades are stored, None while Redis does not tell."""
+        try:
+            return int(self.look.hget(self._keys.counters, "trades_counted") or 0)
+        except redis.RedisError:
+            return None
+
+    def health(self) -> Health | None:
+        """Return `show health`, None while Redis does not tell."""
+        with suppress(CollectorError):
+            return self.reader.health()
+        return None
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way: no batch, nothing on disk, no backfill."""
+        health = self.health()
+        if health is None or len(health.listeners) < 1:
+            return False
+        on_disk = sum(listener["spool_bytes"] for listener in health.listeners)
+        waiting = sum(listener["backfills_waiting"] for listener in health.listeners)
+        return not (on_disk or waiting or any(health.queues.values()))
+
+    def exchange_output(self) -> str:
+        """Return what the exchange printed."""
+        return self.exchange.output() if self.exchange else ""
+
+    def report(self) -> str:
+        """Say everything that helps to understand a failure."""
+        parts = [f"made {self.made()}, counted {self.counted()}, health {self.health()}", *self.deaths]
+        for process in (*self.listeners, *self.workers):
+            parts.append(f"--- {process.name} (lives {process.lives}, status {process.status})")
+            parts.append(process.output())
+        return "\n".join(parts)
+
+    # What is done to it
+
+    def kill_redis(self) -> None:
+        """`kill -9` Redis."""
+        if self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGKILL)
+
+    def restart_redis(self) -> None:
+        """Start it again on the same files and port."""
+        self.server.stop()
+        self.server.start()
+
+    def pause_redis(self) -> None:
+        """Stop it with SIGSTOP: connections stay open, nothing answers."""
+        if self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGSTOP)
+
+    def resume_redis(self) -> None:
+        """Let it go on."""
+        if self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGCONT)
+
+    def fill_redis(self) -> None:
+        """Lower `maxmemory` below what is used: every write is refused."""
+        self.redis.config_set("maxmemory", 1 << 20)
+
+    def empty_redis(self) -> None:
+        """Raise it again."""
+        self.redis.config_set("maxmemory", REDIS_MEMORY_MB << 20)
+
+    def kill_workers(self) -> None:
+        """`kill -9` every worker, parents and children at one blow."""
+        self._kill(self.workers)
+
+    def restart_workers(self) -> None:
+        """Start what was killed; they come up on their own time."""
+        self._restart(self.workers)
+
+    def kill_worker_children(self) -> None:
+        """`kill -9` the pool processes; their parents notice."""
+        for worker in self.workers:
+            if worker.pid is not None:
+                with suppress(psutil.NoSuchProcess):
+                    for child in psutil.Process(worker.pid).children(recursive=True):
+                        child.kill()
+
+    def kill_listeners(self) -> None:
+        """`kill -9` every listener."""
+        self._kill(self.listeners)
+
+    def restart_listeners(self) -> None:
+        """Start what was killed."""
+        self._restart(self.listeners)
+
+    def supervise(self) -> None:
+        """Start again what ended by itself, as `collector up` does, and remember that it did."""
+        for process in (*self.workers, *self.listeners):
+            if process not in self._down and not process.is_alive:
+                self.deaths.append(f"{process.name} ended with status {process.status}")
+                process.start()
+
+    def _kill(self, processes: list[Process]) -> None:
+        self._down.update(processes)
+        for process in processes:
+            process.signal(signal.SIGKILL)
+
+    def _restart(self, processes: list[Process]) -> None:
+        for process in processes:
+            process.kill()
+            process.start()
+        self._down.difference_update(processes)
+
+    # Parts
+
+    def listener_env(self, port: int, run: Path, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a listener of this run."""
+        return {
+            **self._settings,
+            "REDIS_URL": self.server.url,
+            "COLLECTOR_DATA_DIR": str(run),
+            "COLLECTOR_MARKETS": "*",
+            "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{port}/websocket/v1",
+            "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{self.exchange_port}",
+            **settings,
+        }
+
+    def _worker(self, number: int) -> Process:
+        name = f"worker{number}"
+        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", QUEUES, "-c", "2")
+        options = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle")
+        env = {
+            **self._settings,
+            "REDIS_URL": self.server.url,
+            "COLLECTOR_DATA_DIR": str(self.folder),
+            "REMAP_SIGTERM": "SIGQUIT",
+        }
+        return Process(name, (*argv, *options), env, self.folder)
+
+    def _listener(self, number: int, env: Mapping[str, str], run: Path) -> Process:
+        return Process(f"listener{number}", ("-m", "collector", "run"), env, run)
+
+    def _client(self, timeout_s: float) -> redis.Redis:
+        return redis.Redis.from_url(
+            self.server.url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def _stop_redis(self) -> None:
+        self.resume_redis()
+        self.look.close()
+        self.redis.close()
+        self.server.stop()
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_room_in_the_minute(seconds: float) -> None:
+    """Wait, if need be, so that at least `seconds` of the running minute are left."""
+    left = 60 - time.time() % 60
+    if left < seconds:
+        time.sleep(left + 0.05)
+
+
+__all__ = ["SHORT_TIMES", "System", "free_port", "wait_for_room_in_the_minute", "waits"]
