@@ -1,7 +1,10 @@
 """The command line run in this process, against a Redis filled with known data."""
 
 import logging
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +25,9 @@ T0 = 1_789_999_980_000
 MINUTE = 60_000
 
 D = Decimal
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER_TIMEOUT_S = 30
 
 TRADES = (
     Trade("KRW-BTC", 1, D("100000000"), D("0.5"), Side.BUY, T0 + 1, T0 + 20),
@@ -107,6 +113,27 @@ def filled(redis_in_force: str, settings: Settings) -> str:
     """The test server, in force, with the data above."""
     fill(redis_in_force, settings)
     return redis_in_force
+
+
+@pytest.fixture(scope="module")
+def worker(redis_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker on the queue `analysis` of this session's server."""
+    argv = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "analysis", "-P", "solo"]
+    log = tmp_path_factory.mktemp("worker") / "log"
+    env = {**os.environ, "REDIS_URL": redis_server.url}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*argv, "--loglevel", "INFO"], cwd=ROOT, env=env, stdout=output, stderr=output
+        )
+    try:
+        deadline = time.monotonic() + WORKER_TIMEOUT_S
+        while b" ready." not in log.read_bytes():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(WORKER_TIMEOUT_S)
 
 
 def fill(url: str, settings: Settings) -> None:

@@ -1,10 +1,8 @@
 """`collector analyze` and `tasks.ask`: a question to real workers, and what is said where none answers."""
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +13,6 @@ from collector.settings import Settings
 
 from .conftest import MINUTE, T0
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 30
 Ended = subprocess.CompletedProcess[str]
 
@@ -24,27 +21,6 @@ def collector(*arguments: str) -> Ended:
     """Run the command in a process of its own: Celery reads its settings once."""
     argv = [sys.executable, "-m", "collector", *arguments]
     return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-
-
-@pytest.fixture(scope="module")
-def worker(redis_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A worker on the queue `analysis` of this session's server."""
-    argv = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "analysis", "-P", "solo"]
-    log = tmp_path_factory.mktemp("worker") / "log"
-    env = {**os.environ, "REDIS_URL": redis_server.url}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*argv, "--loglevel", "INFO"], cwd=ROOT, env=env, stdout=output, stderr=output
-        )
-    try:
-        deadline = time.monotonic() + TIMEOUT_S
-        while b" ready." not in log.read_bytes():
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait(TIMEOUT_S)
 
 
 def test_worker_answers(filled: str, worker: None) -> None:
