@@ -55,7 +55,7 @@ class ReconnectPolicy:
 
 
 class ConnectBudget:
-    """Spread the connection attempts of this process over time."""
+    """Spread the connection attempts, or the REST calls, of this process over time."""
 
     def __init__(self, per_s: float) -> None:
         self._interval_s = 1 / per_s
@@ -66,3 +66,7 @@ class ConnectBudget:
         slot_s = max(now_s, self._next_s)
         self._next_s = slot_s + self._interval_s
         return slot_s - now_s
+
+    def pause(self, now_s: float, for_s: float) -> None:
+        """Give out no slot before `for_s` seconds have passed."""
+        self._next_s = max(self._next_s, now_s + for_s)

@@ -7,8 +7,10 @@ class FirstCopy:
     """Remember the last frames of all sockets, byte for byte, and the channel each belonged to.
 
     Only for frames that can't legitimately be equal: every frame of the current protocol carries a time or a
-    trade id. Bounded: the last `kept` to `2 * kept` frames.
+    trade id. Bounded: the last `kept` to `2 * kept` frames of the usual size.
     """
+
+    _LONGEST = 16 << 10
 
     def __init__(self, kept: int = 2_000) -> None:
         self._kept = kept
@@ -21,6 +23,7 @@ class FirstCopy:
 
     def remember(self, raw: bytes | str, channel: Channel) -> None:
         """Keep a frame that was understood."""
-        self._new[raw] = channel
+        if len(raw) <= self._LONGEST:
+            self._new[raw] = channel
         if len(self._new) >= self._kept:
             self._old, self._new = self._new, {}

@@ -13,6 +13,8 @@ from collector.settings import ExchangeSettings
 
 #: Rows of one page of past trades; the exchange allows 1 to 500.
 PAGE_ROWS = 500
+#: Least rest after HTTP 429: the exchange then restricts calls "for a while", and refused ones count too.
+_BLOCKED_S = 30.0
 _MAX_BODY_BYTES = 8 << 20
 
 
@@ -21,6 +23,7 @@ class RestClient:
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
         self._clock = clock
+        self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
         self._http = httpx.AsyncClient(
             base_url=settings.rest_url,
@@ -58,11 +61,18 @@ class RestClient:
     async def _get(self, path: str, parameters: dict[str, str | int]) -> bytes:
         await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
         try:
-            async with self._http.stream("GET", path, params=parameters) as reply:
+            async with (
+                asyncio.timeout(self._timeout_s),  # httpx limits each wait, this the whole call
+                self._http.stream("GET", path, params=parameters) as reply,
+            ):
                 body = await _bounded_body(reply)
+        except TimeoutError as error:
+            raise RestError(f"{self._http.base_url}{path}: no reply in {self._timeout_s:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise RestError(f"{self._http.base_url}{path}: {reason}") from error
+        if reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            self._budget.pause(self._clock.monotonic(), _BLOCKED_S)
         if reply.status_code != httpx.codes.OK:
             raise RestError(f"{self._http.base_url}{path}: HTTP {reply.status_code} {body[:200]!r}")
         return body

@@ -102,6 +102,8 @@ class Session:
         self.rejections: list[Rejected] = []
         #: The exchange's reason for the coming close, if it gave one.
         self.server_error: ServerError | None = None
+        #: The stall the socket was given up for, if it was.
+        self.stall: Stall | None = None
         self.first_data_s: float | None = None
         self.last_data_s: float | None = None
         self._codec = codec
@@ -155,11 +157,15 @@ class Session:
     def on_stall(self, stall: Stall) -> None:
         """Take note that the socket is given up for `stall`."""
         self.counts[f"stalls:{stall.channel}"] += 1
-        self._rhythms[stall.channel].called_a_stall()
+        self.stall = stall
+        if self.first_data_s is not None:  # a socket silent from birth says nothing about a channel's rhythm
+            self._rhythms[stall.channel].called_a_stall()
 
     def healthy_since(self, now_s: float) -> float:
-        """Return for how many seconds data has been flowing."""
-        return 0.0 if self.first_data_s is None else now_s - self.first_data_s
+        """Return for how many seconds data has been flowing; the silence since the last does not count."""
+        if self.first_data_s is None or self.last_data_s is None:
+            return 0.0
+        return min(self.last_data_s, now_s) - self.first_data_s
 
     def requests(self, now_s: float) -> list[str]:
         """Return texts that should be sent now: order books to ask for again.
@@ -174,8 +180,11 @@ class Session:
 
     def totals(self) -> Counter[str]:
         """Return all counts, what was odd but tolerated among them as `surprise:…`."""
-        odd = self._codec.surprises + (self._books.surprises if self._books else Counter())
-        return self.counts + Counter({f"surprise:{name}": count for name, count in odd.items()})
+        total = Counter(dict(self.counts))  # a copy in one step: this is asked for by another thread too
+        for odd in (self._codec.surprises, self._books.surprises if self._books else {}):
+            for name, count in dict(odd).items():
+                total[f"surprise:{name}"] += count
+        return total
 
     def _whole(self, event: MarketEvent | BookChange) -> MarketEvent | None:
         if isinstance(event, BookChange):

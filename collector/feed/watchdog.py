@@ -33,9 +33,12 @@ class Rhythm:
     settings: ConnectionSettings
     usual_s: float = 0.0
     patience: float = 1.0
+    #: How long no silence has been above the limit that holds without patience.
+    calm_s: float = 0.0
 
     def heard_after(self, silence_s: float) -> None:
         """Learn one silence that ended by itself."""
+        self._forgive(silence_s)
         if silence_s > self.usual_s:
             self.usual_s = silence_s
         else:
@@ -44,12 +47,27 @@ class Rhythm:
     def called_a_stall(self) -> None:
         """Be more patient next time: a channel that is merely quiet must not be reconnected for ever."""
         self.patience = min(self.patience * 2, 64.0)
+        self.calm_s = 0.0
 
     @property
     def limit_s(self) -> float:
         """Silence above which the channel is stalled."""
-        usual = self.usual_s * _TOLERANCE
-        return self.patience * min(max(usual, self.settings.stall_min_s), self.settings.stall_max_s)
+        return self.patience * self._impatient_limit_s
+
+    @property
+    def _impatient_limit_s(self) -> float:
+        usual_s = self.usual_s * _TOLERANCE
+        return min(max(usual_s, self.settings.stall_min_s), self.settings.stall_max_s)
+
+    def _forgive(self, silence_s: float) -> None:
+        """Halve the patience for every `stall_max_s` in which none was needed: the stalls were real ones."""
+        if silence_s > self._impatient_limit_s:
+            self.calm_s = 0.0
+            return
+        self.calm_s += silence_s
+        if self.calm_s >= self.settings.stall_max_s:
+            self.patience = max(1.0, self.patience / 2)
+            self.calm_s = 0.0
 
 
 class Watchdog:

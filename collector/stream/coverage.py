@@ -12,6 +12,10 @@ from dataclasses import dataclass
 _LEAST_SUSPICIOUS_S = 3.0
 _TOLERANCE = 10.0
 _SMOOTHING = 0.02
+#: A silence sets the limit to at least this many times its length; one that was called a hole, to its length.
+_MARGIN = 3.0
+#: An event this far ahead of all clocks is believed only if the next event agrees.
+_DOUBTED_MS = 60_000
 
 
 class ExchangeTime:
@@ -21,11 +25,25 @@ class ExchangeTime:
         self._anchor_ms = wall_ms
         self._anchor_s = now_s
         self._from_data = False
+        #: Our own clock at the start, minus monotonic time.
+        self._wall_offset_ms = wall_ms - now_s * 1000
+        #: The last event that was doubted, as an offset to monotonic time.
+        self._doubted_offset_ms: float | None = None
 
     def saw(self, exchange_ms: int, now_s: float) -> None:
-        """Learn from an event's time; the newest counts."""
-        if not self._from_data or exchange_ms > self._anchor_ms:
+        """Learn from an event's time; the newest counts, unless it stands alone far in the future."""
+        if self._from_data and exchange_ms <= self._anchor_ms:
+            return
+        if self._is_believable(exchange_ms, now_s):
             self._anchor_ms, self._anchor_s, self._from_data = exchange_ms, now_s, True
+
+    def _is_believable(self, exchange_ms: int, now_s: float) -> bool:
+        offset_ms = exchange_ms - now_s * 1000
+        known_ms = max(self.at(now_s), self._wall_offset_ms + now_s * 1000)
+        if exchange_ms - known_ms <= _DOUBTED_MS:
+            return True
+        doubted_ms, self._doubted_offset_ms = self._doubted_offset_ms, offset_ms
+        return doubted_ms is not None and abs(offset_ms - doubted_ms) <= _DOUBTED_MS
 
     def at(self, moment_s: float) -> int:
         """Return the exchange's epoch milliseconds at a monotonic moment, about."""
@@ -53,7 +71,7 @@ class Coverage:
 
     def on_data(self, connection: int, now_s: float) -> Hole | None:
         """Note a data frame; return the hole it shows, if it shows one."""
-        limit_s = self._limit_s(now_s)
+        limit_s = self._learn(now_s)
         previous_s = self._last_s.get(connection)
         self._last_s[connection] = now_s
         vouches = previous_s is not None and now_s - previous_s <= limit_s
@@ -68,9 +86,9 @@ class Coverage:
         return hole
 
     def on_lost(self, connection: int, reason: str) -> None:
-        """Note the end of a socket; `reason` names the hole if there is going to be one."""
-        self._last_s.pop(connection, None)
-        if not self._last_s:
+        """Note the end of a socket; `reason` names the hole if the socket was the last that gave data."""
+        was_heard = self._last_s.pop(connection, None) is not None
+        if was_heard and not self._last_s:
             self._reason = reason
 
     @property
@@ -79,18 +97,28 @@ class Coverage:
         return self._covered_until_s
 
     def _another_may_vouch(self, connection: int, now_s: float, limit_s: float) -> bool:
+        """Tell whether a socket that was heard before the stretch in question is only quiet so far."""
         return any(
-            other != connection and last_s >= self._covered_until_s and now_s - last_s <= limit_s
+            other != connection and last_s <= self._covered_until_s and now_s - last_s <= limit_s
             for other, last_s in self._last_s.items()
         )
 
-    def _limit_s(self, now_s: float) -> float:
-        limit_s = max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
+    @property
+    def limit_s(self) -> float:
+        """The longest silence of a socket that is not suspicious now."""
+        return max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
+
+    def _learn(self, now_s: float) -> float:
+        """Learn the silence that ends now, of all sockets together; return the limit that held for it.
+
+        A long one must not hide the next: it lengthens the limit by little if it was called a hole, so that
+        a stream that is merely quiet gets longer limits step by step.
+        """
+        limit_s = self.limit_s
         if self._newest_s is not None:
             silence_s = now_s - self._newest_s
-            if silence_s > self._usual_s:
-                self._usual_s = min(silence_s, limit_s)
-            else:
-                self._usual_s += (silence_s - self._usual_s) * _SMOOTHING
+            share = _MARGIN / _TOLERANCE if silence_s <= limit_s else 1 / _TOLERANCE
+            least_s = min(silence_s, 2 * limit_s) * share
+            self._usual_s = max(least_s, self._usual_s + (silence_s - self._usual_s) * _SMOOTHING)
         self._newest_s = now_s
         return limit_s
