@@ -36,8 +36,9 @@ from collector.feed.session import MarketEvent, Session
 from collector.feed.watchdog import new_rhythms
 from collector.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.holes import Holes
-from collector.intake import Intake, gaps_of
+from collector.intake import Intake
 from collector.markets import choose, plain_names
+from collector.model import Gap
 from collector.metrics import Snapshot
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
@@ -102,7 +103,7 @@ class Listener:
         self._batcher = Batcher(settings.batch, self.id)
         self._intake = Intake(self._batcher, self._outbox, self._clock)
         self._holes = Holes(self._intake, settings.channels)
-        self._intake.listen(self._holes.on_hole, self._holes.on_early_trade)
+        self._intake.listen(self._holes.on_hole, self._holes.on_early_trade, self._holes.on_lost)
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
@@ -153,7 +154,9 @@ class Listener:
 
     async def _live(self) -> None:
         await self._discover()
-        self._holes.last_trade_ms = await asyncio.to_thread(self._read_last_trades)
+        self._holes.last_trade_ms, open_gaps = await asyncio.to_thread(self._read_last_run)
+        for gap in open_gaps:
+            self._holes.resume(gap)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tick())
             group.create_task(self._refresh_markets(group))
@@ -164,6 +167,8 @@ class Listener:
         while True:
             await asyncio.sleep(_TICK_S)
             self._intake.tick(self._publisher.decision)
+            if not self._publisher.decision.trades_to_disk:
+                self._holes.tell_lost()
             if not self._publisher.is_alive:
                 raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
             if self._holder is not None:
@@ -292,8 +297,7 @@ class Listener:
     def _on_lost_batch(self, batch: Batch, reason: str) -> None:
         """Called in the publisher's thread: facts that could be neither sent nor kept."""
         if self._loop is not None and not self._loop.is_closed():
-            for gap in gaps_of(batch, reason):
-                self._loop.call_soon_threadsafe(self._intake.add, gap)
+            self._loop.call_soon_threadsafe(self._intake.lose, batch, reason)
 
     # The publisher's side
 
@@ -333,7 +337,7 @@ class Listener:
         )
 
     def _keep_house(self, decision: Decision, reading: Reading) -> None:
-        """Called in the publisher's thread: renew the lease, send again, pace the analyses, say how we are."""
+        """Called in the publisher's thread: renew the lease, send again, pace analyses, say how we are."""
         self._holder = self._lease.take()
         self._publisher.counts["batches_sent_again"] += self._ledger.send_again(reading.trade_age_ms)
         self._pace_analyses(decision.analysis_rate)
@@ -405,13 +409,14 @@ class Listener:
             ]
         )
 
-    def _read_last_trades(self) -> dict[str, int]:
-        """Ask the store where the last run ended; an unreachable store means we don't know."""
+    def _read_last_run(self) -> tuple[dict[str, int], list[Gap]]:
+        """Ask the store where the last run ended and what it still missed: nothing if it does not answer."""
         try:
-            return dict(Reader(self._redis, self.settings).last_trade_ms(self._markets))
+            reader = Reader(self._redis, self.settings)
+            return reader.last_trade_ms(self._markets), reader.open_trade_gaps(self._markets)
         except (redis.RedisError, PipelineError) as error:
-            log.warning("the last stored trades can't be read: %s", error)
-            return {}
+            log.warning("the end of the last run can't be read: %s", error)
+            return {}, []
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:

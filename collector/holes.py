@@ -11,6 +11,11 @@ from collector.stream.coverage import Hole
 
 log = logging.getLogger(__name__)
 
+#: Reasons of losses on our side of the socket.
+LOST_HERE = frozenset({"overflow", "spool_full"})
+#: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
+NOT_FOR_BACKFILL = frozenset({"too_late"})
+
 
 class Holes:
     """Records holes for every market and sends the backfill after the trades in them."""
@@ -22,6 +27,8 @@ class Holes:
         self.backfill: Backfill | None = None
         self._intake = intake
         self._channels = tuple(channels)
+        #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
+        self._lost: dict[tuple[str, Channel, str | int], Gap] = {}
 
     def on_hole(self, hole: Hole) -> None:
         """Take a stretch that no socket covered."""
@@ -40,11 +47,43 @@ class Holes:
         minute_ms = exchange_ms - exchange_ms % MINUTE_MS
         self.record(MarketHole(market, minute_ms, exchange_ms, "start"))
 
+    def on_lost(self, gap: Gap) -> None:
+        """Take what is missing because it could be neither sent nor kept: trades, or a gap itself.
+
+        Neither could be told about now, so it waits; a listener that dies meanwhile starts again from the
+        last trade stored. Bounded: stretches of one market are joined.
+        """
+        if gap.reason not in LOST_HERE or gap.recovered:
+            self._lost[gap.market, gap.channel, gap.from_ms] = gap
+            return
+        known = self._lost.get((gap.market, gap.channel, gap.reason), gap)
+        self._lost[gap.market, gap.channel, gap.reason] = Gap(
+            gap.market, gap.channel, min(gap.from_ms, known.from_ms), max(gap.to_ms, known.to_ms), gap.reason
+        )
+
+    def tell_lost(self) -> None:
+        """Record what was lost, and send the backfill after the trades: now there is room again."""
+        lost, self._lost = self._lost, {}
+        for gap in lost.values():
+            self._intake.add(gap)
+            if gap.reason in LOST_HERE and not gap.recovered:
+                self.resume(gap)
+
+    def resume(self, gap: Gap) -> None:
+        """Send the backfill after a gap that is recorded already."""
+        if self.backfill is not None and gap.reason not in NOT_FOR_BACKFILL:
+            is_known_before = gap.reason != "start"
+            self.backfill.add(
+                MarketHole(gap.market, gap.from_ms, gap.to_ms, gap.reason, is_known_before=is_known_before)
+            )
+
     def on_listed(self, markets: Iterable[str], refresh_s: float, now_s: float) -> None:
         """Take markets that were listed within the last `refresh_s` seconds."""
         time = self._intake.exchange_time
+        from_ms = time.at(now_s - refresh_s)
+        from_ms -= from_ms % MINUTE_MS
         for market in markets:
-            self.record(MarketHole(market, time.at(now_s - refresh_s), time.at(now_s), "listed"))
+            self.record(MarketHole(market, from_ms, time.at(now_s), "listed", is_known_before=False))
 
     def on_filled(self, hole: MarketHole, recovered: bool) -> None:
         """Take the end of a backfill."""
@@ -61,9 +100,10 @@ class Holes:
 
     def _on_start(self, market: str, from_ms: int, to_ms: int) -> None:
         """Begin at the last trade we have; a newcomer begins with the running minute."""
+        is_known = market in self.last_trade_ms
         start_ms = min(self.last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS), to_ms)
         self._intake.covered_from_ms[market] = start_ms
-        self.record(MarketHole(market, start_ms, to_ms, "start"))
+        self.record(MarketHole(market, start_ms, to_ms, "start", is_known_before=is_known))
 
     def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
         for channel in self._channels:

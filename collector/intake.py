@@ -37,16 +37,23 @@ class Intake:
         self._clock = clock
         self._on_hole: Callable[[Hole], None] = _ignore
         self._on_early_trade: Callable[[str, int], None] = _ignore
+        self._on_lost: Callable[[Gap], None] = _ignore
 
-    def listen(self, on_hole: Callable[[Hole], None], on_early_trade: Callable[[str, int], None]) -> None:
+    def listen(
+        self,
+        on_hole: Callable[[Hole], None],
+        on_early_trade: Callable[[str, int], None],
+        on_lost: Callable[[Gap], None],
+    ) -> None:
         """Name who is told of losses.
 
         Args:
             on_hole: called with each stretch that no socket covered.
             on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our
                 start, `covered_from_ms`.
+            on_lost: called with what a batch that is lost leaves missing, and with each gap that was in it.
         """
-        self._on_hole, self._on_early_trade = on_hole, on_early_trade
+        self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
 
     def on_frame(self, connection: int, events: Sequence[MarketEvent]) -> None:
         """Take the events of one data frame of a socket."""
@@ -91,6 +98,12 @@ class Intake:
         for batch in self._batcher.flush(self._clock.now_ms()):
             self._put(batch)
 
+    def lose(self, batch: Batch, reason: str) -> None:
+        """Take note of facts that could be neither sent nor kept."""
+        self.sequencer.forget(row for row in batch.rows if isinstance(row, Trade))
+        for gap in gaps_of(batch, reason):
+            self._on_lost(gap)
+
     def _check_start(self, trade: Trade) -> None:
         covered_from_ms = self.covered_from_ms.pop(trade.market, None)
         if covered_from_ms is not None and trade.exchange_ms < covered_from_ms:
@@ -99,11 +112,7 @@ class Intake:
     def _put(self, batch: Batch) -> None:
         if not self._outbox.put(batch):
             self.counts[f"{batch.channel}_rows_lost"] += len(batch.rows)
-            self._refused(batch)
-
-    def _refused(self, batch: Batch) -> None:
-        for gap in gaps_of(batch, "overflow"):
-            self._batcher.add(gap, self._clock.monotonic(), self._clock.now_ms())
+            self.lose(batch, "overflow")
 
 
 def _ignore(*_: object) -> None:

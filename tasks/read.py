@@ -206,6 +206,10 @@ class Reader:
             times = self._redis.hmget(self._keys.newest, [f"trade:{market}" for market in markets])
         return {market: int(ms) for market, ms in zip(markets, times, strict=True) if ms}
 
+    def open_trade_gaps(self, markets: Sequence[str]) -> list[Gap]:
+        """Return the stretches of `markets` in which trades are missing."""
+        return [gap for gap in self._gaps(markets) if gap.channel is Channel.TRADE and not gap.recovered]
+
     def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
         """Return the stored one-minute candles that open in `from_ms … to_ms`, by open, oldest first."""
         return self._minutes(

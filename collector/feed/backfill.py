@@ -38,6 +38,8 @@ class Hole:
     from_ms: int
     to_ms: int
     reason: str
+    #: Whether the trades before it are known: only then may it be fetched with some overlap.
+    is_known_before: bool = True
 
 
 @dataclass(order=True, slots=True)
@@ -141,7 +143,8 @@ class Backfill:
         That is so if the pages reached a trade before it, or if the exchange has trades of this market but
         none older (a new listing). No trade at all proves nothing.
         """
-        earliest_ms, latest_ms = hole.from_ms - OVERLAP_MS, hole.to_ms + OVERLAP_MS
+        earliest_ms = hole.from_ms - OVERLAP_MS * hole.is_known_before
+        latest_ms = hole.to_ms + OVERLAP_MS
         found, rejected = 0, 0
         async for page in self._pages(hole.market, earliest_ms, latest_ms):
             wanted = [trade for trade in page.trades if earliest_ms <= trade.exchange_ms <= latest_ms]

@@ -5,6 +5,7 @@ is counted by name. The workers would not be fooled by a second copy either; thi
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 from collector.model import OrderBook, Ticker, Trade
 
@@ -20,6 +21,11 @@ class _RecentIds:
     def __init__(self) -> None:
         self._new: set[int] = set()
         self._old: set[int] = set()
+
+    def discard(self, number: int) -> None:
+        """Forget `number`."""
+        self._new.discard(number)
+        self._old.discard(number)
 
     def add(self, number: int) -> bool:
         """Remember `number`; tell whether it is new."""
@@ -48,6 +54,12 @@ class Sequencer:
         if isinstance(event, Ticker):
             return self._accept_newer(self._ticker_ms, event.market, event.exchange_ms, "ticker")
         return self._accept_newer(self._book_us, event.market, event.exchange_us, "orderbook")
+
+    def forget(self, trades: Iterable[Trade]) -> None:
+        """Let `trades` pass once more: they were lost further down the line."""
+        for trade in trades:
+            if trade.market in self._ids:
+                self._ids[trade.market].discard(trade.id)
 
     def _accept_trade(self, trade: Trade) -> bool:
         ids = self._ids.get(trade.market)
