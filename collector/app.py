@@ -38,8 +38,8 @@ from collector.health import FrameRate, added_up, connection_row, percentile, st
 from collector.holes import Holes
 from collector.intake import Intake
 from collector.markets import choose, plain_names
-from collector.model import Gap
 from collector.metrics import Snapshot
+from collector.model import Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
