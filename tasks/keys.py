@@ -17,7 +17,8 @@
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
 
-Days are UTC. Times to live start again with each write, so a minute's trades never outlive its candle.
+Days are UTC. Times to live start with the first write of a minute, a day's again with each new minute, and a
+minute's trades never outlive its candle.
 """
 
 from dataclasses import dataclass

@@ -24,10 +24,11 @@ class Script:
         pipeline.evalsha(self.digest, len(keys), *keys, *arguments)
 
 
+MINUTES = Script("minutes")
 TRADES = Script("trades")
 SWAP = Script("swap")
 NEWEST = Script("newest")
-ALL = (TRADES, SWAP, NEWEST)
+ALL = (MINUTES, TRADES, SWAP, NEWEST)
 
 
 def run(client: redis.Redis, pipeline: Pipeline) -> list[Any]:

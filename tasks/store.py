@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -32,6 +33,9 @@ from tasks.redis_client import translated
 ROUNDS_MAX = 50
 #: Longest pause between two rounds, in seconds; the first pauses are far shorter.
 PAUSE_MAX_S = 0.05
+
+#: Fields of one call of `newest.lua`, which holds three times as many values on Lua's stack of about 8000.
+TIMES_AT_ONCE = 2000
 
 STAMP, VALUE = "stamp", "value"
 
@@ -62,6 +66,14 @@ class _Read(NamedTuple):
     rows: dict[int, list[Row]]
 
 
+class _Commit(NamedTuple):
+    """What is to be stored of a group: the candle's text as it was read, and what became of it."""
+
+    group: _Group
+    candle: bytes
+    absorbed: Absorbed
+
+
 class Store:
     """Where workers put trades, tickers, books and gaps.
 
@@ -82,7 +94,7 @@ class Store:
     def put_trades(self, trades: Sequence[Trade]) -> None:
         """Count each of `trades` exactly once in the candle of its minute."""
         with translated():
-            self._note_arrival(trades, tuple(_newest_trades(trades).items()))
+            self._note_arrival(trades)
             late: list[_Group] = []
             _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
         if late:
@@ -92,7 +104,7 @@ class Store:
     def put_tickers(self, tickers: Sequence[Ticker]) -> None:
         """Keep the newest ticker per market."""
         with translated():
-            self._note_arrival(tickers, ())
+            self._note_arrival(tickers)
             newest = _newest(tickers)
             tally = Tally({Counter.TICKERS_MERGED: len(tickers) - len(newest)})
             _settle(newest, lambda left: self._swap_tickers(left, tally))
@@ -101,7 +113,7 @@ class Store:
     def put_books(self, books: Sequence[OrderBook]) -> None:
         """Keep the newest book per market, with its measures and what changed against the one it replaces."""
         with translated():
-            self._note_arrival(books, ())
+            self._note_arrival(books)
             newest = _newest(books)
             tally = Tally({Counter.BOOKS_MERGED: len(books) - len(newest)})
             _settle(newest, lambda left: self._swap_books(left, tally))
@@ -115,8 +127,7 @@ class Store:
 
     def _commit_minutes(self, groups: list[_Group], late: list[_Group]) -> list[_Group]:
         """Try to commit every group once; return those that somebody else was faster with."""
-        pipeline = self._redis.pipeline(transaction=False)
-        tried: list[_Group] = []
+        commits: list[_Commit] = []
         duplicates = 0
         for group, read in zip(groups, self._read_minutes(groups), strict=True):
             if read.sealed:
@@ -124,42 +135,43 @@ class Store:
                 continue
             minute = decode_minute(read.candle) if read.candle else None
             absorbed = absorb(minute, read.rows, group.trades)
-            if not absorbed.changed:
+            if absorbed.changed:
+                commits.append(_Commit(group, read.candle, absorbed))
+            else:
                 duplicates += absorbed.duplicates
-                continue
-            self._queue_commit(pipeline, group, read, absorbed)
-            tried.append(group)
+        pipeline = self._redis.pipeline(transaction=False)
+        self._queue_commits(pipeline, commits)
         if duplicates:
             pipeline.hincrby(self._keys.counters, Counter.TRADES_DUPLICATE, duplicates)
-        replies = scripts.run(self._redis, pipeline)
-        return [group for group, stored in zip(tried, replies, strict=False) if not stored]
+        stored = scripts.run(self._redis, pipeline)[0]
+        return [commit.group for commit, done in zip(commits, stored, strict=True) if not done]
 
     def _read_minutes(self, groups: list[_Group]) -> Iterable[_Read]:
-        pipeline = self._redis.pipeline(transaction=False)
+        keys: list[str] = []
+        arguments: list[scripts.Argument] = []
         wanted = []
         for market, minute_ms, trades in groups:
             times = list({trade.exchange_ms for trade in trades})
-            trades_key = self._keys.trades(market, minute_ms)
-            pipeline.hget(self._keys.candle(market, minute_ms), str(minute_ms))
-            pipeline.exists(trades_key)
-            pipeline.hmget(trades_key, times)
+            keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
+            arguments += (minute_ms, len(times), *times)
             wanted.append(times)
-        replies = iter(pipeline.execute())
+        pipeline = self._redis.pipeline(transaction=False)
+        scripts.MINUTES.queue(pipeline, keys, arguments)
+        found = iter(scripts.run(self._redis, pipeline)[0])
         for times in wanted:
-            candle, exists, values = next(replies) or b"", next(replies), next(replies)
-            rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=True) if value}
+            candle, exists, values = next(found) or b"", next(found), chain.from_iterable(next(found))
+            rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=False) if value}
             yield _Read(candle, bool(candle) and not exists, rows)
 
-    def _queue_commit(self, pipeline: Pipeline, group: _Group, read: _Read, absorbed: Absorbed) -> None:
-        keys = (
-            self._keys.candle(group.market, group.minute_ms),
-            self._keys.trades(group.market, group.minute_ms),
-            self._keys.counters,
-        )
-        arguments: list[scripts.Argument] = [group.minute_ms, read.candle, encode(absorbed.minute)]
-        arguments += (self._candle_ttl_s, self._trade_ttl_s, absorbed.counted, absorbed.duplicates)
-        for ms, rows in absorbed.changed.items():
-            arguments += (ms, encode(rows))
+    def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
+        keys = [self._keys.counters]
+        arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
+        for (market, minute_ms, _), candle, absorbed in commits:
+            keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
+            arguments += (minute_ms, candle, encode(absorbed.minute), absorbed.counted, absorbed.duplicates)
+            arguments.append(len(absorbed.changed))
+            for ms, rows in absorbed.changed.items():
+                arguments += (ms, encode(rows))
         scripts.TRADES.queue(pipeline, keys, arguments)
 
     # -- tickers, books, gaps
@@ -232,24 +244,16 @@ class Store:
 
     # -- beside the data
 
-    def _note_arrival(
-        self,
-        events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook],
-        newest: Iterable[tuple[str, int]],
-    ) -> None:
-        """Remember the markets seen, the newest time of all events, and the `newest` (field, epoch ms)."""
-        if not events:
-            return
+    def _note_arrival(self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> None:
+        """Remember the markets seen, the newest time of all events, and of each market's trades."""
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.sadd(self._keys.markets, *{event.market for event in events})
         pipeline.hincrby(self._keys.counters, Counter.BATCHES, 1)
-        times: list[scripts.Argument] = []
-        if not isinstance(events[0], OrderBook):
-            times += ("as_of", max(event.exchange_ms for event in events))
-        for field, ms in newest:
-            times += (field, ms)
-        if times:
-            scripts.NEWEST.queue(pipeline, [self._keys.newest], times)
+        if events:
+            pipeline.sadd(self._keys.markets, *{event.market for event in events})
+        times = list(_newest_times(events).items())
+        for start in range(0, len(times), TIMES_AT_ONCE):
+            fields, values = zip(*times[start : start + TIMES_AT_ONCE], strict=True)
+            scripts.NEWEST.queue(pipeline, [self._keys.newest], [len(fields), *fields, *values])
         scripts.run(self._redis, pipeline)
 
     def _count(self, numbers: Tally[Counter]) -> None:
@@ -279,12 +283,21 @@ def _by_minute(trades: Iterable[Trade]) -> list[_Group]:
     return [_Group(market, minute_ms, rows) for (market, minute_ms), rows in groups.items()]
 
 
-def _newest_trades(trades: Iterable[Trade]) -> dict[str, int]:
+def _newest_times(events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> dict[str, int]:
+    """Return the newest time in epoch ms as `as_of`, and of each market's trades as `trade:{market}`.
+
+    Rolling windows end at `as_of`, so books, which say nothing about them, do not move it.
+    """
     newest: dict[str, int] = {}
-    for trade in trades:
-        field = f"trade:{trade.market}"
-        if trade.exchange_ms > newest.get(field, 0):
-            newest[field] = trade.exchange_ms
+    for event in events:
+        if isinstance(event, OrderBook):
+            break
+        if event.exchange_ms > newest.get("as_of", 0):
+            newest["as_of"] = event.exchange_ms
+        if isinstance(event, Trade):
+            field = f"trade:{event.market}"
+            if event.exchange_ms > newest.get(field, 0):
+                newest[field] = event.exchange_ms
     return newest
 
 

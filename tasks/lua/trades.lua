@@ -1,31 +1,50 @@
--- Commit one minute of one market: all of it, or nothing where somebody else was faster.
+-- Commit the minutes of a batch of trades: each as a whole, or not at all where somebody else was faster.
 --
--- KEYS[1]  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle, JSON
--- KEYS[2]  trades:{market}:{minute_ms}   HASH  exchange_ms -> trades of that millisecond, JSON
--- KEYS[3]  counters                      HASH  name -> integer
--- ARGV[1]  minute open, epoch ms
--- ARGV[2]  the candle as it was read, '' where there was none
--- ARGV[3]  the candle to store
--- ARGV[4]  time to live of KEYS[1], seconds
--- ARGV[5]  time to live of KEYS[2], seconds
--- ARGV[6]  trades counted by this commit
--- ARGV[7]  copies in it that were known already
--- ARGV[8…] exchange_ms, trades, exchange_ms, trades …
+-- KEYS[1]             counters                      HASH  name -> integer
+-- KEYS[2], KEYS[4] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle, JSON
+-- KEYS[3], KEYS[5] …  trades:{market}:{minute_ms}   HASH  exchange_ms -> trades of that millisecond, JSON
+-- ARGV[1]             time to live of candles, seconds
+-- ARGV[2]             time to live of trades, seconds
+-- ARGV[3…]            for each pair of keys: minute open (epoch ms); the candle as it was read, '' where there
+--                     was none; the candle to store; trades counted; copies that were known; n; and n times
+--                     exchange_ms, trades
 --
--- Returns 1 stored, 0 no longer what was read.
+-- Times to live start with the first write of a minute. The only sums are of trade counts: integers far below
+-- 2^53, so exact.
+--
+-- Returns for each pair of keys 1 stored, 0 no longer what was read.
 
-local known = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-if known ~= ARGV[2] then return 0 end
--- The trades may have expired since: then their candle is sealed and must be read again.
-if known ~= '' and redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+-- Lua's stack holds about 8000 values.
+local AT_ONCE = 4000
 
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
--- In slices: Lua's stack holds about 8000 values.
-for first = 8, #ARGV, 2000 do
-  redis.call('HSET', KEYS[2], unpack(ARGV, first, math.min(first + 1999, #ARGV)))
+local function is_as_read(candle_key, trades_key, minute, candle)
+  if (redis.call('HGET', candle_key, minute) or '') ~= candle then return false end
+  -- The trades may have expired since: then their candle is sealed and must be read again.
+  return candle == '' or redis.call('EXISTS', trades_key) == 1
 end
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
-redis.call('HINCRBY', KEYS[3], 'trades_counted', ARGV[6])
-redis.call('HINCRBY', KEYS[3], 'trades_duplicate', ARGV[7])
-return 1
+
+local stored = {}
+local all_counted, all_known = 0, 0
+local first = 3
+for key = 2, #KEYS, 2 do
+  local minute, before, after, counted, known, count = unpack(ARGV, first, first + 5)
+  local last = first + 5 + 2 * tonumber(count)
+  local is_free = is_as_read(KEYS[key], KEYS[key + 1], minute, before)
+  if is_free then
+    redis.call('HSET', KEYS[key], minute, after)
+    for slice = first + 6, last, AT_ONCE do
+      redis.call('HSET', KEYS[key + 1], unpack(ARGV, slice, math.min(slice + AT_ONCE - 1, last)))
+    end
+    if before == '' then
+      redis.call('EXPIRE', KEYS[key], ARGV[1])
+      redis.call('EXPIRE', KEYS[key + 1], ARGV[2])
+    end
+    all_counted = all_counted + tonumber(counted)
+    all_known = all_known + tonumber(known)
+  end
+  stored[#stored + 1] = is_free and 1 or 0
+  first = last + 1
+end
+if all_counted > 0 then redis.call('HINCRBY', KEYS[1], 'trades_counted', all_counted) end
+if all_known > 0 then redis.call('HINCRBY', KEYS[1], 'trades_duplicate', all_known) end
+return stored
