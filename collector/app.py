@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -39,9 +39,9 @@ from collector.holes import Holes
 from collector.intake import Intake
 from collector.markets import choose, plain_names
 from collector.metrics import Snapshot
-from collector.model import Gap
+from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
-from collector.protocol.current import CurrentCodec
+from collector.protocol.current import CurrentCodec, RepeatedBooks
 from collector.protocol.legacy import LegacyCodec
 from collector.publish.lease import Lease
 from collector.publish.ledger import Ledger
@@ -107,9 +107,16 @@ class Listener:
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
+        self._repeats = RepeatedBooks()
         self.fleet = Fleet(settings, self, self._clock)
         self._rest = RestClient(settings.exchange, self._clock)
-        self._backfill = Backfill(self._rest, self._clock, self._intake.add_recovered, self._holes.on_filled)
+        self._backfill = Backfill(
+            self._rest,
+            self._clock,
+            self._intake.add_recovered,
+            self._holes.on_filled,
+            self._intake.exchange_ms,
+        )
         self._holes.backfill = self._backfill
         self._sender = sender or Sender(settings.publish.state_expires_s)
         self._ledger = self._new_ledger(self._sender)
@@ -201,31 +208,47 @@ class Listener:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, longest_s)
 
-    def _choose(self, listed: Sequence[str]) -> tuple[str, ...]:
+    def _choose(self, listed: Sequence[str], *, strict: bool = True) -> tuple[str, ...]:
         settings = self.settings
-        chosen = choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)
+        index, count = settings.shard_index, settings.shard_count
+        chosen = choose(settings.markets, listed, index=index, count=count, strict=strict)
         if not chosen:
             raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
         return chosen
 
     async def _refresh_markets(self, group: asyncio.TaskGroup) -> None:
         """Follow listings and delistings; one socket after the other is replaced."""
+        read_s, are_replaced = self._clock.monotonic(), True
+        since_s: dict[str, float] = {}  # listed and not carried by every socket yet
         while True:
             await asyncio.sleep(self.settings.exchange.market_refresh_s)
             try:
-                markets = self._choose(await self._rest.markets())
+                markets = self._choose(await self._rest.markets(), strict=False)
             except (RestError, ConfigurationError) as error:
                 log.warning("the market list stays as it is: %s", error)
                 continue
             if markets != self._markets:
-                self._change_markets(markets)
-                await self.fleet.replace_all(group)
+                since_s |= dict.fromkeys(self._change_markets(markets), read_s)
+                are_replaced = False
+            read_s = self._clock.monotonic()
+            if not are_replaced:
+                are_replaced = await self.fleet.replace_all(group)
+            if are_replaced:
+                self._tell_listed(since_s)
+                since_s = {}
 
-    def _change_markets(self, markets: tuple[str, ...]) -> None:
+    def _change_markets(self, markets: tuple[str, ...]) -> list[str]:
+        """Take over another list; return the markets that are new in it."""
         listed, delisted = sorted(set(markets) - set(self._markets)), set(self._markets) - set(markets)
         log.warning("markets listed: %s; delisted: %s", listed or "none", sorted(delisted) or "none")
         self._markets = markets
-        self._holes.on_listed(listed, self.settings.exchange.market_refresh_s, self._clock.monotonic())
+        return listed
+
+    def _tell_listed(self, since_s: Mapping[str, float]) -> None:
+        """Record what new markets may have traded before the sockets carried them."""
+        now_s = self._clock.monotonic()
+        for market, listed_s in since_s.items():
+            self._holes.on_listed([market], now_s - listed_s, now_s)
 
     @property
     def _markets(self) -> tuple[str, ...]:
@@ -241,7 +264,7 @@ class Listener:
         """Make the session of a socket that has just opened."""
         exchange = self.settings.exchange
         return Session(
-            new_codec(exchange),
+            new_codec(exchange, self._repeats),
             self._subscription(),
             self._rhythms,
             self.settings.connection,
@@ -272,6 +295,9 @@ class Listener:
         """Take note that a socket is gone."""
         self._intake.coverage.on_lost(connection.number, reason)
         if connection.session is not None:
+            stall = connection.session.stall
+            if stall is not None and stall.channel is Channel.TRADE:
+                self._intake.on_trade_stall()
             self._ended.update(connection.session.totals())
             connection.session = None
 
@@ -363,6 +389,7 @@ class Listener:
                     pipe.ltrim(self._keys.rejected_frames, 0, _REJECTED_KEPT - 1)
                 pipe.execute()
         except redis.RedisError as error:
+            self._rejected[:0] = rejected
             raise BrokerUnavailable(f"Redis did not take the health report: {error}") from error
 
     def health(self, decision: Decision) -> dict[str, Any]:
@@ -392,20 +419,18 @@ class Listener:
         return Snapshot(listeners=[row], queues=dict(self._publisher.reading.queue_lengths))
 
     def counters(self) -> dict[str, int]:
-        """Return everything counted so far, by name."""
-        sessions = [c.session.totals() for c in self.fleet.connections if c.session is not None]
-        merged = Counter(
-            {f"{kind}_merged": n for kind, n in (self._batcher.merged + self._outbox.merged).items()}
-        )
+        """Return everything counted so far, by name; any thread may ask."""
+        sessions = [connection.session for connection in list(self.fleet.connections)]
+        merged = added_up([self._batcher.merged, self._outbox.merged])
         intake = self._intake
         return added_up(
             [
                 self._ended,
-                *sessions,
+                *(session.totals() for session in sessions if session is not None),
                 intake.sequencer.held_back,
                 intake.counts,
                 self._publisher.counts,
-                merged,
+                {f"{kind}_merged": count for kind, count in merged.items()},
             ]
         )
 
@@ -428,9 +453,9 @@ def analysis_limits(full: str, factor: float) -> dict[str, str]:
     return {f"{ANALYSES}{name}": limit for name in analysis.names()}
 
 
-def new_codec(exchange: ExchangeSettings) -> Codec:
+def new_codec(exchange: ExchangeSettings, repeats: RepeatedBooks | None = None) -> Codec:
     """Return the translator for one socket of the chosen protocol."""
-    return LegacyCodec() if exchange.protocol == "legacy" else CurrentCodec(exchange.format)
+    return LegacyCodec() if exchange.protocol == "legacy" else CurrentCodec(exchange.format, repeats)
 
 
 def connect_redis(settings: Settings) -> redis.Redis:

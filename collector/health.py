@@ -1,7 +1,8 @@
 """What a listener tells about itself: the `listeners[]` rows of `collector show health`."""
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,7 @@ def percentile(values: Sequence[int], share: float) -> int | None:
     """Return the nearest-rank percentile, or None of nothing."""
     if not values:
         return None
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def state_of(connections: Iterable[Connection]) -> str:
@@ -55,9 +55,9 @@ def connection_row(connection: Connection) -> dict[str, Any]:
     }
 
 
-def added_up(counters: Iterable[Counter[str]]) -> dict[str, int]:
-    """Add counters up, names in order."""
+def added_up(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add counters up, names in order; they may grow in another thread meanwhile."""
     total: Counter[str] = Counter()
     for counter in counters:
-        total.update(counter)
+        total.update(dict(counter))
     return dict(sorted(total.items()))

@@ -11,6 +11,8 @@ from collector.stream.coverage import Hole
 
 log = logging.getLogger(__name__)
 
+#: Events arrive after their time, some later than others: so much before a hole may be missing too.
+LAG_MS = 1_000
 #: Reasons of losses on our side of the socket.
 LOST_HERE = frozenset({"overflow", "spool_full"})
 #: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
@@ -39,7 +41,7 @@ class Holes:
             if hole.reason == "start":
                 self._on_start(market, from_ms, to_ms)
             else:
-                self.record(MarketHole(market, from_ms, to_ms, hole.reason))
+                self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
                 self._record_lost_states(market, from_ms, to_ms, hole.reason)
 
     def on_early_trade(self, market: str, exchange_ms: int) -> None:

@@ -18,6 +18,8 @@ from collector.stream.sequencer import Sequencer
 
 #: Latencies remembered for the percentiles in `health`.
 _LAGS_KEPT = 2_000
+#: No silence of all trades shorter than this is a hole after a socket was given up for its trades.
+_SHORT_S = 3.0
 
 
 class Intake:
@@ -38,6 +40,9 @@ class Intake:
         self._on_hole: Callable[[Hole], None] = _ignore
         self._on_early_trade: Callable[[str, int], None] = _ignore
         self._on_lost: Callable[[Gap], None] = _ignore
+        self._last_trade_s = clock.monotonic()
+        #: Since when trades may be missing although other data flowed.
+        self._untraded_since_s: float | None = None
 
     def listen(
         self,
@@ -67,8 +72,20 @@ class Intake:
                     self.exchange_time.saw(event.exchange_ms, now_s)
                 self.lags_ms.append(event.received_ms - event.exchange_ms)
                 self.add(event)
-                if self.covered_from_ms and isinstance(event, Trade):
-                    self._check_start(event)
+                if isinstance(event, Trade):
+                    self._on_trade(event, now_s)
+
+    def on_trade_stall(self) -> None:
+        """Take note that a socket brought no trades while its other data may have flowed.
+
+        Coverage is judged on all data, so it can't see this. The hole ends with the next trade.
+        """
+        if self._untraded_since_s is None and self._clock.monotonic() - self._last_trade_s > _SHORT_S:
+            self._untraded_since_s = self._last_trade_s
+
+    def exchange_ms(self) -> int:
+        """Return the exchange's time, about."""
+        return self.exchange_time.at(self._clock.monotonic())
 
     def add_recovered(self, trades: Iterable[Trade]) -> None:
         """Take trades of a backfill."""
@@ -103,6 +120,14 @@ class Intake:
         self.sequencer.forget(row for row in batch.rows if isinstance(row, Trade))
         for gap in gaps_of(batch, reason):
             self._on_lost(gap)
+
+    def _on_trade(self, trade: Trade, now_s: float) -> None:
+        if self._untraded_since_s is not None:
+            since_s, self._untraded_since_s = self._untraded_since_s, None
+            self._on_hole(Hole(since_s, now_s, "stalled"))
+        self._last_trade_s = now_s
+        if self.covered_from_ms:
+            self._check_start(trade)
 
     def _check_start(self, trade: Trade) -> None:
         covered_from_ms = self.covered_from_ms.pop(trade.market, None)

@@ -8,18 +8,18 @@ from collector.stream.batcher import shard_of
 
 
 def choose(
-    patterns: Iterable[str], listed: Iterable[str], *, index: int = 0, count: int = 1
+    patterns: Iterable[str], listed: Iterable[str], *, index: int = 0, count: int = 1, strict: bool = True
 ) -> tuple[str, ...]:
     """Return the listed markets that match a pattern and fall to share `index` of `count`, sorted.
 
     Raises:
-        ConfigurationError: a name without `*` is not listed, or nothing matches at all.
+        ConfigurationError: `strict`, and a pattern matches no market; without it, a market may be delisted.
     """
     listed = frozenset(listed)
     chosen: set[str] = set()
     for pattern in patterns:
         matching = {market for market in listed if fnmatchcase(market, pattern)}
-        if not matching:
+        if strict and not matching:
             kind = "matches no market" if "*" in pattern else "is not a market"
             raise ConfigurationError(
                 f"COLLECTOR_MARKETS: {pattern} {kind} of the exchange{_examples(listed)}"

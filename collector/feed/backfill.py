@@ -23,9 +23,15 @@ log = logging.getLogger(__name__)
 OVERLAP_MS = 5_000
 #: The `to` parameter is used only for holes that ended this long ago; nearer ones start at the newest trade.
 _RECENT_MS = 120_000
-_ATTEMPTS_MAX = 6
+#: A hole rests this long after its end: REST may lag behind the socket.
+SETTLE_S = 2.0
+#: Tries of one hole, about two hours: REST may be away for longer than the sockets were.
+_ATTEMPTS_MAX = 30
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 _PAGES_MAX = 2_000
-_FIRST_RETRY_S = 2.0
+_HOLES_MAX = 100_000
+#: Holes worked on at once; the REST budget bounds them together.
+_AT_ONCE = 4
 _KST = timedelta(hours=9)
 _DAYS_MAX = 7
 
@@ -65,11 +71,12 @@ class TradeSource(Protocol):
 
 
 class Backfill:
-    """Work through the holes, one request at a time.
+    """Work through the holes, a few at once.
 
     Args:
         on_trades: called with the trades of a page that belong to a hole.
         on_done: called once per hole with whether it was recovered.
+        exchange_ms: tells the exchange's time, which decides what "today" is; `clock` may be wrong.
     """
 
     def __init__(
@@ -78,19 +85,27 @@ class Backfill:
         clock: Clock,
         on_trades: Callable[[list[Trade]], None],
         on_done: Callable[[Hole, bool], None],
+        exchange_ms: Callable[[], int] | None = None,
     ) -> None:
         self.requests = 0
         self._source = source
         self._clock = clock
         self._on_trades = on_trades
         self._on_done = on_done
+        self._exchange_ms = exchange_ms or clock.now_ms
         self._ready: list[_Job] = []
         self._waiting: list[_Job] = []
         self._wake = asyncio.Event()
 
     def add(self, hole: Hole) -> None:
         """Queue a hole."""
-        heapq.heappush(self._ready, _Job(0.0, -hole.to_ms, hole))
+        if len(self) >= _HOLES_MAX:
+            log.error("too many gaps wait for backfill: one of %s stays", hole.market)
+            self._on_done(hole, False)
+            return
+        rest_s = SETTLE_S - (self._exchange_ms() - hole.to_ms) / 1000
+        not_before_s = self._clock.monotonic() + min(max(rest_s, 0.0), SETTLE_S)
+        heapq.heappush(self._waiting, _Job(not_before_s, -hole.to_ms, hole))
         self._wake.set()
 
     def __len__(self) -> int:
@@ -98,6 +113,11 @@ class Backfill:
 
     async def run(self) -> None:
         """Fill holes until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
         while True:
             job = await self._next()
             await self._fill(job)
@@ -127,7 +147,7 @@ class Backfill:
             recovered = False
         except RestError as error:
             if job.attempt < _ATTEMPTS_MAX:
-                delay_s = _FIRST_RETRY_S * 2 ** (job.attempt - 1)
+                delay_s = min(_FIRST_RETRY_S * 2 ** (job.attempt - 1), _LONGEST_RETRY_S)
                 log.warning("backfill of %s failed, again in %.0f s: %s", hole.market, delay_s, error)
                 job.attempt += 1
                 job.not_before_s = self._clock.monotonic() + delay_s
@@ -140,44 +160,52 @@ class Backfill:
     async def _fetch(self, hole: Hole) -> bool:
         """Page back over `hole`; tell whether everything in it has been seen.
 
-        That is so if the pages reached a trade before it, or if the exchange has trades of this market but
-        none older (a new listing). No trade at all proves nothing.
+        That is so if the pages reached a trade before it, or if the exchange has trades of that day but none
+        older (a new listing). No trade at all proves nothing, and neither does a day before without any:
+        whether pages cross midnight in Korea is not known for sure.
         """
         earliest_ms = hole.from_ms - OVERLAP_MS * hole.is_known_before
         latest_ms = hole.to_ms + OVERLAP_MS
-        found, rejected = 0, 0
+        reached_ms: int | None = None
+        rejected = 0
         async for page in self._pages(hole.market, earliest_ms, latest_ms):
             wanted = [trade for trade in page.trades if earliest_ms <= trade.exchange_ms <= latest_ms]
             if wanted:
                 self._on_trades(wanted)
-            found += len(page.trades)
             rejected += page.rejected
-            oldest = oldest_ms(page.trades)
-            if oldest is not None and oldest < hole.from_ms:
+            reached_ms = min(filter(None, (reached_ms, oldest_ms(page.trades))), default=None)
+            if reached_ms is not None and reached_ms < earliest_ms:
                 break
-        return found > 0 and rejected == 0
+        if reached_ms is None or rejected:
+            return False
+        return reached_ms < hole.from_ms or kst_day(earliest_ms) == kst_day(latest_ms)
 
     async def _pages(self, market: str, earliest_ms: int, latest_ms: int) -> AsyncIterator[TradePage]:
-        """Yield pages from the newest back to `earliest_ms`, day after Korean day.
+        """Yield pages from the newest back to `earliest_ms`, Korean day by day; one more if all are empty.
 
         Raises:
             OutOfReach: the exchange keeps trades for 7 days only.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = self._exchange_ms()
         today = kst_day(now_ms)
-        if (today - kst_day(earliest_ms)).days > _DAYS_MAX:
+        oldest_day = today - timedelta(days=_DAYS_MAX)
+        if kst_day(latest_ms) < oldest_day:
             raise OutOfReach(f"trades are kept for {_DAYS_MAX} days")
         query = first_query(latest_ms, now_ms)
-        day = min(kst_day(latest_ms), today)
+        day, last_day = min(kst_day(latest_ms), today), kst_day(earliest_ms) - timedelta(days=1)
         for _ in range(_PAGES_MAX):
             self.requests += 1
             page = await self._source.trades(market, **query)
             yield page
+            if page.trades:
+                last_day = kst_day(earliest_ms)
             if page.trades and page.cursor is not None and page.cursor != query.get("cursor"):
                 query = {**query, "cursor": page.cursor}
-            elif day > kst_day(earliest_ms):
+            elif day > max(last_day, oldest_day):
                 query = before_midnight_of(day, today)
                 day -= timedelta(days=1)
+            elif kst_day(earliest_ms) < oldest_day:
+                raise OutOfReach(f"trades are kept for {_DAYS_MAX} days, all of them were fetched")
             else:
                 return
         raise OutOfReach(f"more than {_PAGES_MAX} pages")

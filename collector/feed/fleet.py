@@ -38,10 +38,10 @@ class Fleet:
         if self._settings.refresh_h:
             group.create_task(self._refresh(group))
 
-    async def replace_all(self, group: asyncio.TaskGroup) -> None:
-        """Replace one connection after the other; each successor subscribes to what is wanted now."""
-        for connection in list(self.connections):
-            await self._replace(connection, group)
+    async def replace_all(self, group: asyncio.TaskGroup) -> bool:
+        """Replace one connection after the other; tell whether each successor streams what is wanted now."""
+        replaced = [await self._replace(connection, group) for connection in list(self.connections)]
+        return all(replaced)
 
     def _new(self) -> Connection:
         number = next(self._numbers)
@@ -59,7 +59,7 @@ class Fleet:
             await asyncio.sleep(self._settings.refresh_h * 3600)
             await self.replace_all(group)
 
-    async def _replace(self, old: Connection, group: asyncio.TaskGroup) -> None:
+    async def _replace(self, old: Connection, group: asyncio.TaskGroup) -> bool:
         """The old socket goes only once its successor streams; if none does, it stays."""
         new = self._new()
         self.connections.append(new)
@@ -69,8 +69,9 @@ class Fleet:
         except TimeoutError:
             log.warning("connection %d stays: its successor %d does not stream", old.number, new.number)
             await self._end(new)
-        else:
-            await self._end(old)
+            return False
+        await self._end(old)
+        return True
 
     async def _end(self, connection: Connection) -> None:
         task = self._tasks.pop(connection.number)

@@ -14,8 +14,8 @@ _TOLERANCE = 10.0
 _SMOOTHING = 0.02
 #: A silence sets the limit to at least this many times its length; one that was called a hole, to its length.
 _MARGIN = 3.0
-#: An event this far ahead of all clocks is believed only if the next event agrees.
-_DOUBTED_MS = 60_000
+#: An event this far from the time we know is believed only if the next doubted one agrees.
+_DOUBTED_MS, _AGREES_MS = 60_000, 10_000
 
 
 class ExchangeTime:
@@ -25,25 +25,25 @@ class ExchangeTime:
         self._anchor_ms = wall_ms
         self._anchor_s = now_s
         self._from_data = False
-        #: Our own clock at the start, minus monotonic time.
-        self._wall_offset_ms = wall_ms - now_s * 1000
         #: The last event that was doubted, as an offset to monotonic time.
         self._doubted_offset_ms: float | None = None
 
     def saw(self, exchange_ms: int, now_s: float) -> None:
-        """Learn from an event's time; the newest counts, unless it stands alone far in the future."""
+        """Learn from an event's time: the newest counts, and wins against our own clock.
+
+        One event alone, far in the future or the old trade of a snapshot, does not move the time.
+        """
         if self._from_data and exchange_ms <= self._anchor_ms:
             return
         if self._is_believable(exchange_ms, now_s):
             self._anchor_ms, self._anchor_s, self._from_data = exchange_ms, now_s, True
 
     def _is_believable(self, exchange_ms: int, now_s: float) -> bool:
-        offset_ms = exchange_ms - now_s * 1000
-        known_ms = max(self.at(now_s), self._wall_offset_ms + now_s * 1000)
-        if exchange_ms - known_ms <= _DOUBTED_MS:
+        if abs(exchange_ms - self.at(now_s)) <= _DOUBTED_MS:
             return True
-        doubted_ms, self._doubted_offset_ms = self._doubted_offset_ms, offset_ms
-        return doubted_ms is not None and abs(offset_ms - doubted_ms) <= _DOUBTED_MS
+        offset_ms = exchange_ms - now_s * 1000
+        before_ms, self._doubted_offset_ms = self._doubted_offset_ms, offset_ms
+        return before_ms is not None and abs(offset_ms - before_ms) <= _AGREES_MS
 
     def at(self, moment_s: float) -> int:
         """Return the exchange's epoch milliseconds at a monotonic moment, about."""

@@ -202,6 +202,17 @@ def test_the_newest_event_sets_the_exchange_time() -> None:
     assert time.at(1.9) == 999_900
 
 
+def test_the_old_trades_of_snapshots_are_not_the_time() -> None:
+    """A quiet market's last trade is hours old, and nothing newer may come for long."""
+    now_ms = 100_000_000
+    time = ExchangeTime(now_ms, 0.0)
+    for age_ms in (7_200_000, 600_000, 3_600_000):
+        time.saw(now_ms - age_ms, 0.0)
+    assert time.at(60.0) == now_ms + 60_000
+    time.saw(now_ms + 59_800, 60.0)
+    assert time.at(60.0) == now_ms + 59_800
+
+
 def test_one_event_from_the_future_is_not_believed() -> None:
     """A single broken time must not move all gaps; two that agree mean that our clock is wrong."""
     hour_ms = 3_600_000
