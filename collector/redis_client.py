@@ -134,7 +134,12 @@ def _master(at: Sentinels, settings: Settings, options: dict[str, Any]) -> redis
 
 def _sentinel_options(settings: Settings) -> dict[str, Any]:
     password = settings.redis.sentinel_password.get_secret_value()
-    return {**_limits(settings), **({"password": password} if password else {})}
+    return {
+        **_limits(settings),
+        # redis-py would try a dead Sentinel for 4 s at every new connection: ask the next one at once.
+        "retry": Retry(NoBackoff(), 0),
+        **({"password": password} if password else {}),
+    }
 
 
 def _limits(settings: Settings) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def _row(variable: str, field: FieldInfo, value: object) -> SettingRow:
 
 def _text(value: object) -> str:
     if isinstance(value, SecretStr):
-        return masked(value.get_secret_value())
+        secret = value.get_secret_value()
+        return masked(secret) if "://" in secret else "***" if secret else ""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
