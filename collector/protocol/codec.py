@@ -5,14 +5,14 @@ a counted fact that costs neither its neighbours in the frame nor the connection
 """
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow, Subnormal
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from pydantic import PlainValidator, StringConstraints, ValidationError
+from pydantic import Field, PlainValidator, StringConstraints, ValidationError
 
 from collector.batch import EARLIEST_MS
 from collector.errors import MalformedMessage
@@ -68,6 +68,10 @@ def _integer(value: object) -> int:
 Number = Annotated[Decimal, PlainValidator(_number)]
 Amount = Annotated[Decimal, PlainValidator(_amount)]
 Integer = Annotated[int, PlainValidator(_integer)]
+#: The same without a call into Python, for frames in which no number is written as text. A `FastNumber` is
+#: finite; its bounds and sign are for `check_amounts`.
+FastNumber = Annotated[Decimal, Field(allow_inf_nan=False)]
+FastInteger = Annotated[int, Field(strict=True, ge=-_INT64, lt=_INT64)]
 Text = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -157,6 +161,20 @@ def check_time(time_ms: int, received_ms: int) -> None:
     """
     if not EARLIEST_MS < time_ms < received_ms + LATEST_AHEAD_MS:
         raise MalformedMessage("implausible_time", f"{time_ms} ms")
+
+
+def check_amounts(numbers: Sequence[Decimal]) -> None:
+    """Refuse numbers with more digits or a larger exponent than any price or size has, and negative ones.
+
+    Raises:
+        MalformedMessage: `implausible_number`, `not_positive`.
+    """
+    try:
+        deque(map(_EXACT.plus, numbers), maxlen=0)
+    except ArithmeticError:
+        raise MalformedMessage("implausible_number", "a number out of all bounds") from None
+    if numbers and min(numbers) < 0:
+        raise MalformedMessage("not_positive", f"{min(numbers)}")
 
 
 def check_positive(name: str, number: Decimal) -> None:
