@@ -2,5 +2,6 @@
 
 from celery import Celery
 
-app = Celery("tasks", include=["tasks.ingest", "tasks.analysis", "tasks.heartbeat"])
+# Not the current app of whoever imports us: a program that only reads may have one of its own.
+app = Celery("tasks", set_as_current=False, include=["tasks.ingest", "tasks.analysis", "tasks.heartbeat"])
 app.config_from_object("celeryconfig")

@@ -1,0 +1,83 @@
+"""The analyses: each on stored trades, and asked of a real worker."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from collector.errors import ConfigurationError, NoData
+from collector.model import MINUTE_MS, Side
+from tasks import analysis
+from tasks.read import Reader
+from tasks.store import Store
+from tests.tasks.making import BTC, T0, trade
+
+
+@pytest.fixture
+def asked(store: Store, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A function that runs an analysis in this process, on 20 minutes of one trade each."""
+    store.put_trades(
+        [
+            trade(
+                n, 100 + n, 50 if n == 18 else 1, exchange_ms=T0 + n * MINUTE_MS, side=list(Side)[n % 4 == 0]
+            )
+            for n in range(20)
+        ]
+    )
+    monkeypatch.setattr(analysis, "_reader", lambda: reader)
+
+    def ask(name: str, *arguments: str) -> dict[str, Any]:
+        return dict(getattr(analysis, name)(*arguments))
+
+    return ask
+
+
+def test_every_analysis_is_listed_with_what_it_is(asked: Callable[..., dict[str, Any]]) -> None:
+    """And answers with plain JSON about the market and the window it was asked for."""
+    assert {"vwap", "twap", "imbalance", "large_trades", "volume", "changes"} <= set(analysis.names())
+    for name, description in analysis.names().items():
+        assert len(description) > 10
+        answer = asked(name, BTC, "5m")
+        assert json.loads(json.dumps(answer)) == answer
+        assert (answer["market"], answer["window"]) == (BTC, "5m")
+
+
+def test_figures_of_the_last_five_minutes(asked: Callable[..., dict[str, Any]]) -> None:
+    """Prices 115 to 119, of which 118 with a volume of 50; the one of minute 16 sold."""
+    assert asked("vwap", BTC, "5m")["vwap"] == str(Decimal(115 + 116 + 117 + 118 * 50 + 119) / 54)
+    assert asked("twap", BTC, "5m")["twap"] == "117"
+    assert asked("imbalance", BTC, "5m")["imbalance"] == str(Decimal(52) / 54)
+    assert [row["id"] for row in asked("large_trades", BTC, "20m")["trades"]] == [18]
+    assert asked("volume", BTC, "5m")["base_volume"] == "54"
+    changes = asked("changes", BTC, "5m")
+    assert (changes["from_price"], changes["to_price"], changes["low"]) == ("114", "119", "115")
+
+
+def test_what_cannot_be_answered_is_said_in_one_line(
+    asked: Callable[..., dict[str, Any]], store: Store
+) -> None:
+    """An unknown market, a bad window, a market that fell silent."""
+    with pytest.raises(NoData, match="KRW-NO is not a market"):
+        asked("vwap", "KRW-NO", "5m")
+    with pytest.raises(ConfigurationError, match="is not a window"):
+        asked("vwap", BTC, "soon")
+    store.put_trades([trade(99, market="KRW-ETH", exchange_ms=T0 + 90 * MINUTE_MS)])
+    with pytest.raises(NoData, match="KRW-BTC: no trade in the last 5m"):
+        asked("vwap", BTC, "5m")
+
+
+def test_a_worker_answers_and_its_errors_reach_the_caller(
+    start_worker: Callable[..., Any], sender: Any, store: Store
+) -> None:
+    """Over Celery: the dict, and the sentence of what went wrong; the rate limit is in force."""
+    store.put_trades([trade(1)])
+    start_worker("-Q", "analysis", "--pool", "solo", COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT="40/s")
+    sent = sender.send_task("tasks.analysis.vwap", args=(BTC, "15m"), kwargs={"new": 1}, queue="analysis")
+    assert sent.get(timeout=10)["vwap"] == "100"
+    sent = sender.send_task("tasks.analysis.vwap", args=("KRW-NO",), queue="analysis")
+    with pytest.raises(NoData, match=f"KRW-NO is not a market we have data of: {BTC}"):
+        sent.get(timeout=10)
+    (stats,) = sender.control.inspect(timeout=3).registered("rate_limit").values()
+    assert "tasks.analysis.vwap [rate_limit=40/s]" in stats
