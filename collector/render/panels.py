@@ -81,8 +81,9 @@ def book(axes: Axes, rows: Book | None) -> None:
         return
     for side, tone in ((rows.bids, UP), (rows.asks, DOWN)):
         prices, sums = [float(price) for price, _ in side], _running(side)
-        axes.fill_betweenx(prices, sums, step="pre", color=tone, alpha=0.22, linewidth=0)
-        axes.plot(sums, prices, drawstyle="steps-post", color=tone, linewidth=1.2)
+        # Away from the best price: what is summed stays until the next level adds to it.
+        axes.fill_betweenx(prices, sums, step="post", color=tone, alpha=0.22, linewidth=0)
+        axes.plot([0, *sums], [*prices[:1], *prices], drawstyle="steps-pre", color=tone, linewidth=1.2)
     if rows.mid is not None:
         axes.axhline(float(rows.mid), color=QUIET, linewidth=0.8, linestyle=(0, (2, 3)))
     axes.set_xlim(left=0)

@@ -19,7 +19,7 @@ from tasks.read import Health, TickerRow
 
 WIDE, SYSTEM_WIDTH = 132, 68
 #: From this height on there is an empty line between two parts.
-AIRY = 32
+AIRY = 28
 MARKETS_SHOWN = 20
 WORKERS_SHOWN = 4
 

@@ -45,8 +45,11 @@ def count(value: int | None) -> str:
 
 
 def percent(ratio: Decimal | None) -> str:
-    """Return a signed ratio as a percentage: 0.0117 is `+1.17 %`."""
-    return NOTHING if ratio is None else f"{ratio * 100:+.2f} %"
+    """Return a signed ratio as a percentage: 0.0117 is `+1.17 %`, what rounds to nothing has no sign."""
+    if ratio is None:
+        return NOTHING
+    text = f"{ratio * 100:+.2f} %"
+    return text[1:] if text[1:] == "0.00 %" else text
 
 
 def amount(value: Decimal | None) -> str:

@@ -83,6 +83,21 @@ def test_sizes_have_a_unit(count: int, text: str) -> None:
     assert values.size(count) == text
 
 
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (D("0.0117"), "+1.17 %"),
+        (D("-0.5"), "-50.00 %"),
+        (D("-0.00001"), "0.00 %"),
+        (D(0), "0.00 %"),
+        (None, "–"),
+    ],
+)
+def test_ratios_are_percentages(ratio: Decimal | None, text: str) -> None:
+    """Signed; what rounds to nothing has no sign."""
+    assert values.percent(ratio) == text
+
+
 def test_times_are_korean() -> None:
     """UTC+9, whatever the host says."""
     assert values.millisecond(1_789_999_980_007) == "2026-09-21 23:13:00.007"
