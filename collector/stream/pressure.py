@@ -8,6 +8,9 @@ asks for a mode, at the low one it is content, in between it says nothing, which
 become a `Signal`, and `TABLE` says what a signal does in a mode. Worse is entered at once, better only after
 the bands of the mode were content for `hold_s`. What a mode means is in `MEANS`. Nothing else decides.
 
+Under a lasting overload MERGE empties the queues, FLOW fills them again, and so on: each relapse lengthens
+the hold time, up to `hold_max` of the mode, until the better mode has lasted for `RELAPSE_HOLDS` hold times.
+
 A flood of books must not delay trades, so the two kinds have batch sizes of their own: a batch grows only
 where its own queue is behind, by the ratio of what is sent to what the workers take.
 """
@@ -29,6 +32,8 @@ STATE_FACTOR_MIN = 2.0
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
 SMOOTHING_S = 2.0  # time constant of the measured rates
+RELAPSE_GROWTH = 4.0  # times the hold time after each relapse
+RELAPSE_HOLDS = 60.0  # hold times a better mode must last, or leaving it is a relapse
 
 TRADE, STATES = "trade", ("orderbook", "ticker")
 
@@ -66,12 +71,13 @@ class Means:
     merge_states: bool  # only the newest ticker and book per market
     trades_to_disk: bool
     analysis_rate: float  # share of the configured rate limit of analysis tasks; 0 = paused
+    hold_max: float = 1  # times `hold_s` to wait for the way back after many relapses: short where it costs
 
 
 MEANS: Mapping[Mode, Means] = {
     Mode.FLOW: Means(merge_states=False, trades_to_disk=False, analysis_rate=1),
-    Mode.MERGE: Means(merge_states=True, trades_to_disk=False, analysis_rate=0.25),
-    Mode.SPOOL: Means(merge_states=True, trades_to_disk=True, analysis_rate=0),
+    Mode.MERGE: Means(merge_states=True, trades_to_disk=False, analysis_rate=0.25, hold_max=100),
+    Mode.SPOOL: Means(merge_states=True, trades_to_disk=True, analysis_rate=0, hold_max=10),
 }
 
 
@@ -201,6 +207,10 @@ class State:
     since_s: float = 0.0
     #: Since when the way to the next better mode is free; None while it is not.
     well_since_s: float | None = None
+    #: This mode was entered from a worse one.
+    is_eased: bool = False
+    #: Times `hold_s` to wait for the way back; more after each relapse.
+    holds: float = 1.0
     read_s: float | None = None
     trades: Rates = Rates()
     states: Rates = Rates()
@@ -242,7 +252,7 @@ class PressurePolicy:
         mode = TABLE.get((state.mode, signal), state.mode) if signal else state.mode
         changed = mode is not state.mode
         if changed:
-            state = replace(state, mode=mode, since_s=now_s, well_since_s=None)
+            state = self._entered(mode, state, now_s, is_eased=signal is Signal.RELIEF)
         state = self._resize(reading, state, elapsed_s)
         return self._decision(reading, replace(state, read_s=now_s), reason if changed else "", changed)
 
@@ -258,6 +268,14 @@ class PressurePolicy:
             states=state.states.measured(reading.sent_states, reading.state_backlog, elapsed_s),
         )
 
+    def _entered(self, mode: Mode, state: State, now_s: float, *, is_eased: bool) -> State:
+        """Return the state at the start of `mode`; after a relapse, with a longer hold time."""
+        holds = state.holds
+        if state.is_eased and not is_eased:
+            is_relapse = now_s - state.since_s < RELAPSE_HOLDS * self._settings.hold_s
+            holds = min(RELAPSE_GROWTH * holds, MEANS[Mode.MERGE].hold_max) if is_relapse else 1.0
+        return replace(state, mode=mode, since_s=now_s, well_since_s=None, is_eased=is_eased, holds=holds)
+
     def _bands_holding(self, mode: Mode) -> list[Band]:
         """Return the bands that must be low before `mode` is left for a better one."""
         return [band for band in self.bands if mode is Mode.MERGE or band.asks_for is mode]
@@ -268,8 +286,9 @@ class PressurePolicy:
             high = [band for band in self.bands if band.asks_for is asked and band.is_high(reading)]
             if high and (state.mode, signal) in TABLE:
                 return signal, ", ".join(band.describe(reading) for band in high)
-        if state.well_since_s is not None and now_s - state.well_since_s >= self._settings.hold_s:
-            return Signal.RELIEF, f"content for {self._settings.hold_s:g} s"
+        hold_s = self._settings.hold_s * min(state.holds, MEANS[state.mode].hold_max)
+        if state.well_since_s is not None and now_s - state.well_since_s >= hold_s:
+            return Signal.RELIEF, f"content for {hold_s:g} s"
         return None, ""
 
     def _resize(self, reading: Reading, state: State, elapsed_s: float) -> State:

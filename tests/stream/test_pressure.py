@@ -1,6 +1,8 @@
 """The pressure policy: no flapping, nothing overflows, every mode is left again."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from collector.settings import PressureSettings
 from collector.stream import pressure
 from collector.stream.pressure import MEANS, TABLE, Decision, Mode, PressurePolicy, Reading, Signal, State
 
+ROOT = Path(__file__).resolve().parents[2]
 MARKS = PressureSettings()
 STEP_S = 0.5
 CALM = Reading()
@@ -20,18 +23,19 @@ BROKEN = Reading(send_failing=True)
 
 
 class Driver:
-    """Feeds readings to the policy, half a second apart."""
+    """Feeds readings to the policy, half a second apart unless told otherwise."""
 
     def __init__(self, marks: PressureSettings = MARKS) -> None:
         self.policy = PressurePolicy(marks)
         self.state = State()
         self.now_s = 100.0
+        self.step_s = STEP_S
 
     def feed(self, reading: Reading, times: int = 1) -> Decision:
         for _ in range(times):
             decision = self.policy.decide(reading, self.state, self.now_s)
             self.state = decision.state
-            self.now_s += STEP_S
+            self.now_s += self.step_s
         return decision
 
     def feed_s(self, reading: Reading, seconds: float) -> Decision:
@@ -109,6 +113,37 @@ class TestModes:
         assert driver.feed_s(CALM, MARKS.hold_s).mode is Mode.MERGE
         assert driver.feed(CALM).mode is Mode.FLOW
 
+    def test_each_relapse_lengthens_the_hold(self):
+        """Overload that comes back in FLOW again and again is answered by staying in MERGE, ever longer."""
+        driver = Driver()
+        held = [self.seconds_until_flow(driver) for _ in range(6)]
+        assert held == [3, 12, 48, 192, 300, 300]
+
+    def test_lasting_calm_forgives_the_relapses(self):
+        """Once FLOW has lasted for sixty hold times, the next trouble starts from the short hold again."""
+        driver = Driver()
+        held = [self.seconds_until_flow(driver) for _ in range(3)]
+        driver.feed_s(CALM, pressure.RELAPSE_HOLDS * MARKS.hold_s)
+        assert [*held, self.seconds_until_flow(driver)] == [3, 12, 48, 3]
+
+    def test_the_disk_is_left_within_ten_holds(self):
+        """However often sending failed again, trades wait on disk for half a minute of health at the most."""
+        driver = Driver()
+        for _ in range(20):
+            driver.feed(BROKEN)
+            waited_s = 0.0
+            while driver.feed(CALM).mode is Mode.SPOOL:
+                waited_s += STEP_S
+        assert waited_s == MEANS[Mode.SPOOL].hold_max * MARKS.hold_s
+
+    @staticmethod
+    def seconds_until_flow(driver: Driver) -> float:
+        driver.feed(BUSY)
+        waited_s = 0.0
+        while driver.feed(CALM).mode is not Mode.FLOW:
+            waited_s += STEP_S
+        return waited_s
+
     def test_reason_only_at_a_change(self):
         """A decision that changes nothing gives no reason, so a log line follows each change alone."""
         driver = Driver()
@@ -182,11 +217,13 @@ class TestProperties:
     @given(st.lists(readings, max_size=30))
     @settings(max_examples=60, deadline=None)
     def test_every_mode_is_left_again(self, sequence):
-        """Once the causes are gone, FLOW is back after two hold times, batches at their configured size."""
+        """Once the causes are gone, FLOW is back after the longest hold times, batches at their own size."""
         driver = Driver()
         for reading in sequence:
             driver.feed(reading)
-        decision = driver.feed_s(Reading(queue_lengths={"analysis": 10**6}), 2 * MARKS.hold_s + 2 * STEP_S)
+        longest_s = MARKS.hold_s * sum(means.hold_max for means in MEANS.values())
+        driver.step_s = longest_s / 20
+        decision = driver.feed(Reading(queue_lengths={"analysis": 10**6}), times=22)
         assert decision.mode is Mode.FLOW
         assert (decision.trade_batch_factor, decision.state_batch_factor) == (1, 1)
         assert (decision.analysis_rate, decision.send_states, decision.drain_spool) == (1, True, True)
@@ -271,7 +308,7 @@ class TestDiagram:
 
     def test_docs_show_the_table(self):
         """The state diagram in the docs is the one drawn from the table."""
-        page = Path(__file__).parents[2] / "docs" / "architecture.md"
+        page = ROOT / "docs" / "architecture.md"
         blocks = re.findall(r"```mermaid\n(.*?)\n```", page.read_text(), re.DOTALL) if page.exists() else []
         ours = [block for block in blocks if Mode.SPOOL.name in block]
         if not ours:
@@ -285,3 +322,11 @@ class TestDiagram:
         )
         line = "trade=7 unacked=0 oldest=1200ms redis=50% local=0% memory=90MB send_failing=False"
         assert str(reading) == line
+
+
+def test_hours_of_load_keep_their_promises():
+    """Bursts, crashes, drift, dead workers and no Redis: simulated, no trade is lost, nothing overflows."""
+    command = [sys.executable, "-m", "benchmarks.pressure_simulation", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "dead workers" in done.stdout
