@@ -174,6 +174,8 @@ class Listener:
         while True:
             await asyncio.sleep(_TICK_S)
             self._intake.tick(self._publisher.decision)
+            for damage in self._publisher.take_damage():
+                self._holes.on_damage(damage.from_ms, damage.to_ms)
             if not self._publisher.decision.trades_to_disk:
                 self._holes.tell_lost()
             if not self._publisher.is_alive:

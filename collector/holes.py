@@ -49,6 +49,12 @@ class Holes:
         minute_ms = exchange_ms - exchange_ms % MINUTE_MS
         self.record(MarketHole(market, minute_ms, exchange_ms, "start"))
 
+    def on_damage(self, from_ms: int, to_ms: int) -> None:
+        """Take a stretch of time whose spooled trades can't be read any more, whatever their markets."""
+        log.error("the spool is damaged: trades of %.1f s have to be fetched again", (to_ms - from_ms) / 1000)
+        for market in self.markets:
+            self.record(MarketHole(market, from_ms - LAG_MS, to_ms, "spool_damaged"))
+
     def on_lost(self, gap: Gap) -> None:
         """Take what is missing because it could be neither sent nor kept: trades, or a gap itself.
 

@@ -16,7 +16,7 @@ from collector.clock import Clock
 from collector.errors import BrokerUnavailable, SpoolFull
 from collector.publish.outbox import Outbox
 from collector.publish.sender import Letter
-from collector.publish.spool import Spool
+from collector.publish.spool import Damage, Spool
 from collector.settings import Settings
 from collector.stream.batcher import STATES, shard_of
 from collector.stream.pressure import Decision, PressurePolicy, Reading, State
@@ -72,6 +72,7 @@ class Publisher:
         self._housekeeping = housekeeping
         self._on_lost = on_lost
         self._failing = False
+        self._failed_since_probe = False
         self._probed_s = float("-inf")
         self._drain_ready_s = 0.0
         self._stop_by_s: float | None = None
@@ -94,6 +95,10 @@ class Publisher:
         """Bytes that wait on disk."""
         return self._spool.bytes_pending
 
+    def take_damage(self) -> list[Damage]:
+        """Return what of the spool turned out to be damaged since the last call."""
+        return self._spool.take_damage()
+
     @property
     def is_alive(self) -> bool:
         """Whether the thread still works."""
@@ -101,19 +106,21 @@ class Publisher:
 
     def _run(self) -> None:
         try:
-            while self._stop_by_s is None or (
-                len(self._outbox) and self._clock.monotonic() < self._stop_by_s
-            ):
+            while not self._is_over():
                 self._turn()
-            while batch := self._outbox.take(
-                0, states=False
-            ):  # late in a stop: disk is faster than any broker
+            # Late in a stop: the disk is faster than any broker.
+            while batch := self._outbox.take(0, states=False):
                 self._keep(batch, letter_of(batch, self._settings.batch.shards))
         except BaseException as error:
             self.failure = error
             raise
         finally:
             self._close_spool()
+
+    def _is_over(self) -> bool:
+        if self._stop_by_s is None:
+            return False
+        return not len(self._outbox) or self._clock.monotonic() >= self._stop_by_s
 
     def _turn(self) -> None:
         self._probe_if_due()
@@ -216,12 +223,13 @@ class Publisher:
     def _complete(self, reading: Reading) -> Reading:
         """Add what only this process knows to what the broker told."""
         sent_trades = self.counts["trade_batches_sent"] + self.counts["gap_batches_sent"]
+        failed, self._failed_since_probe = self._failed_since_probe, False
         return Reading(
             queue_lengths=reading.queue_lengths,
             unacked=reading.unacked,
             ages_ms=reading.ages_ms,
             redis_memory=reading.redis_memory,
-            send_failing=self._failing,
+            send_failing=self._failing or failed,
             local_fill=self._outbox.fill,
             memory_mb=resident_mb(),
             sent_trades=sent_trades,
@@ -232,7 +240,7 @@ class Publisher:
         self.counts["send_failures"] += 1
         if not self._failing:
             log.warning("%s; trades go to disk until it answers", error)
-        self._failing = True
+        self._failing = self._failed_since_probe = True
 
     def _close_spool(self) -> None:
         try:
