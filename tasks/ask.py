@@ -5,6 +5,8 @@ from tasks.ask import ask
 print(ask("vwap", "KRW-BTC", "15m")["vwap"])
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.exceptions import TimeoutError as CeleryTimeout
@@ -35,17 +37,24 @@ def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
     """
     if name not in names():
         raise ConfigurationError(f"there is no analysis {name!r}: one of {', '.join(names())}")
-    try:
+    with sending("the question"):
         result = app.send_task(f"{ANALYSES}{name}", args=arguments, expires=timeout_s, retry=False)
         try:
             answer = result.get(timeout=timeout_s, propagate=False)
+        except CeleryTimeout:
+            raise PipelineError(NO_ANSWER.format(timeout_s)) from None
         finally:
             result.forget()  # while Redis can still be told: not when the interpreter is half gone
-    except CeleryTimeout:
-        raise PipelineError(NO_ANSWER.format(timeout_s)) from None
-    except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailable(f"Redis did not take the question: {error}") from error
     return _checked(name, answer)
+
+
+@contextmanager
+def sending(what: str) -> Iterator[None]:
+    """Turn the errors of Celery's way to Redis into `BrokerUnavailable`."""
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailable(f"Redis did not take {what}: {error}") from error
 
 
 def _checked(name: str, answer: object) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collector.render import output
 from collector.render.answers import answer
 from collector.render.sheet import Column, Sheet
 from collector.settings import Settings
+from tasks.analysis import names
+from tasks.ask import ask
 from tasks.read import to_json
 
 
@@ -19,8 +21,6 @@ def analyze(
         PipelineError: no Redis, or no worker answered within `timeout_s`.
     """
     with open_running(settings):
-        from tasks.ask import ask  # reads the address of Redis: only now it is known to be a good one
-
         figures = ask(name, market, window, timeout_s=timeout_s)
     if as_json:
         output.write(to_json(figures))
@@ -31,8 +31,6 @@ def analyze(
 
 def list_analyses(*, as_json: bool) -> int:
     """Print the name of every analysis and what it says; return the exit code."""
-    from tasks.analysis import names
-
     found = names()
     if as_json:
         output.write(to_json([{"name": name, "description": text} for name, text in found.items()]))

@@ -4,6 +4,7 @@ from collector.commands.store import open_redis, open_running
 from collector.errors import NoData
 from collector.render import output, results
 from collector.settings import Settings
+from tasks.ask import sending
 from tasks.dead_letters import DeadLetters
 from tasks.read import to_json
 
@@ -24,8 +25,9 @@ def retry(settings: Settings, letter_id: str | None) -> int:
 
     Raises:
         NoData: no letter of that id.
+        BrokerUnavailable: no Redis, or a full one.
     """
-    with open_running(settings) as client:
+    with open_running(settings) as client, sending("the batch"):
         sent = DeadLetters(client, settings.store).retry(letter_id)
     _must_be_known(sent, letter_id)
     output.write(f"{sent} sent to the workers again")

@@ -3,7 +3,6 @@
 Like those in `collector.cli`, each imports what it does when it runs.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +75,6 @@ def analyze(
     from collector.commands import analyze as command
 
     if list_:
-        os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379/0")  # names alone: it is never asked
         raise typer.Exit(command.list_analyses(as_json=as_json))
     if name is None or market is None:
         raise ConfigurationError(

@@ -40,7 +40,7 @@ def test_worker_answers(filled: str, worker: None) -> None:
     [
         (["vwap", "KRW-NOPE"], 1, "KRW-NOPE is not a market"),
         (["vwap", "KRW-BTC", "--window", "7x"], 2, "'7x' is not a window"),
-        (["nonsense", "KRW-BTC"], 2, "vwap, twap"),
+        (["nonsense", "KRW-BTC"], 2, "twap, "),
     ],
 )
 def test_what_the_worker_refuses_is_one_line(

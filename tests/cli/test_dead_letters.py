@@ -69,3 +69,18 @@ def test_letters_are_sent_again(letters: DeadLetters, redis_in_force: str) -> No
     with redis.Redis.from_url(redis_in_force) as client:
         assert client.llen("trade") == 2
     assert letters.list() == []
+
+
+def test_full_redis_takes_nothing_and_loses_nothing(letters: DeadLetters, redis_in_force: str) -> None:
+    """One line says so, and the letters are still there."""
+    argv = [sys.executable, "-m", "collector", "dead-letters", "retry"]
+    with redis.Redis.from_url(redis_in_force) as client:
+        before = client.config_get("maxmemory")["maxmemory"]
+        client.config_set("maxmemory", "1mb")
+        try:
+            ended = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        finally:
+            client.config_set("maxmemory", before)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "Redis did not take the batch" in ended.stderr
+    assert len(letters.list()) == 2
