@@ -44,19 +44,19 @@ class Window:
         return dict(plain(about | figures))
 
 
+#: Every analysis by name, as a plain function.
+ANALYSIS_BY_NAME: dict[str, Callable[..., Answer]] = {}
+
+
 def names() -> dict[str, str]:
     """Return every analysis with the first line of its description, for `collector analyze --list`."""
-    return {task.name.removeprefix(ANALYSES): str(task.__doc__).strip().split("\n")[0] for task in _ANALYSES}
-
-
-_ANALYSES: list[Any] = []
+    return {name: str(function.__doc__).split("\n")[0] for name, function in sorted(ANALYSIS_BY_NAME.items())}
 
 
 def analysis(function: Callable[..., Answer]) -> Any:  # noqa: ANN401 - Celery's task
     """Make an analysis task of `function`, named after it."""
-    task = app.task(name=ANALYSES + function.__name__, ignore_result=False)(function)
-    _ANALYSES.append(task)
-    return task
+    ANALYSIS_BY_NAME[function.__name__] = function
+    return app.task(name=ANALYSES + function.__name__, ignore_result=False)(function)
 
 
 @analysis
