@@ -2,8 +2,9 @@
 
     redis         the private server, where `REDIS_URL` is empty
     ingest1 … N   `celery -A tasks worker` on the queues `trade`, `orderbook`, `ticker`
-    analysis      one worker on `analysis`: its tasks are rate-limited, and a limited task at the head of a
-                  queue holds up all behind it, so they have a queue and a worker of their own
+    analysis      one worker on `analysis` and `archive`: analyses are rate-limited, and a limited task at the
+                  head of a queue holds up all behind it, so they have a queue and a worker of their own;
+                  of the two processes at most one archives at a time
     flower        `celery -A tasks flower`, on request
     simulator     `collector simulate`, for the demo
     listener      `collector run`
@@ -24,7 +25,8 @@ from collector.settings import NESTING, PREFIX, Settings
 from collector.supervisor import Role, Stage
 
 INGEST_QUEUES = ("trade", "orderbook", "ticker")
-ANALYSIS_QUEUES = ("analysis",)
+ANALYSIS_QUEUES = ("analysis", "archive")
+ANALYSIS_PROCESSES = 2
 FLOWER_MAX_TASKS = 2000
 FLOWER_PORT = 5555
 LISTENER_STOP_S = 3.0
@@ -57,7 +59,7 @@ def roles(
         _worker(python, f"ingest{number + 1}", queues, settings.worker.concurrency, env)
         for number, queues in enumerate(ingest_queues(settings.batch.shards, workers))
     ]
-    found.append(_worker(python, "analysis", ANALYSIS_QUEUES, 1, env))
+    found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ANALYSIS_PROCESSES, env))
     if flower:
         found.append(_flower(python, flower_port, env))
     found.append(_listener(python, env))

@@ -181,6 +181,17 @@ class WorkerSettings(_Section):
     analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
 
 
+class ArchiveSettings(_Section):
+    """Parquet files of what Redis keeps for some days only."""
+
+    enabled: bool = Field(True, description="whether workers on the queue `archive` write Parquet files")
+    interval_s: float = Field(
+        300, ge=5, le=3600, description="new trades and candles are written, tickers and books sampled"
+    )
+    compact_after_h: int = Field(72, ge=1, description="the hours of a day become one file this long after")
+    retention_days: int = Field(0, ge=0, description="older days are removed; 0 = never")
+
+
 class RedisSettings(_Section):
     """The embedded server where `REDIS_URL` is empty, and what an address can't say where it is not."""
 
@@ -252,6 +263,7 @@ class Settings(BaseSettings):
     pressure: PressureSettings = PressureSettings()
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

@@ -3,5 +3,9 @@
 from celery import Celery
 
 # Not the current app of whoever imports us: a program that only reads may have one of its own.
-app = Celery("tasks", set_as_current=False, include=["tasks.ingest", "tasks.analysis", "tasks.heartbeat"])
+app = Celery(
+    "tasks",
+    set_as_current=False,
+    include=["tasks.ingest", "tasks.analysis", "tasks.archive.jobs", "tasks.heartbeat"],
+)
 app.config_from_object("celeryconfig")

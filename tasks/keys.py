@@ -14,6 +14,7 @@
     unconfirmed                    HASH    batch id -> letter, by the listener until it is stored   for ever
     unconfirmed-due                ZSET    batch id, by the epoch ms it may be sent again from      for ever
     lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
+    archive:{what}                 STRING  `run` or `sweep` is not due before it expires            seconds
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
 
@@ -108,3 +109,7 @@ class Keys:
     def lease(self, shard: str) -> str:
         """Which listener serves a share (`i/n`)."""
         return f"{self.prefix}lease:{shard}"
+
+    def archive(self, what: str) -> str:
+        """Who may run the archive next, and when."""
+        return f"{self.prefix}archive:{what}"

@@ -5,6 +5,9 @@ INGEST_ORDERBOOKS = "tasks.ingest.orderbooks"
 INGEST_TICKERS = "tasks.ingest.tickers"
 INGEST_GAPS = "tasks.ingest.gaps"
 
+ARCHIVE_RUN = "tasks.archive.run"
+ARCHIVE_SWEEP = "tasks.archive.sweep"
+
 #: Every analysis task's name starts with this.
 ANALYSES = "tasks.analysis."
 
@@ -12,9 +15,10 @@ TRADE = "trade"
 ORDERBOOK = "orderbook"
 TICKER = "ticker"
 ANALYSIS = "analysis"
+ARCHIVE = "archive"
 
 #: One queue per channel, so that a flood of books never delays a trade. Gaps travel with the trades.
-QUEUES = (TRADE, ORDERBOOK, TICKER, ANALYSIS)
+QUEUES = (TRADE, ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)
 
 ROUTES: dict[str, dict[str, str]] = {
     INGEST_TRADES: {"queue": TRADE},
@@ -22,6 +26,7 @@ ROUTES: dict[str, dict[str, str]] = {
     INGEST_ORDERBOOKS: {"queue": ORDERBOOK},
     INGEST_TICKERS: {"queue": TICKER},
     f"{ANALYSES}*": {"queue": ANALYSIS},
+    "tasks.archive.*": {"queue": ARCHIVE},
 }
 
 
@@ -32,4 +37,4 @@ def trade_queues(shards: int) -> tuple[str, ...]:
 
 def all_queues(shards: int) -> tuple[str, ...]:
     """Return every queue a worker should listen to."""
-    return (*trade_queues(shards), ORDERBOOK, TICKER, ANALYSIS)
+    return (*trade_queues(shards), ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)

@@ -35,7 +35,7 @@ def test_analysis_has_a_worker_of_its_own(tmp_path: Path) -> None:
     found = roles(Settings(data_dir=tmp_path), url="redis://r", workers=1, python="py")
     assert {role.name: option(role, "-Q") for role in found if "worker" in role.argv} == {
         "ingest1": "trade,orderbook,ticker",
-        "analysis": "analysis",
+        "analysis": "analysis,archive",
     }
 
 

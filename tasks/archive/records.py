@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from collector.model import Channel, Gap, Level, Side, Ticker
+from collector.model import MINUTE_MS, Channel, Gap, Level, Side, Ticker
 from tasks.enrich.candles import Losses, Minute
 from tasks.enrich.depth import Book
 from tasks.enrich.exact import EXACT
@@ -132,7 +132,15 @@ class Table:
         return [name for name in self.record._fields if self.kinds[name] is kind]
 
 
-_T, _M, _I, _F, _E, _R, _L = Kind.TEXT, Kind.TIME, Kind.INTEGER, Kind.FLAG, Kind.EXACT, Kind.RATIO, Kind.LEVELS
+_T, _M, _I, _F, _E, _R, _L = (
+    Kind.TEXT,
+    Kind.TIME,
+    Kind.INTEGER,
+    Kind.FLAG,
+    Kind.EXACT,
+    Kind.RATIO,
+    Kind.LEVELS,
+)
 
 
 def _table(name: str, record: type[Any], key: tuple[str, ...], time: str, *kinds: Kind) -> Table:
@@ -196,18 +204,26 @@ def rows_of(records: Iterable[TradeRecord]) -> Rows:
 def candle_record(slot: Slot, minute: Minute, losses: Losses) -> CandleRecord:
     """Return the candle of a minute; it is complete where none of `losses` touches it."""
     market, open_ms = slot
-    base = EXACT.add(minute.buy_volume, minute.sell_volume)
-    prices = (minute.first.price, minute.high, minute.low, minute.last.price)
-    volumes = (base, minute.quote_volume, minute.buy_volume, minute.sell_volume)
-    complete = is_complete(open_ms, losses)
     return CandleRecord(
-        market, open_ms, *map(text, prices), *map(text, volumes), minute.trade_count, complete, minute.copies
+        market=market,
+        open_ms=open_ms,
+        open=text(minute.first.price),
+        high=text(minute.high),
+        low=text(minute.low),
+        close=text(minute.last.price),
+        base_volume=text(EXACT.add(minute.buy_volume, minute.sell_volume)),
+        quote_volume=text(minute.quote_volume),
+        buy_volume=text(minute.buy_volume),
+        sell_volume=text(minute.sell_volume),
+        trade_count=minute.trade_count,
+        complete=is_complete(open_ms, losses),
+        copies=minute.copies,
     )
 
 
 def is_complete(open_ms: int, losses: Losses) -> bool:
     """Whether no loss touches the minute that opens then."""
-    return not losses.touch(open_ms, open_ms + 59_999)
+    return not losses.touch(open_ms, open_ms + MINUTE_MS - 1)
 
 
 def ticker_record(ticker: Ticker) -> TickerRecord:
@@ -249,7 +265,6 @@ def _level(level: Level) -> dict[str, str]:
     return {"price": text(price), "size": text(size)}
 
 
-#: How a table's rows are told apart, as a function of a row.
 def key_of(table: Table) -> Callable[[Any], tuple[Any, ...]]:
     """Return the function that names a row of `table`."""
     places = [table.record._fields.index(name) for name in table.key]

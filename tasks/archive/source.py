@@ -1,7 +1,7 @@
 """What Redis holds of an hour, in bulk: a few round trips, however many markets there are."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import batched
+from itertools import islice
 from typing import Any
 
 import redis
@@ -47,9 +47,7 @@ class Source:
         """Return the candles of an hour."""
         opens = range(hour_of(hour_ms), hour_of(hour_ms) + HOUR_MS, MINUTE_MS)
         markets = self.reader.markets()
-        replies = self._each(
-            ("HMGET", self._keys.candle(market, hour_ms), *opens) for market in markets
-        )
+        replies = self._each(("HMGET", self._keys.candle(market, hour_ms), *opens) for market in markets)
         return {
             (market, open_ms): decode_minute(value)
             for market, values in zip(markets, replies, strict=True)
@@ -97,10 +95,11 @@ class Source:
 
     def _each(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield the reply to each command."""
-        for some in batched(commands, AT_ONCE, strict=False):
+        left = iter(commands)
+        while some := list(islice(left, AT_ONCE)):
             with translated():
                 pipeline = self._redis.pipeline(transaction=False)
                 for command in some:
-                    pipeline.execute_command(*command)
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
                 replies = pipeline.execute()
             yield from replies

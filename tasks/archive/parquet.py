@@ -1,0 +1,130 @@
+"""Rows to Arrow tables and back, and what a file of ours looks like inside."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.archive import library
+from tasks.archive.records import Kind, Table
+
+#: An Arrow table; pyarrow has no type stubs.
+Arrow = Any
+
+COMPRESSION_LEVEL = 6
+#: Small enough that one market of a day is one or two groups, which is what most queries ask for.
+ROW_GROUP = 32_768
+#: In a file's footer: column -> [digits before the point, digits after it].
+DIGITS = b"bithumb-collector.digits"
+
+#: Digits a column needs: before the point, after it.
+Digits = dict[str, tuple[int, int]]
+
+
+def to_arrow(table: Table, rows: Sequence[tuple[Any, ...]]) -> Arrow:
+    """Return `rows` of `table` as an Arrow table."""
+    pa = library("pyarrow")
+    columns = list(zip(*rows, strict=True)) or [()] * len(table.record._fields)
+    schema = arrow_schema(table)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def arrow_schema(table: Table) -> Arrow:
+    """Return the columns of `table` and their types."""
+    pa = library("pyarrow")
+    level = pa.struct([("price", pa.string()), ("size", pa.string())])
+    types = {
+        Kind.TIME: pa.int64(),
+        Kind.INTEGER: pa.int64(),
+        Kind.FLAG: pa.bool_(),
+        Kind.LEVELS: pa.list_(level),
+    }
+    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in table.kinds.items()])
+
+
+def to_rows(table: Table, arrow: Arrow) -> list[Any]:
+    """Return an Arrow table as records of `table`."""
+    columns = [arrow.column(name).to_pylist() for name in table.record._fields]
+    return list(map(table.record._make, zip(*columns, strict=True)))
+
+
+def replaced(
+    table: Table, arrow: Arrow | None, gone: Iterable[bool], rows: Sequence[tuple[Any, ...]]
+) -> Arrow:
+    """Return `arrow` without the rows marked in `gone`, with `rows` added, in order of the key."""
+    pa = library("pyarrow")
+    fresh = to_arrow(table, rows)
+    if arrow is not None:
+        kept = arrow.filter(pa.array([not drop for drop in gone], type=pa.bool_()))
+        fresh = pa.concat_tables([kept, fresh])
+    return in_order(table, fresh)
+
+
+def in_order(table: Table, arrow: Arrow) -> Arrow:
+    """Return the rows in order of the key: the same set of rows is the same file."""
+    return arrow.sort_by([(name, "ascending") for name in table.key])
+
+
+def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
+    """Write a Parquet file."""
+    numbers = [*table.of(Kind.TIME), *table.of(Kind.INTEGER)]
+    words = [*table.of(Kind.TEXT), *table.of(Kind.EXACT), *table.of(Kind.RATIO)]
+    levels = [f"{name}.list.element.{part}" for name in table.of(Kind.LEVELS) for part in ("price", "size")]
+    with library("pyarrow.parquet").ParquetWriter(
+        file,
+        arrow.schema,
+        compression="zstd",
+        compression_level=COMPRESSION_LEVEL,
+        use_dictionary=[*words, *levels],
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(arrow, row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata({DIGITS: json.dumps(digits_of(table, arrow))})
+
+
+def digits_of(table: Table, arrow: Arrow) -> Digits:
+    """Return how many digits each exact column needs; levels count as `bids.price` and so on."""
+    pc = library("pyarrow.compute")
+    digits = {name: _digits(arrow.column(name)) for name in table.of(Kind.EXACT)}
+    for name in table.of(Kind.LEVELS):
+        levels = pc.list_flatten(arrow.column(name))
+        for part in ("price", "size"):
+            digits[f"{name}.{part}"] = _digits(pc.struct_field(levels, part))
+    return digits
+
+
+def widest(found: Iterable[Mapping[str, Sequence[int]]]) -> Digits:
+    """Return the digits that hold the numbers of all files."""
+    wide: Digits = {}
+    for digits in found:
+        for name, (before, after) in digits.items():
+            known = wide.get(name, (1, 0))
+            wide[name] = max(known[0], before), max(known[1], after)
+    return wide
+
+
+def footer_digits(path: Path) -> Digits:
+    """Return what a file's footer says about digits.
+
+    Raises:
+        OSError, pyarrow.ArrowInvalid: the file can't be read or is no Parquet file of ours.
+    """
+    metadata = library("pyarrow.parquet").read_metadata(path).metadata or {}
+    if DIGITS not in metadata:
+        raise OSError(f"{path} is not a file of this archive")
+    return {name: (before, after) for name, (before, after) in json.loads(metadata[DIGITS]).items()}
+
+
+def _digits(column: Arrow) -> tuple[int, int]:
+    pc = library("pyarrow.compute")
+    texts = pc.unique(column).drop_null()
+    if not len(texts):
+        return 1, 0
+    bare = pc.utf8_ltrim(texts, characters="-")
+    points = pc.find_substring(bare, ".")
+    whole = pc.if_else(pc.less(points, 0), pc.utf8_length(bare), points)
+    after = pc.if_else(pc.less(points, 0), 0, pc.subtract(pc.subtract(pc.utf8_length(bare), points), 1))
+    return int(pc.max(whole).as_py()), int(pc.max(after).as_py())
