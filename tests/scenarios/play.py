@@ -8,8 +8,11 @@ from tests.scenarios.system import System, wait_for_room_in_the_minute
 from tests.scenarios.truth import Verdict, compare_all
 
 POLL_S = 0.05
+START_TIMEOUT_S = 30.0
 #: Nothing may be on its way for so long before a loss is believed.
 QUIET_S = 3.0
+#: A batch is on its way for so long at the most while nothing is wrong.
+USUAL_LAG_S = 0.5
 
 #: What can be done to the system: name -> (begin, end).
 DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
@@ -17,10 +20,13 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
     "pause redis": (System.pause_redis, System.resume_redis),
     "fill redis": (System.fill_redis, System.empty_redis),
     "kill workers": (System.kill_workers, System.restart_workers),
-    "kill worker children": (System.kill_worker_children, lambda _: None),
+    "kill worker children": (System.kill_worker_children, System.nothing),
+    "pause worker": (System.pause_worker, System.resume_worker),
     "kill listener": (System.kill_listeners, System.restart_listeners),
-    "black hole": (lambda s: s.proxy and s.proxy.blackhole(), lambda s: s.proxy and s.proxy.resume()),
-    "cut": (lambda s: s.proxy and s.proxy.cut(), lambda _: None),
+    "kill first listener": (System.kill_first_listener, System.nothing),
+    "stop listener": (System.stop_listeners, System.restart_listeners),
+    "black hole": (System.open_black_hole, System.close_black_hole),
+    "cut": (System.cut, System.nothing),
 }
 
 
@@ -40,13 +46,17 @@ class Scenario:
     Attributes:
         name: what goes wrong, in words.
         seconds, rate: how long the exchange trades, and how many trades a second.
-        faults: what the exchange does, in the words of `collector.simulator.faults`.
+        faults: what the exchange does, in the words of `collector.simulator.faults`, from its start.
+        faults_over_s: when the last of `faults` is over; None where they go on to the end.
         acts: what is done to our own processes and to the network.
-        over_s: when the last fault of the exchange is over, in seconds; None: they go on to the end, or
-            there are only acts.
+        listeners: how many, all for the same share, each with a data folder of its own.
+        settings: of the listeners, beside those of the system.
+        spool_kb: size of a file system for the spool alone; needs root.
+        proxied: whether a TCP proxy stands before the socket.
         losses: whether trades may be missing, if a gap admits it; else every trade must be there.
         settle_s: how long all may take to settle after the last trade.
         seen: counters that must be above zero, as proof that the fault has happened.
+        deaths: whether a process of ours may end by itself, to be started again by its supervisor.
     """
 
     name: str
@@ -55,14 +65,16 @@ class Scenario:
     markets: int = 6
     seed: int = 1
     faults: str = ""
+    faults_over_s: float | None = None
     acts: tuple[Act, ...] = ()
-    over_s: float | None = None
     listeners: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
+    spool_kb: int | None = None
     proxied: bool = False
     losses: bool = False
     settle_s: float = 40
     seen: tuple[str, ...] = ()
+    deaths: bool = False
 
     @property
     def trades(self) -> int:
@@ -72,15 +84,21 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """What came of it.
+
+    Attributes:
+        longest_hole_s: longest time in which no further trade was stored, while the exchange traded.
+        recovery_s: from the end of the last fault until the stored trades were as fresh as usual.
+        settled_s: from the last trade until nothing was on its way any more.
+        deaths: processes that ended without our doing.
+    """
 
     scenario: Scenario
     verdict: Verdict
     longest_hole_s: float
     recovery_s: float | None
-    settle_s: float
+    settled_s: float
     counters: Mapping[str, int]
-    #: What ended without our doing.
     deaths: list[str]
 
     def __str__(self) -> str:
@@ -91,10 +109,32 @@ class Outcome:
             f"{verdict.doubled} doubled, longest hole {self.longest_hole_s:.1f} s, recovered after {recovery}"
         )
 
+    def complaints(self) -> list[str]:
+        """Return what is not as the scenario expects it."""
+        scenario, found = self.scenario, list(self.verdict.wrong)
+        if not scenario.losses and self.verdict.lost:
+            found.append(f"{self.verdict.lost} trades lost, gaps: {self.verdict.open_trade_gaps[:3]}")
+        if not scenario.losses and self.verdict.open_trade_gaps:
+            found.append(f"gaps that stay open: {self.verdict.open_trade_gaps[:3]}")
+        found += [f"{name} is 0: the fault did not happen" for name in scenario.seen if not self._seen(name)]
+        if self.deaths and not scenario.deaths:
+            found += self.deaths
+        return found
+
+    def _seen(self, name: str) -> int:
+        """Return a counter, or the sum of its variants where the name ends with a colon."""
+        if not name.endswith(":"):
+            return self.counters.get(name, 0)
+        return sum(number for counter, number in self.counters.items() if counter.startswith(name))
+
 
 def play(scenario: Scenario, system: System) -> Outcome:
-    """Run `scenario` to its end and compare; the system is left as it was found."""
-    wait_for_room_in_the_minute(8)
+    """Run `scenario` to its end and compare; the system is left as it was found.
+
+    Raises:
+        AssertionError: it did not settle in time.
+    """
+    wait_for_room_in_the_minute(10)
     since_ms = int(time.time() // 60) * 60_000
     system.begin_run(
         exchange={
@@ -107,20 +147,18 @@ def play(scenario: Scenario, system: System) -> Outcome:
         listeners=scenario.listeners,
         settings=scenario.settings,
         proxied=scenario.proxied,
+        spool_kb=scenario.spool_kb,
     )
     try:
         watch = Watch(system, scenario)
         watch.run()
-        verdict = compare_all(system.truth, system.reader, since_ms)
-        health = system.health()
-        counters = dict(health.counters) if health else {}
         return Outcome(
             scenario,
-            verdict,
+            compare_all(system.truth, system.reader, since_ms),
             watch.longest_hole_s,
             watch.recovery_s,
             watch.settled_s,
-            counters,
+            system.counters(),
             system.deaths,
         )
     finally:
@@ -137,91 +175,81 @@ class Watch:
         self._system = system
         self._scenario = scenario
         self._started = time.monotonic()
-        self._due = sorted(
-            [(act.at_s, 0, number, DEEDS[act.deed][0]) for number, act in enumerate(scenario.acts)]
-            + [
-                (act.at_s + act.for_s, 1, number, DEEDS[act.deed][1])
-                for number, act in enumerate(scenario.acts)
-            ],
-            key=lambda due: due[:3],
-        )
-        self._progress: list[tuple[float, int, int]] = []  # (seconds, made, counted)
-        self._grew_s: float | None = None
+        #: (seconds, made) and the last growth of what is counted: (seconds, counted).
+        self._made: list[tuple[float, int]] = []
+        self._grew = (0.0, 0)
+        self._acts_from_s: float | None = None
+        self._due: list[tuple[float, bool, Callable[[System], None]]] = []
+        self._over_s = scenario.faults_over_s
+        self._quiet_since_s: float | None = None
 
     def run(self) -> None:
-        """Watch until all has settled.
-
-        Raises:
-            AssertionError: it did not settle in time.
-        """
+        """Watch until all has settled."""
+        scenario = self._scenario
         try:
-            self._until(
-                self._is_over, self._scenario.seconds * 4 + 60, "the exchange has made all its trades"
-            )
+            self._until(lambda: self._grew[1] > 0, START_TIMEOUT_S, "the first trade is stored")
+            self._plan(self._now_s())
+            self._until(self._is_over, scenario.seconds * 3 + 60, "the exchange has made all its trades")
             ended_s = self._now_s()
-            self._until(self._is_settled, self._scenario.settle_s, "all has settled")
+            self._until(self._is_settled, scenario.settle_s, "all has settled")
             self.settled_s = self._now_s() - ended_s
         finally:
-            self._finish_acts()
+            self._undo()
+
+    def _plan(self, start_s: float) -> None:
+        for act in self._scenario.acts:
+            begin, end = DEEDS[act.deed]
+            self._due += [(start_s + act.at_s, False, begin), (start_s + act.at_s + act.for_s, True, end)]
+            self._over_s = max(self._over_s or 0.0, start_s + act.at_s + act.for_s)
+        self._due.sort(key=lambda due: due[0])
+
+    def _undo(self) -> None:
+        """End what is still being done when a scenario fails."""
+        for _, is_end, deed in self._due:
+            if is_end:
+                deed(self._system)
 
     def _until(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
-        deadline = time.monotonic() + within_s
+        deadline_s = self._now_s() + within_s
         while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"{self._scenario.name}: not within {within_s:g} s: {what}\n{self._system.report()}"
-                )
-            self._do_due()
+            if self._now_s() > deadline_s:
+                report = self._system.report()
+                raise AssertionError(f"{self._scenario.name}: not within {within_s:g} s: {what}\n{report}")
+            while self._due and self._due[0][0] <= self._now_s():
+                self._due.pop(0)[2](self._system)
             self._system.supervise()
             self._look()
             time.sleep(POLL_S)
 
-    def _do_due(self) -> None:
-        while self._due and self._due[0][0] <= self._now_s():
-            self._due.pop(0)[3](self._system)
-
-    def _finish_acts(self) -> None:
-        """Undo what is still being done when a scenario fails."""
-        for *_, is_end, _, deed in self._due:
-            if is_end:
-                deed(self._system)
-        self._due.clear()
-
     def _look(self) -> None:
-        """Note the progress: a hole lasts from one growth of the stored trades to the next."""
         now_s, made, counted = self._now_s(), self._system.made(), self._system.counted()
+        self._made.append((now_s, made))
         if counted is None:
             return
-        before = self._progress[-1][2] if self._progress else 0
-        self._progress.append((now_s, made, counted))
-        if counted > before:
-            if self._grew_s is not None:
-                self.longest_hole_s = max(self.longest_hole_s, now_s - self._grew_s)
-            self._grew_s = now_s
-        over_s = self._scenario.over_s
-        if (
-            self.recovery_s is None
-            and over_s is not None
-            and now_s >= over_s
-            and counted >= self._made_at(now_s - 0.5)
-        ):
-            self.recovery_s = max(0.0, now_s - over_s - 0.5)
+        if counted > self._grew[1]:
+            if self._grew[1]:
+                self.longest_hole_s = max(self.longest_hole_s, now_s - self._grew[0])
+            self._grew = (now_s, counted)
+        if self._over_s is None or now_s < self._over_s or self._due or self.recovery_s is not None:
+            return
+        if counted >= self._made_until(now_s - USUAL_LAG_S):
+            self.recovery_s = max(0.0, now_s - USUAL_LAG_S - self._over_s)
 
-    def _made_at(self, moment_s: float) -> int:
-        return max((made for at_s, made, _ in self._progress if at_s <= moment_s), default=0)
+    def _made_until(self, moment_s: float) -> int:
+        return next((made for at_s, made in reversed(self._made) if at_s <= moment_s), 0)
 
     def _is_over(self) -> bool:
         return self._system.made() >= self._scenario.trades and not self._due
 
     def _is_settled(self) -> bool:
-        """All is counted, or nothing has been on its way for a while."""
-        counted = self._system.counted()
-        if counted is None or not self._system.is_quiet():
-            self._quiet_s = None
+        """Whether all is counted, or nothing has been on its way for a while."""
+        if not self._system.is_quiet():
+            self._quiet_since_s = None
             return False
-        self._quiet_s = getattr(self, "_quiet_s", None) or self._now_s()
-        patience_s = 0.5 if counted >= self._scenario.trades else QUIET_S
-        return self._now_s() - self._quiet_s >= patience_s
+        if self._quiet_since_s is None:
+            self._quiet_since_s = self._now_s()
+        patience_s = USUAL_LAG_S if self._grew[1] >= self._scenario.trades else QUIET_S
+        return self._now_s() - self._quiet_since_s >= patience_s
 
     def _now_s(self) -> float:
         return time.monotonic() - self._started

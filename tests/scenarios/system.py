@@ -6,9 +6,10 @@ Redis and the workers serve one scenario after the other; exchange and listeners
 import os
 import signal
 import socket
+import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,6 @@ from collector.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 from tasks.keys import Keys
 from tasks.read import Health, Reader
-from tests.scenarios import waits
 from tests.scenarios.processes import Process
 from tests.scenarios.proxy import ProxyThread
 from tests.scenarios.truth import TruthFile
@@ -80,6 +80,7 @@ class System:
         self._settings = {**SHORT_TIMES, **(settings or {})}
         self._keys = Keys(Settings().store.key_prefix)
         self._runs = 0
+        self._disks = ExitStack()
         self._stack = ExitStack()
 
     # Life
@@ -111,6 +112,7 @@ class System:
         listeners: int = 1,
         settings: Mapping[str, str] | None = None,
         proxied: bool = False,
+        spool_kb: int | None = None,
     ) -> None:
         """Start an exchange (`exchange`: options of `collector simulate`) and listeners, the store empty."""
         self._runs += 1
@@ -128,8 +130,13 @@ class System:
         if proxied:
             self.proxy = ProxyThread(self.exchange_port)
             port = self.proxy.start()
-        env = self.listener_env(port, run, settings or {})
-        self.listeners = [self._listener(number, env, run) for number in range(listeners)]
+        for number in range(listeners):
+            folder = run / f"listener{number}"
+            folder.mkdir()
+            if spool_kb:
+                self._disks.enter_context(small_disk(folder / "spool", spool_kb))
+            env = self.listener_env(port, folder, settings or {})
+            self.listeners.append(Process(f"listener{number}", ("-m", "collector", "run"), env, folder))
         for listener in self.listeners:
             listener.start()
 
@@ -142,6 +149,7 @@ class System:
         if self.exchange is not None:
             self.exchange.kill()
         self.listeners, self.proxy, self.exchange = [], None, None
+        self._disks.close()
 
     def forget(self) -> None:
         """Delete all results; Celery's own keys stay, because its workers are running."""
@@ -168,14 +176,22 @@ class System:
             return self.reader.health()
         return None
 
-    def is_quiet(self) -> bool:
-        """Whether nothing is on its way: no batch, nothing on disk, no backfill."""
+    def counters(self) -> dict[str, int]:
+        """Return the sums of all counters."""
         health = self.health()
-        if health is None or len(health.listeners) < 1:
+        return dict(health.counters) if health else {}
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way: no batch, nothing unconfirmed, nothing on disk, no backfill."""
+        health = self.health()
+        if health is None:
             return False
-        on_disk = sum(listener["spool_bytes"] for listener in health.listeners)
-        waiting = sum(listener["backfills_waiting"] for listener in health.listeners)
-        return not (on_disk or waiting or any(health.queues.values()))
+        alive = {listener.pid for listener in self.listeners}
+        ours = [listener for listener in health.listeners if listener["pid"] in alive]
+        on_disk = sum(listener["spool_bytes"] for listener in ours)
+        waiting = sum(listener["backfills_waiting"] for listener in ours)
+        unconfirmed = self.redis.hlen(self._keys.unconfirmed)
+        return bool(ours) and not (on_disk or waiting or unconfirmed or any(health.queues.values()))
 
     def exchange_output(self) -> str:
         """Return what the exchange printed."""
@@ -184,6 +200,11 @@ class System:
     def report(self) -> str:
         """Say everything that helps to understand a failure."""
         parts = [f"made {self.made()}, counted {self.counted()}, health {self.health()}", *self.deaths]
+        with suppress(redis.RedisError):
+            parts.append(f"unacked, by time: {self.redis.zrange('unacked_index', 0, -1, withscores=True)}")
+            parts += [
+                f"unacked {tag!r}: {text[-300:]!r}" for tag, text in self.redis.hgetall("unacked").items()
+            ]
         for process in (*self.listeners, *self.workers):
             parts.append(f"--- {process.name} (lives {process.lives}, status {process.status})")
             parts.append(process.output())
@@ -235,13 +256,49 @@ class System:
                     for child in psutil.Process(worker.pid).children(recursive=True):
                         child.kill()
 
+    def pause_worker(self) -> None:
+        """Stop one worker with SIGSTOP: what it holds outlives its visibility timeout."""
+        self.workers[0].signal(signal.SIGSTOP)
+
+    def resume_worker(self) -> None:
+        """Let it go on."""
+        self.workers[0].signal(signal.SIGCONT)
+
     def kill_listeners(self) -> None:
         """`kill -9` every listener."""
         self._kill(self.listeners)
 
+    def stop_listeners(self) -> None:
+        """Ask every listener to stop gracefully."""
+        self._down.update(self.listeners)
+        for listener in self.listeners:
+            listener.stop()
+
+    def kill_first_listener(self) -> None:
+        """`kill -9` one of several."""
+        self._kill(self.listeners[:1])
+
     def restart_listeners(self) -> None:
         """Start what was killed."""
         self._restart(self.listeners)
+
+    def open_black_hole(self) -> None:
+        """Let all bytes between listener and exchange vanish, unannounced."""
+        assert self.proxy is not None
+        self.proxy.blackhole()
+
+    def close_black_hole(self) -> None:
+        """Serve new connections again; the old ones are dead."""
+        assert self.proxy is not None
+        self.proxy.resume()
+
+    def cut(self) -> None:
+        """Reset every connection between listener and exchange."""
+        assert self.proxy is not None
+        self.proxy.cut()
+
+    def nothing(self) -> None:
+        """Do nothing: the deed has no end."""
 
     def supervise(self) -> None:
         """Start again what ended by itself, as `collector up` does, and remember that it did."""
@@ -263,12 +320,12 @@ class System:
 
     # Parts
 
-    def listener_env(self, port: int, run: Path, settings: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of a listener of this run."""
+    def listener_env(self, port: int, folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a listener that keeps its data in `folder`."""
         return {
             **self._settings,
             "REDIS_URL": self.server.url,
-            "COLLECTOR_DATA_DIR": str(run),
+            "COLLECTOR_DATA_DIR": str(folder),
             "COLLECTOR_MARKETS": "*",
             "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{port}/websocket/v1",
             "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{self.exchange_port}",
@@ -287,9 +344,6 @@ class System:
         }
         return Process(name, (*argv, *options), env, self.folder)
 
-    def _listener(self, number: int, env: Mapping[str, str], run: Path) -> Process:
-        return Process(f"listener{number}", ("-m", "collector", "run"), env, run)
-
     def _client(self, timeout_s: float) -> redis.Redis:
         return redis.Redis.from_url(
             self.server.url,
@@ -305,6 +359,27 @@ class System:
         self.server.stop()
 
 
+@contextmanager
+def small_disk(folder: Path, size_kb: int) -> Iterator[None]:
+    """Make `folder` a file system of its own that is soon full; only root can."""
+    folder.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(folder))
+    subprocess.run(mount, check=True, timeout=10, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(("umount", "--lazy", str(folder)), check=True, timeout=10)
+
+
+def can_mount(folder: Path) -> bool:
+    """Tell whether this process may make file systems."""
+    try:
+        with small_disk(folder / "can-mount", 64):
+            return True
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def free_port() -> int:
     """Return a port nobody listens on now."""
     with socket.socket() as probe:
@@ -317,6 +392,3 @@ def wait_for_room_in_the_minute(seconds: float) -> None:
     left = 60 - time.time() % 60
     if left < seconds:
         time.sleep(left + 0.05)
-
-
-__all__ = ["SHORT_TIMES", "System", "free_port", "wait_for_room_in_the_minute", "waits"]

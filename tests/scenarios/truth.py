@@ -57,9 +57,9 @@ class Verdict:
     gaps: list[GapRow] = field(default_factory=list)
 
     @property
-    def is_exact(self) -> bool:
-        """Whether every trade was counted once and every candle is equal and complete."""
-        return not (self.wrong or self.lost or self.doubled)
+    def open_trade_gaps(self) -> list[GapRow]:
+        """The stretches in which trades are said to be missing."""
+        return [gap for gap in self.gaps if gap.channel == "trade" and not gap.recovered]
 
 
 def compare_all(truth: TruthFile, reader: Reader, since_ms: int) -> Verdict:
