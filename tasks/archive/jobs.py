@@ -21,14 +21,13 @@ from tasks.app import app
 from tasks.archive import EXTRA, ArchiveBusy, ArchiveUnavailable, is_installed
 from tasks.archive.files import Files
 from tasks.archive.keeper import Archive
+from tasks.archive.layout import FOLDER
 from tasks.archive.source import Source
 from tasks.keys import Keys
 from tasks.redis_client import client, translated
 
 log = logging.getLogger(__name__)
 
-#: Below the data folder.
-FOLDER = "archive"
 #: How often all that Redis keeps is compared, at the least: single trades may be kept for an hour only.
 SWEEP_S = 1800
 #: A run is due this much earlier than its interval, so that clocks need not agree to the millisecond.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tasks.archive.records import Table
 
+#: Below the data folder.
+FOLDER = "archive"
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 DAY_FILE = "day.parquet"

@@ -117,7 +117,7 @@ class GapRecord(NamedTuple):
 Record = TradeRecord | CandleRecord | TickerRecord | BookRecord | GapRecord
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each exists once
 class Table:
     """A channel of the archive: its record, what names a row, and which column says when it was."""
 

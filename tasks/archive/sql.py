@@ -1,0 +1,228 @@
+"""SQL over the archive and what is newer in Redis: DuckDB views, one per channel, duplicates left out.
+
+Nothing but reading is possible: one SELECT at a time, no files but the archive's, no network, no settings.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from collector.errors import ConfigurationError, PipelineError
+from collector.settings import Settings
+from tasks.archive import ArchiveUnavailable, library, parquet, views
+from tasks.archive.files import Files, damage, first_line, unreadable
+from tasks.archive.keeper import Archive
+from tasks.archive.layout import FOLDER
+from tasks.archive.parquet import Arrow, Digits
+from tasks.archive.recent import Recent, read_recent
+from tasks.archive.records import TABLES, Table
+from tasks.archive.source import Source
+
+log = logging.getLogger(__name__)
+
+HARDENING = (
+    "SET temp_directory = ''",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+def open_session(
+    settings: Settings, client: redis.Redis | None, from_ms: int | None = None, to_ms: int | None = None
+) -> "Session":
+    """Return a session over the archive and, with a `client`, over what Redis has on top.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+        BrokerUnavailable: Redis does not answer.
+    """
+    library("duckdb")
+    files = Files(settings.data_dir / FOLDER, read_only=True)
+    if client is None:
+        return Session(files, None, from_ms, to_ms)
+    source = Source(client, settings)
+    archive = Archive(files, source, settings.archive)
+    return Session(files, read_recent(files, source, archive, from_ms, to_ms), from_ms, to_ms)
+
+
+class Session:
+    """The views, over the files there were when it was opened.
+
+    Args:
+        files: the archive.
+        recent: what Redis has on top.
+        from_ms, to_ms: files without anything of this stretch are not looked at.
+
+    Attributes:
+        damaged: sentences about files that are left out.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        recent: Recent | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+    ) -> None:
+        self.damaged: dict[Path, str] = {}
+        self._files = files
+        self._recent = recent or Recent()
+        self._span = from_ms, to_ms
+        self._duckdb = library("duckdb")
+        self._found: dict[Table, list[Path]] = {}
+        self._connection = self._connect()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file and nothing newer: no query has anything to answer with."""
+        return not any(self._found.values()) and not any(self._recent.rows.values())
+
+    def bytes_of(self, table: Table) -> int:
+        """Return the size of a channel's files."""
+        return sum(path.stat().st_size for path in self._found[table])
+
+    def select(self, sql: str) -> "Result":
+        """Run one SELECT.
+
+        Raises:
+            ConfigurationError: it is not one SELECT, or DuckDB finds fault with it.
+            PipelineError: it needs more memory than there is.
+        """
+        self._check(sql)
+        for _ in range(2):
+            with self._explained():
+                try:
+                    return Result(self, self._connection.execute(sql))
+                except (self._duckdb.IOException, self._duckdb.InvalidInputException):
+                    if not self._reopened():
+                        raise
+        raise ArchiveUnavailable("the archive changes faster than it can be read: try again")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn DuckDB's errors into one line of ours."""
+        duckdb = self._duckdb
+        try:
+            yield
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.OutOfMemoryException as error:
+            raise PipelineError(f"the query needs too much memory: narrow it down ({_line(error)})") from None
+        except duckdb.Error as error:
+            raise ConfigurationError(f"the query can't be answered: {_line(error)}") from None
+
+    def _check(self, sql: str) -> None:
+        with self._explained():
+            statements = self._connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
+            raise ConfigurationError(
+                "a query is one SELECT (the archive is read-only); the views: "
+                + ", ".join(table.name for table in TABLES)
+            )
+
+    def _reopened(self) -> bool:
+        """Look for damaged and vanished files after a failure; open again without them, if there are any."""
+        gone = False
+        for table, paths in self._found.items():
+            for path in paths:
+                gone |= not path.exists()
+                if reason := damage(table, path):
+                    self._leave_out(path, reason)
+        if not gone and not any(path in self.damaged for paths in self._found.values() for path in paths):
+            return False
+        self._connection.close()
+        self._connection = self._connect()
+        return True
+
+    def _leave_out(self, path: Path, reason: str) -> None:
+        if path not in self.damaged:
+            self.damaged[path] = reason
+            log.warning("%s is damaged and left out: %s", path, reason)
+
+    def _connect(self) -> Any:  # noqa: ANN401 - DuckDB has no types to name
+        connection = self._duckdb.connect()
+        connection.execute("CREATE SCHEMA raw; CREATE SCHEMA recent")
+        slots = library("pyarrow").table(
+            {
+                "market": [market for market, _ in self._recent.slots],
+                "open_ms": [open_ms for _, open_ms in self._recent.slots],
+            },
+            schema=library("pyarrow").schema([("market", "string"), ("open_ms", "int64")]),
+        )
+        _keep(connection, "recent.slots", slots)
+        for table in TABLES:
+            self._make_view(connection, table)
+        allowed = ", ".join(views.quoted(path) for paths in self._found.values() for path in paths)
+        connection.execute(f"SET allowed_paths = [{allowed}]")
+        for statement in HARDENING:
+            connection.execute(statement)
+        return connection
+
+    def _make_view(self, connection: Any, table: Table) -> None:  # noqa: ANN401
+        rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
+        paths, footers = self._readable(table)
+        self._found[table] = paths
+        _keep(connection, f"recent.{table.name}", rows)
+        digits = parquet.widest([*footers, parquet.digits_of(table, rows)])
+        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table, paths)}")
+        connection.execute(f"CREATE VIEW {table.name} AS {views.typed(table, digits)}")
+
+    def _readable(self, table: Table) -> tuple[list[Path], list[Digits]]:
+        """Return the files whose footer can be read, and what it says about digits."""
+        paths, footers = [], []
+        for path in self._files.within(table, *self._span):
+            if path in self.damaged:
+                continue
+            try:
+                footers.append(parquet.footer_digits(path))
+                paths.append(path)
+            except FileNotFoundError:
+                continue
+            except unreadable() as error:
+                self._leave_out(path, first_line(error))
+        return paths, footers
+
+
+class Result:
+    """The rows of a query, a batch at a time."""
+
+    def __init__(self, session: Session, cursor: Any) -> None:  # noqa: ANN401
+        self._session = session
+        self._cursor = cursor
+        self.columns: list[str] = [column[0] for column in cursor.description]
+
+    def batches(self, size: int = 10_000) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows, `size` at a time."""
+        with self._session._explained():
+            while rows := self._cursor.fetchmany(size):
+                yield rows
+
+    def arrow(self) -> Arrow:
+        """Return all rows as an Arrow table."""
+        with self._session._explained():
+            return self._cursor.to_arrow_table()
+
+
+def _keep(connection: Any, name: str, rows: Arrow) -> None:  # noqa: ANN401
+    """Copy an Arrow table into the session's memory."""
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608 - a name of ours
+    connection.unregister("incoming")
+
+
+def _line(error: Exception) -> str:
+    """Return DuckDB's message in one line, without the picture of where the error is."""
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())
