@@ -97,7 +97,9 @@ def why_not_ready(snapshot: Snapshot, now_ms: int) -> str | None:
     reasons = [_why_not_streaming(row, now_ms) for row in snapshot.listeners]
     if snapshot.system:
         reasons += [
-            f"no worker takes from queue {name}" for name, count in snapshot.consumers().items() if not count
+            f"no worker takes from queue {name}, where batches wait"
+            for name, count in snapshot.consumers().items()
+            if not count and snapshot.queues[name]
         ]
     return "; ".join(filter(None, reasons)) or None
 

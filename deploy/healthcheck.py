@@ -1,7 +1,7 @@
 """Health of one container, for Docker's HEALTHCHECK: exit status 0 or 1 and one line that says why.
 
     healthcheck.py listener | worker     its own health key in Redis lives (it is written every second or so)
-    healthcheck.py flower [PORT]         its `/healthcheck` answers
+    healthcheck.py http PORT PATH        this container answers there with status 200
 
 A file of its own instead of a `collector` command: it runs every few seconds in every container, so it
 imports little.
@@ -35,17 +35,17 @@ def connect(url: str) -> redis.Redis:
     return redis_client.connect(url, settings.load())
 
 
-def flower(port: str = "5555") -> str:
-    """Return what is wrong with Flower in this container; empty if nothing."""
+def http_status(port: str, path: str) -> str:
+    """Return what is wrong with the answer of this container; empty if nothing."""
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT_S)
-    connection.request("GET", "/healthcheck")
+    connection.request("GET", path)
     status = connection.getresponse().status
     return "" if status == http.HTTPStatus.OK else f"HTTP {status}"
 
 
 def main(kind: str, *arguments: str) -> int:
     try:
-        trouble = flower(*arguments) if kind == "flower" else redis_key(kind)
+        trouble = http_status(*arguments) if kind == "http" else redis_key(kind)
     except (OSError, redis.RedisError) as error:
         trouble = str(error)
     print(trouble or "healthy")

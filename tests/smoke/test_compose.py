@@ -10,10 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"redis", "simulator", "collector", "worker", "analysis", "flower"}
+JOBS = ("bithumb", "flower", "prometheus")
+SERVICES = {"redis", "simulator", "collector", "worker", "analysis", "flower", "exporter", "prometheus"}
+WITHOUT_HEALTHCHECK = {"simulator", "prometheus"}
+#: Stands in for the public image, which no registry gives out here: Debian's package in an image of ours.
+PROMETHEUS = "bithumb-prometheus:test"
+PROMETHEUS_DOCKERFILE = """
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus && mkdir /prometheus
+ENTRYPOINT ["prometheus"]
+"""
 
 
 class Project:
@@ -21,10 +31,12 @@ class Project:
 
     def __init__(self, image: str) -> None:
         self._name = f"smoke-{secrets.token_hex(4)}"
-        self._environment = {**os.environ, "COLLECTOR_IMAGE": image, "FLOWER_PORT": str(free_port())}
+        self.ports = {name: free_port() for name in ("FLOWER_PORT", "METRICS_PORT", "PROMETHEUS_PORT")}
+        images = {"COLLECTOR_IMAGE": image, "PROMETHEUS_IMAGE": PROMETHEUS}
+        self._environment = {**os.environ, **images, **{name: str(p) for name, p in self.ports.items()}}
 
     def __call__(self, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        argv = ["docker", "compose", "-p", self._name, "--profile", "demo", *words]
+        argv = ["docker", "compose", "-p", self._name, "--profile", "demo", "--profile", "monitoring", *words]
         return subprocess.run(
             argv, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=timeout_s
         )
@@ -46,14 +58,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def prometheus_image() -> None:
+    """An image with Prometheus, built once and kept."""
+    words = ["docker", "build", "--quiet", "--network", "host", "--tag", PROMETHEUS, "-"]
+    built = subprocess.run(words, input=PROMETHEUS_DOCKERFILE, capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(f"no image with Prometheus could be built: {built.stderr[-200:]}")
+
+
 @pytest.fixture
-def project(collector_image: object) -> Iterator[Project]:
-    """The demo profile, up; whatever happens, containers, network and volumes are gone afterwards."""
+def project(collector_image: object, prometheus_image: None) -> Iterator[Project]:
+    """The profiles demo and monitoring, but Grafana, of which there is no stand-in; all gone afterwards."""
     if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"]).returncode:
         pytest.skip("no `docker compose`, so docker-compose.yml was not run")
     compose = Project(collector_image.tags[0])
     try:
-        up = compose("up", "--detach", "--no-build")
+        up = compose("up", "--detach", "--no-build", *sorted(SERVICES))
         assert up.returncode == 0, up.stderr
         yield compose
     finally:
@@ -67,16 +88,32 @@ def test_demo_profile_runs_and_stops(project: Project, eventually: Callable[...,
     assert candle["market"] == "KRW-BTC"
     assert candle["trade_count"] > 0
 
-    checked = SERVICES - {"simulator"}
+    checked = SERVICES - WITHOUT_HEALTHCHECK
     eventually(
         lambda: {name for name, row in project.states().items() if row["Health"] == "healthy"} == checked,
         90,
         "health of every service",
     )
+    eventually(lambda: targets(project) == dict.fromkeys(JOBS, "up"), 30, "every target of Prometheus is up")
+    ready = httpx.get(f"http://127.0.0.1:{project.ports['METRICS_PORT']}/readyz", timeout=5)
+    assert (ready.status_code, ready.text) == (200, "ready\n")
+    assert alerts(project) == set()
     begin = time.monotonic()
     project("stop")
     assert time.monotonic() - begin < 30
     assert {name: row["ExitCode"] for name, row in project.states().items()} == dict.fromkeys(SERVICES, 0)
+
+
+def targets(project: Project) -> dict[str, str]:
+    """Health of each scrape job, as Prometheus sees it."""
+    found = httpx.get(f"http://127.0.0.1:{project.ports['PROMETHEUS_PORT']}/api/v1/targets", timeout=5).json()
+    return {target["labels"]["job"]: target["health"] for target in found["data"]["activeTargets"]}
+
+
+def alerts(project: Project) -> set[str]:
+    """Alerts that fire."""
+    found = httpx.get(f"http://127.0.0.1:{project.ports['PROMETHEUS_PORT']}/api/v1/alerts", timeout=5).json()
+    return {alert["labels"]["alertname"] for alert in found["data"]["alerts"] if alert["state"] == "firing"}
 
 
 def test_ports_are_open_on_loopback_alone() -> None:
@@ -88,4 +125,5 @@ def test_ports_are_open_on_loopback_alone() -> None:
         for name, service in config["services"].items()
         if service.get("ports")
     }
-    assert published == {"flower": ["127.0.0.1"]}
+    assert published.keys() == {"flower", "exporter", "prometheus", "grafana"}
+    assert {address for addresses in published.values() for address in addresses} == {"127.0.0.1"}
