@@ -178,7 +178,8 @@ class Connection:
             status = error.response.status_code
             wait_s = _seconds(error.response.headers.get("Retry-After"))
             raise ConnectFailed(f"HTTP {status}", status=status, retry_after_s=wait_s) from error
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
+        except (OSError, InvalidHandshake, InvalidURI, EOFError, UnicodeError, ImportError) as error:
+            # UnicodeError: a host name that cannot be one; ImportError: a SOCKS proxy without its package.
             raise ConnectFailed(str(error) or type(error).__name__) from error
 
     def _opened(self) -> None:

@@ -1,0 +1,143 @@
+"""REST calls: bounded in time, size and number, whatever the server does."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from collector.clock import SystemClock
+from collector.errors import RestError
+from collector.feed import rest_client
+from collector.feed.rest_client import RestClient
+from collector.settings import ExchangeSettings
+from collector.simulator import Simulator, SimulatorOptions
+
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def client(answer: Answer, **changes: float) -> AsyncIterator[RestClient]:
+    """A client of a server that sends what `answer` writes to every request."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            await answer(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = ExchangeSettings(rest_url=f"http://127.0.0.1:{port}", **{"rest_timeout_s": 0.5, **changes})
+    async with RestClient(settings, SystemClock()) as it:
+        yield it
+    server.close()
+
+
+def reply(status: str, body: bytes, headers: str = "") -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n".encode() + body)
+        await writer.drain()
+
+    return answer
+
+
+MARKETS = json.dumps([{"market": "KRW-BTC"}]).encode()
+
+
+async def test_a_good_reply() -> None:
+    """The market list."""
+    async with client(reply("200 OK", MARKETS)) as it:
+        assert await it.markets() == ("KRW-BTC",)
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ("HTTP 503", reply("503 Service Unavailable", b"maintenance")),
+        ("HTTP 302", reply("302 Found", b"", "Location: http://127.0.0.1:1/\r\n")),
+        ("HTTP 414", reply("414 URI Too Long", b"")),
+        ("404 Code not found", reply("200 OK", b'{"error":{"name":404,"message":"Code not found"}}')),
+        ("not JSON", reply("200 OK", b"<html>")),
+        ("not JSON", reply("200 OK", b"[1,", "Content-Encoding: identity\r\n")),
+        ("market/all", reply("200 OK", b"not zipped", "Content-Encoding: gzip\r\n")),
+        ("market/all", reply("200 OK", b"short", "Content-Length: 100\r\n")),
+        ("market/all", reply("nonsense", b"")),
+    ],
+)
+async def test_bad_replies_are_one_kind_of_error(expected: str, answer: Answer) -> None:
+    """With the reason in it."""
+    async with client(answer) as it:
+        with pytest.raises(RestError, match=expected) as failure:
+            await it.markets()
+        assert "\n" not in str(failure.value)
+        with pytest.raises(RestError):
+            await it.trades("KRW-BTC", cursor=1)
+
+
+async def test_a_server_that_drips_is_cut_off() -> None:
+    """Each byte within the limit of a wait, the whole never ending: the call as a whole has a limit."""
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(100):
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with client(drip) as it:
+        started = time.monotonic()
+        with pytest.raises(RestError, match=r"no reply in 0\.5 s"):
+            await it.markets()
+        assert time.monotonic() - started < 1.5
+
+
+async def test_an_endless_reply_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the bound is not read."""
+    monkeypatch.setattr(rest_client, "_MAX_BODY_BYTES", 100_000)
+    async with client(reply("200 OK", b" " * 200_000)) as it:
+        with pytest.raises(RestError, match="larger than 100000 bytes"):
+            await it.markets()
+
+
+async def test_nobody_there() -> None:
+    """One line with the address."""
+    settings = ExchangeSettings(rest_url="http://127.0.0.1:1")
+    async with RestClient(settings, SystemClock()) as it:
+        with pytest.raises(RestError, match=r"127\.0\.0\.1:1/v1/market/all"):
+            await it.markets()
+
+
+async def test_calls_keep_to_the_budget() -> None:
+    """Ten calls a second: six take half a second."""
+    async with client(reply("200 OK", MARKETS), rest_requests_per_s=10) as it:
+        started = time.monotonic()
+        await asyncio.gather(*(it.markets() for _ in range(6)))
+        assert time.monotonic() - started >= 0.49
+
+
+async def test_429_makes_all_calls_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused calls count too at the exchange: the next one waits."""
+    monkeypatch.setattr(rest_client, "_BLOCKED_S", 0.4)
+    async with client(reply("429 Too Many Requests", b"")) as it:
+        with pytest.raises(RestError, match="HTTP 429"):
+            await it.markets()
+        started = time.monotonic()
+        with pytest.raises(RestError, match="HTTP 429"):
+            await it.trades("KRW-BTC")
+        assert time.monotonic() - started >= 0.35
+
+
+async def test_the_simulators_limit_is_respected_too() -> None:
+    """An unknown market is refused with HTTP 200; the page of a known one is read."""
+    async with Simulator(SimulatorOptions(markets=2, rate=0)) as exchange:
+        exchange.make_trades(50)
+        async with RestClient(ExchangeSettings(rest_url=exchange.rest_url), SystemClock()) as it:
+            markets = await it.markets()
+            pages = [await it.trades(market) for market in markets]
+            with pytest.raises(RestError, match="Code not found"):
+                await it.trades("KRW-NOPE")
+    assert sum(len(page.trades) for page in pages) == 50
+    assert all(page.rejected == 0 for page in pages)
