@@ -29,6 +29,7 @@ ANALYSIS_QUEUES = ("analysis", "archive")
 ANALYSIS_PROCESSES = 2
 FLOWER_MAX_TASKS = 2000
 FLOWER_PORT = 5555
+FLOWER_COLUMNS = "name,uuid,state,args,result,received,runtime,worker"
 LISTENER_STOP_S = 3.0
 SERVICE_STOP_S = 5.5
 REDIS_STOP_S = 1.0
@@ -136,6 +137,7 @@ def _flower(python: str, port: int, env: Mapping[str, str]) -> Role:
     argv = (
         *(python, "-m", "celery", "-A", "tasks", "flower"),
         *("--address=127.0.0.1", f"--port={port}", f"--max_tasks={FLOWER_MAX_TASKS}"),
+        f"--task_columns={FLOWER_COLUMNS}",
     )
     return Role("flower", argv, env, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)
 
