@@ -15,13 +15,14 @@ milliseconds UTC. Lists are oldest first and empty where there is nothing; a mar
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import redis
 
 from collector.errors import NoData
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
+from collector.redis_server import find_url
 from collector.settings import Settings, current
 from tasks.dead_letters import DeadLetter, DeadLetters
 from tasks.enrich.candles import Candle, Minute, align, interval_ms, view
@@ -60,15 +61,28 @@ MINUTES_AT_ONCE = 60
 class Reader:
     """Reads results from Redis.
 
+    Args:
+        source: a client, an address, or None for the Redis of the settings (`REDIS_URL`, else the private
+            server found through the data folder).
+        settings: those of this process by default.
+
     Every method raises:
         NoData: the market was never seen.
         BrokerUnavailable: Redis does not answer.
     """
 
-    def __init__(self, source: redis.Redis | str, settings: Settings | None = None) -> None:
+    def __init__(self, source: redis.Redis | str | None = None, settings: Settings | None = None) -> None:
         self._settings = settings or current()
+        if source is None:
+            source = find_url(self._settings)
         self._redis = connect(source, self._settings) if isinstance(source, str) else source
         self._keys = Keys(self._settings.store.key_prefix)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._redis.close()
 
     def markets(self) -> list[str]:
         """Return every market ever seen, sorted."""

@@ -1,14 +1,21 @@
 """What the documents say is what the code does."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import typer
+
 from collector import metrics, settings
 from collector.cli import app
 from collector.feed import session
+from collector.model import Side, Trade
 from collector.stream import pressure
+from tasks.redis_client import connect
+from tasks.store import Store
+
+NOW_MS = 1_789_997_580_000 + 5
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.ko.md")
@@ -38,7 +45,9 @@ def test_diagrams_are_drawn_from_the_tables(draw):
 def test_readme_names_only_commands_that_exist(name):
     """Every `collector …` line of a README is a command, with options it has."""
     group = typer.main.get_command(app)
-    lines = re.findall(r"^(?:    |.*`)(?:\.venv/bin/)?collector ([a-z-]+)([^`#\n]*)", read(name), re.MULTILINE)
+    lines = re.findall(
+        r"^(?:    |.*`)(?:\.venv/bin/)?collector ([a-z-]+)([^`#\n]*)", read(name), re.MULTILINE
+    )
     assert len(lines) >= 9
     for command, rest in lines:
         assert command in group.commands, command
@@ -57,7 +66,12 @@ def test_readme_names_only_verbs_of_the_makefile(name):
 def test_korean_readme_says_the_same():
     """Both READMEs have the same headings, commands and pictures in the same order."""
     english, korean = map(read, READMES)
-    for pattern in (r"^#+ ", r"^    (?:\w[^#\n]*?)(?=\s*(?:#|$))", r"!\[[^\]]*\]\(([^)]*)\)", r"```python\n.*?```"):
+    for pattern in (
+        r"^#+ ",
+        r"^    (?:\w[^#\n]*?)(?=\s*(?:#|$))",
+        r"!\[[^\]]*\]\(([^)]*)\)",
+        r"```python\n.*?```",
+    ):
         found = [re.findall(pattern, text, re.MULTILINE | re.DOTALL) for text in (english, korean)]
         if pattern.startswith("^    "):
             found = [[line for line in lines if not re.search(r"\d,\d|made", line)] for lines in found]
@@ -69,3 +83,15 @@ def test_pictures_and_links_exist(name):
     """Every local link of a README leads somewhere."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", read(name)):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_python_of_the_readme_runs(name, redis_url, monkeypatch, capsys):
+    """The Python snippet of a README reads candles from a running system."""
+    chosen = settings.Settings(redis_url=redis_url)
+    trade = Trade("KRW-BTC", 1, Decimal("100.5"), Decimal("0.25"), Side.BUY, NOW_MS, NOW_MS)
+    Store(connect(redis_url, chosen), chosen.store).put_trades([trade])
+    monkeypatch.setattr("tasks.read.current", lambda: chosen)
+    (snippet,) = re.findall(r"```python\n(.*?)```", read(name), re.DOTALL)
+    exec(snippet, {})  # noqa: S102 - our own README
+    assert capsys.readouterr().out == "2026-09-21T13:33:00Z 100.5 0.25 True\n"

@@ -28,6 +28,8 @@ SETTLE_S = 2.0
 #: Tries of one hole, about two hours: REST may be away for longer than the sockets were.
 _ATTEMPTS_MAX = 30
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
+#: Failures are logged at most so often; after a lost connection every market fails alike.
+_WARN_AGAIN_S = 30.0
 _PAGES_MAX = 2_000
 _HOLES_MAX = 100_000
 #: Holes worked on at once; the REST budget bounds them together.
@@ -96,6 +98,7 @@ class Backfill:
         self._ready: list[_Job] = []
         self._waiting: list[_Job] = []
         self._wake = asyncio.Event()
+        self._warned_s = float("-inf")
 
     def add(self, hole: Hole) -> None:
         """Queue a hole."""
@@ -148,7 +151,7 @@ class Backfill:
         except RestError as error:
             if job.attempt < _ATTEMPTS_MAX:
                 delay_s = min(_FIRST_RETRY_S * 2 ** (job.attempt - 1), _LONGEST_RETRY_S)
-                log.warning("backfill of %s failed, again in %.0f s: %s", hole.market, delay_s, error)
+                self._warn(hole, delay_s, error)
                 job.attempt += 1
                 job.not_before_s = self._clock.monotonic() + delay_s
                 heapq.heappush(self._waiting, job)
@@ -156,6 +159,16 @@ class Backfill:
             log.error("backfill of %s given up: %s", hole.market, error)
             recovered = False
         self._on_done(hole, recovered)
+
+    def _warn(self, hole: Hole, delay_s: float, error: RestError) -> None:
+        """Say what failed, but not once for each of hundreds of markets."""
+        now_s = self._clock.monotonic()
+        if now_s - self._warned_s >= _WARN_AGAIN_S:
+            self._warned_s = now_s
+            waiting = f"{len(self)} more wait"
+            log.warning(
+                "backfill of %s failed, again in %.0f s (%s): %s", hole.market, delay_s, waiting, error
+            )
 
     async def _fetch(self, hole: Hole) -> bool:
         """Page back over `hole`; tell whether everything in it has been seen.
