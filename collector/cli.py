@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from collector import __version__, logs, settings
-from collector.commands import reading
+from collector.commands import history, reading
 from collector.errors import CollectorError, ConfigurationError
 
 app = typer.Typer(
@@ -162,6 +162,7 @@ def metrics(
 
 
 app.add_typer(reading.app)
+app.add_typer(history.app)
 
 
 def _show_version(value: bool) -> None:

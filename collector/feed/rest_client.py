@@ -13,6 +13,8 @@ from collector.settings import ExchangeSettings
 
 #: Rows of one page of past trades; the exchange allows 1 to 500.
 PAGE_ROWS = 500
+#: Candles of one page; the exchange allows 1 to 200.
+PAGE_CANDLES = 200
 #: Least rest after HTTP 429: the exchange then restricts calls "for a while", and refused ones count too.
 _BLOCKED_S = 30.0
 _MAX_BODY_BYTES = 8 << 20
@@ -57,6 +59,19 @@ class RestClient:
         """
         parameters = {"market": market, "count": PAGE_ROWS, **query}
         return rest.parse_trades(await self._get("/v1/trades/ticks", parameters), self._clock.now_ms())
+
+    async def candles(self, market: str, end_ms: int) -> tuple[rest.ExchangeCandle, ...]:
+        """Return up to `PAGE_CANDLES` one-minute candles that open before `end_ms`, newest first.
+
+        Raises:
+            RestError: unreachable, refused, or not a list of candles.
+        """
+        parameters: dict[str, str | int] = {
+            "market": market,
+            "count": PAGE_CANDLES,
+            "to": rest.candles_before(end_ms),
+        }
+        return rest.parse_candles(await self._get("/v1/candles/minutes/1", parameters))
 
     async def _get(self, path: str, parameters: dict[str, str | int]) -> bytes:
         await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))

@@ -7,6 +7,7 @@ may number trades differently from the socket, so the trades made here say `sour
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -47,6 +48,32 @@ class TradeRow(TypedDict):
     sequential_id: Integer
 
 
+@with_config(ConfigDict(extra="ignore"))
+class CandleRow(TypedDict):
+    """Section 3.6."""
+
+    candle_date_time_utc: str
+    opening_price: Amount
+    high_price: Amount
+    low_price: Amount
+    trade_price: Amount
+    candle_acc_trade_price: Amount
+    candle_acc_trade_volume: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeCandle:
+    """A candle as the exchange counts it."""
+
+    open_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    base_volume: Decimal
+    quote_volume: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class TradePage:
     """One page of past trades, newest first, and how many rows of it could not be understood."""
@@ -59,6 +86,7 @@ class TradePage:
 
 _market_row = TypeAdapter(MarketRow).validate_python
 _trade_row = TypeAdapter(TradeRow).validate_python
+_candle_row = TypeAdapter(CandleRow).validate_python
 
 
 def parse_markets(body: bytes) -> tuple[str, ...]:
@@ -102,6 +130,29 @@ def parse_trades(body: bytes, received_ms: int) -> TradePage:
     return TradePage(tuple(trades), len(rows) - len(trades), cursor)
 
 
+def parse_candles(body: bytes) -> tuple[ExchangeCandle, ...]:
+    """Read one page of candles, newest first.
+
+    Raises:
+        RestError: an error object, or not a list of candles; a candle that can't be understood could hide a
+            difference, so it costs the page.
+    """
+    rows = _payload(body)
+    if not isinstance(rows, list):
+        raise RestError("the reply to candles is not a list")
+    try:
+        return tuple(_candle(_candle_row(raw)) for raw in rows)
+    except (ValidationError, ValueError) as error:
+        raise RestError(
+            f"a candle of the exchange can't be understood: {' '.join(str(error).split())}"
+        ) from None
+
+
+def candles_before(end_ms: int) -> str:
+    """Return the parameter `to` for candles that open before `end_ms`: Korean wall time without an offset."""
+    return datetime.fromtimestamp((end_ms + _KST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def oldest_ms(trades: Sequence[Trade]) -> int | None:
     """Return the time of the oldest trade, or None where there is none."""
     return min((trade.exchange_ms for trade in trades), default=None)
@@ -123,6 +174,21 @@ def _trade(row: TradeRow, received_ms: int) -> Trade:
         exchange_ms,
         received_ms,
         source=Source.REST,
+    )
+
+
+def _candle(row: CandleRow) -> ExchangeCandle:
+    moment = datetime.fromisoformat(row["candle_date_time_utc"])
+    if moment.tzinfo is not None:
+        raise ValueError("candle_date_time_utc names a zone")
+    return ExchangeCandle(
+        open_ms=int(moment.replace(tzinfo=UTC).timestamp()) * 1000,
+        open=row["opening_price"],
+        high=row["high_price"],
+        low=row["low_price"],
+        close=row["trade_price"],
+        base_volume=row["candle_acc_trade_volume"],
+        quote_volume=row["candle_acc_trade_price"],
     )
 
 

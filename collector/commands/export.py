@@ -1,0 +1,206 @@
+"""`collector export`: a market's trades or candles into a file, digit by digit as they were stored."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from collector.commands.lookback import open_history, progress
+from collector.errors import ConfigurationError, NoData
+from collector.render import output
+from collector.settings import Settings
+from tasks.archive import library
+from tasks.archive.layout import DAY_MS
+from tasks.archive.records import CANDLES, TRADES, Table
+from tasks.archive.sql import Session
+from tasks.archive.views import quoted
+from tasks.enrich.candles import iso
+from tasks.enrich.exact import ratio
+from tasks.rows import plain
+
+Row = Mapping[str, Any]
+#: Takes what a reader has found of one day, in order, and says how many rows that was.
+Writer = Callable[[Any], int]
+#: A session, a table, a market, the first and the last millisecond.
+Reader = Callable[[Session, Table, str, int, int], Any]
+
+
+def export(
+    settings: Settings, kind: str, market: str, out: Path, from_ms: int | None, to_ms: int | None
+) -> int:
+    """Write the file and print its name; return the exit code.
+
+    Raises:
+        ConfigurationError: not a kind of file we write, or it can't be written.
+        NoData: the market has nothing in that stretch.
+        BrokerUnavailable: neither Redis nor an archive.
+    """
+    if out.suffix not in FORMATS:
+        raise ConfigurationError(f"{out} is no {', '.join(FORMATS)} file: choose another --out")
+    read, writer = FORMATS[out.suffix]
+    table = TRADES if kind == "trades" else CANDLES
+    with open_history(settings, from_ms, to_ms) as session:
+        days = _days(session, table, market, from_ms, to_ms)
+        with (
+            _replacing(out) as file,
+            writer(file) as write,
+            progress(f"{kind} of {market}", len(days)) as step,
+        ):
+            count = 0
+            for first_ms, last_ms in days:
+                count += write(read(session, table, market, first_ms, last_ms))
+                step(1)
+    output.write(f"{out}: {count:,} {kind} of {market}")
+    return 0
+
+
+def _days(
+    session: Session, table: Table, market: str, from_ms: int | None, to_ms: int | None
+) -> list[tuple[int, int]]:
+    """Return the days that have rows, each cut to `from_ms … to_ms`."""
+    terms = [f"market = {quoted(market)}"]
+    terms += [f"{table.time} >= {from_ms}"] if from_ms is not None else []
+    terms += [f"{table.time} <= {to_ms}"] if to_ms is not None else []
+    sql = f"SELECT DISTINCT {table.time} // {DAY_MS} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY 1"  # noqa: S608
+    days = [day for rows in session.select(sql).batches() for (day,) in rows]
+    if not days:
+        raise NoData(
+            f"{market} has no {table.name}{_within(from_ms, to_ms)}: nothing to export{_known(session)}"
+        )
+    low, high = from_ms or 0, to_ms if to_ms is not None else (days[-1] + 1) * DAY_MS
+    return [(max(day * DAY_MS, low), min((day + 1) * DAY_MS - 1, high)) for day in days]
+
+
+def _known(session: Session) -> str:
+    rows = [
+        row
+        for rows in session.select("SELECT DISTINCT market FROM candles ORDER BY 1 LIMIT 10").batches()
+        for row in rows
+    ]
+    return f" (markets: {', '.join(market for (market,) in rows)} …)" if rows else ""
+
+
+def _rows(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> list[Row]:
+    """Return the rows as `collector show --json` has them, decimals as text."""
+    found = session.select(_select("raw.", table, market, from_ms, to_ms))
+    shape = _trade if table is TRADES else _candle
+    return [shape(dict(zip(found.columns, row, strict=True))) for batch in found.batches() for row in batch]
+
+
+def _arrow(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
+    """Return the rows of the view as an Arrow table: decimals of a type that holds them all."""
+    return session.select(_select("", table, market, from_ms, to_ms)).arrow()
+
+
+def _select(schema: str, table: Table, market: str, from_ms: int, to_ms: int) -> str:
+    counted = " AND counted" if table is TRADES and schema else ""
+    order = (
+        ("exchange_ms, id" if not schema else 'exchange_ms, "order", id') if table is TRADES else "open_ms"
+    )
+    return (
+        f"SELECT * FROM {schema}{table.name} WHERE market = {quoted(market)}{counted}"  # noqa: S608
+        f" AND {table.time} BETWEEN {from_ms} AND {to_ms} ORDER BY {order}"
+    )
+
+
+def _trade(row: dict[str, Any]) -> Row:
+    names = ("market", "id", "price", "volume", "side", "exchange_ms", "received_ms")
+    return {name: row[name] for name in names}
+
+
+def _candle(row: dict[str, Any]) -> Row:
+    vwap = ratio(Decimal(row["quote_volume"]), Decimal(row["base_volume"]))
+    prices = {name: row[name] for name in ("open", "high", "low", "close")}
+    volumes = {name: row[name] for name in ("base_volume", "quote_volume", "buy_volume", "sell_volume")}
+    return {
+        "market": row["market"],
+        "interval": "1m",
+        "open_ms": row["open_ms"],
+        "open_time": iso(row["open_ms"]),
+        **prices,
+        **volumes,
+        "vwap": plain(vwap),
+        "trade_count": row["trade_count"],
+        "complete": row["complete"],
+    }
+
+
+@contextmanager
+def _csv(file: IO[bytes]) -> Iterator[Writer]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    headed = False
+
+    def write(rows: list[Row]) -> int:
+        nonlocal headed
+        if rows and not headed:
+            writer.writerow(rows[0])
+            headed = True
+        writer.writerows([_csv_cell(value) for value in row.values()] for row in rows)
+        return len(rows)
+
+    try:
+        yield write
+    finally:
+        text.detach()
+
+
+def _csv_cell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@contextmanager
+def _jsonl(file: IO[bytes]) -> Iterator[Writer]:
+    def write(rows: list[Row]) -> int:
+        file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
+        return len(rows)
+
+    yield write
+
+
+@contextmanager
+def _parquet(file: IO[bytes]) -> Iterator[Writer]:
+    with ExitStack() as stack:
+        open_writer = library("pyarrow.parquet").ParquetWriter
+        writers: list[Any] = []
+
+        def write(rows: Any) -> int:  # noqa: ANN401 - an Arrow table
+            if not writers:
+                writers.append(stack.enter_context(open_writer(file, rows.schema, compression="zstd")))
+            writers[0].write_table(rows)
+            return len(rows)
+
+        yield write
+
+
+FORMATS: dict[str, tuple[Reader, Callable[[IO[bytes]], Any]]] = {
+    ".csv": (_rows, _csv),
+    ".parquet": (_arrow, _parquet),
+    ".jsonl": (_rows, _jsonl),
+}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of `path` once it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be written ({error.strerror or error}): choose another --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _within(from_ms: int | None, to_ms: int | None) -> str:
+    return "" if from_ms is None and to_ms is None else " in that stretch of time"

@@ -1,0 +1,71 @@
+"""Arguments of the commands that look back: query, export, audit; each imports what it does when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector import logs, settings
+from collector.commands.reading import From, Json, Market, To
+from collector.errors import ConfigurationError
+
+app = typer.Typer()
+
+KINDS = ("trades", "candles")
+
+
+def _load() -> settings.Settings:
+    loaded = settings.current()
+    logs.set_up(loaded.log)
+    return loaded
+
+
+@app.command(
+    epilog="Example: collector query \"select market, sum(volume) from trades where side = 'buy' group by 1\""
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT over trades, candles, tickers, books, gaps.")],
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=1, help="Rows shown in a table; --json gives all.")] = 200,
+) -> None:
+    """Ask the archive, and what is newer in Redis, in SQL (DuckDB); nothing can be changed."""
+    from collector.commands import query as command
+
+    raise typer.Exit(command.query(_load(), sql, as_json=as_json, rows_max=rows))
+
+
+@app.command(epilog="Example: collector export trades KRW-BTC --out btc.parquet --from 2026-09-21")
+def export(
+    kind: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS))
+    ],
+    market: Market,
+    out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file.")],
+    from_: From = None,
+    to: To = None,
+) -> None:
+    """Write a market's trades or one-minute candles to a file."""
+    from collector.commands import export as command
+    from collector.commands.times import parse_span
+
+    if kind not in KINDS:
+        raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
+    raise typer.Exit(command.export(_load(), kind, market.upper(), out, *parse_span(from_, to)))
+
+
+@app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")
+def audit(
+    market: Market,
+    date: Annotated[str | None, typer.Option(help="A day, UTC: 2026-09-21.")] = None,
+    from_: From = None,
+    to: To = None,
+    as_json: Json = False,
+) -> None:
+    """Compare our one-minute candles with the exchange's; exit code 1 if a minute differs."""
+    from collector.commands import audit as command
+    from collector.commands.times import parse_span
+
+    if date is not None and (from_ is not None or to is not None):
+        raise ConfigurationError("say --date, or --from and --to, not both")
+    span = command.day_span(date) if date is not None else parse_span(from_, to)
+    raise typer.Exit(command.audit(_load(), market.upper(), *span, as_json=as_json))

@@ -1,0 +1,88 @@
+"""What the commands that look back share: a session over archive and Redis, exact text, a progress bar."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from collector.commands.store import open_redis
+from collector.errors import BrokerUnavailable
+from collector.settings import Settings
+from tasks.archive import library
+from tasks.archive.layout import FOLDER
+from tasks.archive.sql import Session, open_session
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_history(
+    settings: Settings, from_ms: int | None = None, to_ms: int | None = None
+) -> Iterator[Session]:
+    """Yield a session over the archive and what is newer in Redis; where there is none, over the archive.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+        BrokerUnavailable: neither Redis nor an archive.
+    """
+    library("duckdb")  # before a server is started for nothing
+    with ExitStack() as stack:
+        client = None
+        try:
+            client = stack.enter_context(open_redis(settings))
+        except BrokerUnavailable as error:
+            if not any((settings.data_dir / FOLDER).glob("channel=*/date=*/*.parquet")):
+                raise
+            log.warning("the archive alone, without what is newer in Redis: %s", error)
+        yield stack.enter_context(open_session(settings, client, from_ms, to_ms))
+
+
+@contextmanager
+def progress(title: str, total: float) -> Iterator[Any]:
+    """Yield a function that moves a progress bar on by so much; on a terminal only, and gone at the end."""
+    screen = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(), console=screen, transient=True, disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(title, total=total)
+        yield lambda step: bar.advance(task, step)
+
+
+def exact(number: Decimal) -> str:
+    """Write a decimal without exponent and without the zeros its column's type has added."""
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the input
+    """Return a value of DuckDB as JSON says it: decimals as text, times as ISO 8601 in UTC."""
+    match value:
+        case Decimal():
+            return exact(value)
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            return value if value - value == 0 else None  # JSON knows neither infinity nor NaN
+        case datetime():
+            return value.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        case dict():
+            return {str(name): jsonable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [jsonable(inner) for inner in value]
+        case timedelta():
+            return value.total_seconds()
+        case _:
+            return str(value)
+
+
+def day_start_ms(day: date) -> int:
+    """Return the first millisecond of a day, UTC."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
