@@ -137,7 +137,7 @@ def _flower(python: str, port: int, env: Mapping[str, str]) -> Role:
     argv = (
         *(python, "-m", "celery", "-A", "tasks", "flower"),
         *("--address=127.0.0.1", f"--port={port}", f"--max_tasks={FLOWER_MAX_TASKS}"),
-        f"--task_columns={FLOWER_COLUMNS}",
+        f"--tasks_columns={FLOWER_COLUMNS}",
     )
     return Role("flower", argv, env, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)
 
