@@ -30,7 +30,8 @@ class Maker:
         """One trade, 330 bytes."""
         now_ms, draw = self._next(), self._random
         return (
-            f'{{"type":"trade","code":"{draw.choice(self._names)}","trade_price":{draw.randint(1000, 99999)},'
+            f'{{"type":"trade","code":"{draw.choice(self._names)}",'
+            f'"trade_price":{draw.randint(1000, 99999)},'
             f'"trade_volume":{draw.uniform(0.0001, 2):.8f},"ask_bid":"{draw.choice(("ASK", "BID"))}",'
             '"prev_closing_price":48450,"change":"RISE","change_price":520,"trade_date":"2026-09-23",'
             f'"trade_time":"12:18:33","trade_timestamp":{now_ms},"sequential_id":{(now_ms << 20) + self._made},'
@@ -57,8 +58,9 @@ class Maker:
         now_ms, draw = self._next(), self._random
         price = draw.randint(1000, 99999)
         return (
-            f'{{"type":"ticker","code":"{draw.choice(self._names)}","opening_price":{price},"high_price":{price + 9},'
-            f'"low_price":{price - 9},"trade_price":{price},"prev_closing_price":{price - 5},"change":"RISE",'
+            f'{{"type":"ticker","code":"{draw.choice(self._names)}","opening_price":{price},'
+            f'"high_price":{price + 9},"low_price":{price - 9},'
+            f'"trade_price":{price},"prev_closing_price":{price - 5},"change":"RISE",'
             '"change_price":5,"signed_change_price":5,"change_rate":0.00011655,"signed_change_rate":0.00011655,'
             '"trade_volume":0.0094,"acc_trade_volume":151.44914647,"acc_trade_volume_24h":310.44065227,'
             '"acc_trade_price":14330306973.41015,"acc_trade_price_24h":29226371799.56915,'

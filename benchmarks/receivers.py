@@ -1,4 +1,4 @@
-"""The two sides of bars 1, 2 and 9, each a process of its own: `python -m benchmarks.receivers bare|ours PORT N`.
+"""The two sides of bars 1, 2 and 9, a process each: `python -m benchmarks.receivers bare|ours PORT N`.
 
 Both print one JSON object: seconds from the first frame to the last one done, and CPU seconds of the process.
 """
@@ -33,7 +33,7 @@ async def ours(count: int) -> dict[str, float]:
     logs.set_up(LogSettings(level="error"))
     listener, stop = Listener(load()), asyncio.Event()
     running = asyncio.create_task(listener.run(stop))
-    while not listener.fleet.frames and not running.done():
+    while not listener.fleet.frames and not running.done():  # noqa: ASYNC110 - an event would cost the loop
         await asyncio.sleep(0.001)
     started_s, cpu_s = time.perf_counter(), time.process_time()
     while (sent := _sent(listener)) < count and not running.done():

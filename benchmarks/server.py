@@ -56,10 +56,7 @@ class FrameServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            key = next(
-                (line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")),
-                None,
-            )
+            key = _header(head, b"sec-websocket-key")
             if key is None:
                 await self._answer_rest(head, writer)
             else:
@@ -115,6 +112,11 @@ class FrameServer:
                 sent = due
                 await writer.drain()
             await asyncio.sleep(0.005)
+
+
+def _header(head: bytes, name: bytes) -> bytes | None:
+    lines = (line.partition(b":") for line in head.split(b"\r\n"))
+    return next((value.strip() for key, _, value in lines if key.lower() == name), None)
 
 
 async def _discard(reader: asyncio.StreamReader) -> None:
