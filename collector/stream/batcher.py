@@ -37,7 +37,7 @@ class _Open:
         self.opened_s = now_s
         self.rows: list[Row] = []
         self.size = 0
-        #: Market -> place in `rows`, while merging.
+        #: Market -> place of its newest row in `rows`, for states.
         self.newest: dict[str, int] = {}
 
 
@@ -87,13 +87,14 @@ class Batcher:
         return sum(len(it.rows) for it in self._open.values())
 
     def _append(self, open_batch: _Open, kind: Kind, row: Row) -> None:
+        if kind in STATES:
+            open_batch.newest[row.market] = len(open_batch.rows)
         open_batch.rows.append(row)
         open_batch.size += _size(kind, row)
 
     def _merge(self, open_batch: _Open, kind: Kind, row: Row) -> None:
         place = open_batch.newest.get(row.market)
         if place is None:
-            open_batch.newest[row.market] = len(open_batch.rows)
             self._append(open_batch, kind, row)
             return
         open_batch.rows[place] = row

@@ -101,6 +101,7 @@ async def fill(exchange: Exchange, *holes: Hole) -> Result:
         async with asyncio.timeout(10):
             while len(result.done) < len(holes):
                 await asyncio.sleep(0)
+                assert not task.done(), task.exception()
                 if work._waiting and not work._ready:
                     clock.advance(1)
                     work._wake.set()

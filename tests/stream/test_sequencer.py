@@ -1,0 +1,87 @@
+"""First copy wins, newest wins, memory is bounded, and what is held back is counted."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.model import OrderBook, Source, Ticker, Trade
+from collector.stream import sequencer as module
+from collector.stream.sequencer import Sequencer
+from tests.stream.making import T0, book, ticker, trade
+
+
+def test_a_trade_passes_once_per_market() -> None:
+    """The same id in another market is another trade; order does not matter."""
+    it = Sequencer()
+    trades = [trade(2), trade(1), trade(2), trade(2, "KRW-ETH"), trade(1)]
+    assert [it.accept(each) for each in trades] == [True, True, False, True, False]
+    assert it.held_back == {"trade_copies": 2}
+
+
+def test_a_copy_from_rest_with_the_same_id_is_a_copy() -> None:
+    """Same id, same trade, whoever brought it."""
+    it = Sequencer()
+    assert it.accept(trade(1))
+    assert not it.accept(trade(1, source=Source.REST))
+
+
+def test_newer_states_pass_older_and_equal_ones_do_not() -> None:
+    """Tickers by milliseconds, books by microseconds."""
+    it = Sequencer()
+    tickers = [ticker(T0), ticker(T0 + 2), ticker(T0 + 1), ticker(T0 + 2), ticker(T0, "KRW-ETH")]
+    assert [it.accept(each) for each in tickers] == [True, True, False, False, True]
+    books = [book(T0 * 1000), book(T0 * 1000 + 1), book(T0 * 1000)]
+    assert [it.accept(each) for each in books] == [True, True, False]
+    assert it.held_back == {"ticker_older": 1, "ticker_copies": 1, "orderbook_older": 1}
+
+
+def test_a_lost_trade_may_pass_once_more() -> None:
+    """What could not be kept further down the line is welcome from a backfill."""
+    it = Sequencer()
+    it.accept(trade(1))
+    it.forget([trade(1), trade(7), trade(1, "KRW-NEW")])
+    assert it.accept(trade(1))
+    assert not it.accept(trade(1))
+
+
+def test_memory_is_bounded_and_long_enough() -> None:
+    """The last five thousand ids of a market are always known, never more than ten thousand."""
+    it = Sequencer()
+    kept = module._IDS_KEPT
+    for number in range(6 * kept):
+        assert it.accept(trade(number))
+        if number >= kept:
+            assert not it.accept(trade(number - kept + 1))
+    recent = it._ids["KRW-BTC"]
+    assert len(recent._new) + len(recent._old) <= 2 * kept
+
+
+events = st.one_of(
+    st.builds(trade, st.integers(0, 20), st.sampled_from(["A-A", "B-B"])),
+    st.builds(ticker, st.integers(T0, T0 + 20), st.sampled_from(["A-A", "B-B"])),
+    st.builds(book, st.integers(T0 * 1000, T0 * 1000 + 20), st.sampled_from(["A-A", "B-B"])),
+)
+
+
+@given(st.lists(events, max_size=60), st.randoms(use_true_random=False))
+def test_two_copies_of_a_stream_pass_as_one(script: list[Trade | Ticker | OrderBook], random) -> None:
+    """Two sockets, each in its order, mixed at random: the trades are those of one, the states end the same."""
+    one, both = Sequencer(), Sequencer()
+    single = [event for event in script if one.accept(event)]
+    mixed, queues = [], [list(script), list(script)]
+    while any(queues):
+        mixed.append(random.choice([queue for queue in queues if queue]).pop(0))
+    merged = [event for event in mixed if both.accept(event)]
+    trades = [{(it.market, it.id) for it in found if isinstance(it, Trade)} for found in (single, merged)]
+    assert trades[0] == trades[1]
+    assert sum(isinstance(it, Trade) for it in merged) == len(trades[1])
+    for kind in (Ticker, OrderBook):
+        assert last(single, kind) == last(merged, kind)
+    assert len(merged) + both.held_back.total() == 2 * len(script)
+
+
+def last(found: list[Trade | Ticker | OrderBook], kind: type) -> dict[str, int]:
+    return {
+        it.market: it.exchange_us if isinstance(it, OrderBook) else it.exchange_ms
+        for it in found
+        if isinstance(it, kind)
+    }
