@@ -1,11 +1,10 @@
-"""The scenarios: what goes wrong, when, and what is expected. Short ones for every run, long ones to soak.
+"""The scenarios: what goes wrong, when, and what is expected. Combined ones for every run, the rest to soak.
 
 Where nothing is said, the expectation is that every trade is there once and every candle exact and complete.
 """
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from tests.scenarios.play import Act, Scenario
 
@@ -14,68 +13,101 @@ def _often(deed: str, times: tuple[float, ...], for_s: float = 0.3) -> tuple[Act
     return tuple(Act(at_s, deed, for_s) for at_s in times)
 
 
-#: A few seconds each; where it stays telling, several faults in one run.
-SHORT = (
+#: One fault each: the rows of docs/reliability.md.
+EACH = (
+    Scenario(name="every socket cut every 3,000 frames", faults="cut-every:3000", seconds=10),
     Scenario(
-        name="sockets cut every 3,000 frames, garbage, duplicates, shuffled frames, an error frame",
-        faults="cut-every:3000,garbage:0.02,duplicate:0.05,shuffle:0.05,error@6s",
-        seconds=9,
-        seen=("rejected:", "server_errors", "frame_copies"),
-    ),
-    Scenario(
-        name="all sockets cut again and again",
-        faults="cut@4s/1500ms",
-        seconds=9,
+        name="all sockets cut at once, three times",
+        faults="cut@4s,cut@6s,cut@8s",
+        faults_over_s=8,
+        seconds=11,
         seen=("trades_backfilled",),
     ),
     Scenario(
-        name="one socket stalls, then all",
-        faults="stall@4s:3s!one,stall@8s:4s",
-        faults_over_s=12,
-        seconds=14,
-        seen=("stalls:", "trades_backfilled"),
-    ),
-    Scenario(
-        name="half-open connections: packets vanish",
+        name="half-open connections: packets vanish for 4 s",
         acts=(Act(1.5, "black hole", 4),),
         proxied=True,
         seconds=10,
         seen=("stalls:", "trades_backfilled"),
     ),
     Scenario(
-        name="handshakes answered with 429, with 503, and accepted only to hang up",
-        faults="cut@4s,reject429@4s:2s,cut@7s,reject503@7s:2s,cut@10s,accept-close@10s:2s",
-        faults_over_s=12,
-        seconds=14,
+        name="one socket silent for 4 s",
+        faults="stall@4s:4s!one",
+        faults_over_s=8,
+        seconds=11,
+        seen=("stalls:",),
+    ),
+    Scenario(
+        name="all sockets silent for 4 s",
+        faults="stall@4s:4s",
+        faults_over_s=8,
+        seconds=11,
+        seen=("stalls:", "trades_backfilled"),
+    ),
+    Scenario(
+        name="connections accepted, then closed, for 3 s",
+        faults="cut@4s,accept-close@4s:3s",
+        faults_over_s=7,
+        seconds=11,
         seen=("trades_backfilled",),
     ),
     Scenario(
-        name="listener killed, killed again, stopped and started",
-        acts=(*_often("kill listener", (1, 3.5)), Act(6.5, "stop listener", 0.3)),
+        name="handshakes answered with 429 for 3 s",
+        faults="cut@4s,reject429@4s:3s",
+        faults_over_s=7,
         seconds=11,
+        seen=("trades_backfilled",),
     ),
     Scenario(
-        name="every worker killed, again and again, pool processes too",
-        acts=(*_often("kill workers", (1, 4.5)), *_often("kill worker children", (7.5, 8, 8.5), 0)),
+        name="handshakes answered with 503 for 3 s",
+        faults="cut@4s,reject503@4s:3s",
+        faults_over_s=7,
         seconds=11,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="error frame, then close", faults="error@5s", faults_over_s=5, seconds=9, seen=("server_errors",)
+    ),
+    Scenario(
+        name="garbage of every kind between good frames",
+        faults="garbage:0.05",
+        seconds=9,
+        seen=("rejected:",),
+    ),
+    Scenario(
+        name="frames doubled and shuffled",
+        faults="duplicate:0.1,shuffle:0.1",
+        seconds=9,
+        seen=("trade_copies",),
+    ),
+    Scenario(name="listener killed, twice", acts=_often("kill listener", (1.5, 4.5)), seconds=10),
+    Scenario(name="listener stopped and started", acts=(Act(2, "stop listener", 0.3),), seconds=8),
+    Scenario(name="every worker killed, three times", acts=_often("kill workers", (1, 4, 7)), seconds=11),
+    Scenario(
+        name="pool processes killed, three times",
+        acts=_often("kill worker children", (1, 3.5, 6), 0),
+        seconds=10,
+        deaths=True,
     ),
     Scenario(name="Redis paused for 5 s", acts=(Act(2, "pause redis", 5),), seconds=11),
-    Scenario(name="Redis killed and restarted", acts=(Act(2, "kill redis", 2),), seconds=9, deaths=True),
     Scenario(
-        name="Redis out of memory",
+        name="Redis killed, restarted after 3 s", acts=(Act(2, "kill redis", 3),), seconds=10, deaths=True
+    ),
+    Scenario(
+        name="Redis out of memory for 3 s",
         acts=(Act(2, "fill redis", 3),),
         seconds=9,
         deaths=True,
         seen=("send_failures", "trade_rows_spooled"),
     ),
     Scenario(
-        name="a worker stops longer than the visibility timeout",
+        name="a batch redelivered after the visibility timeout while its worker still has it",
         acts=(Act(2, "pause worker", 7),),
         seconds=10,
         seen=("trades_duplicate",),
     ),
     Scenario(
-        name="two listeners for the same share, the active one killed",
+        name="two listeners for one share, the active one killed",
         listeners=2,
         acts=(Act(2.5, "kill first listener"),),
         seconds=11,
@@ -83,12 +115,61 @@ SHORT = (
 )
 
 DISK_FULL = Scenario(
-    name="disk full under the spool while Redis is away",
+    name="disk full under the spool while Redis is away for 6 s",
     acts=(Act(2, "pause redis", 6),),
     spool_kb=64,
     rate=300,
     seconds=11,
     seen=("trade_rows_lost", "trade_rows_spooled"),
+)
+
+#: The same faults, several in one run, for every run of the tests.
+SHORT = (
+    Scenario(
+        name="sockets cut, garbage, doubled and shuffled frames, an error frame",
+        faults="cut-every:3000,garbage:0.02,duplicate:0.05,shuffle:0.05,error@5s,cut@7s,cut@8s",
+        seconds=10,
+        seen=("rejected:", "server_errors", "frame_copies", "trades_backfilled"),
+    ),
+    Scenario(
+        name="one socket silent, then all, then packets vanish",
+        faults="stall@4s:3s!one,stall@8s:3500ms",
+        acts=(Act(12, "black hole", 3),),
+        proxied=True,
+        seconds=18,
+        seen=("stalls:", "trades_backfilled"),
+    ),
+    Scenario(
+        name="handshakes answered with 429, with 503, and accepted only to hang up",
+        faults="cut@4s,reject429@4s:2s,cut@7s,reject503@7s:2s,cut@10s,accept-close@10s:2s",
+        seconds=14,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="listener killed twice, workers killed, pool processes killed, listener stopped",
+        acts=(
+            *_often("kill listener", (1, 3.5)),
+            Act(6.5, "kill workers", 0.3),
+            Act(10, "kill worker children"),
+            Act(11, "stop listener", 0.3),
+        ),
+        seconds=14,
+        deaths=True,
+    ),
+    Scenario(
+        name="Redis paused for 5 s, killed, out of memory",
+        acts=(Act(1, "pause redis", 5), Act(9, "kill redis", 1.5), Act(15, "fill redis", 2)),
+        seconds=19,
+        deaths=True,
+        seen=("send_failures", "trade_rows_spooled"),
+    ),
+    Scenario(
+        name="a worker paused beyond the visibility timeout, one of two listeners killed",
+        listeners=2,
+        acts=(Act(1, "pause worker", 7), Act(3, "kill first listener")),
+        seconds=11,
+        seen=("trades_duplicate",),
+    ),
 )
 
 #: As long as on the live exchange, with the times of production.
@@ -160,8 +241,3 @@ def at_random(seed: int) -> Scenario:
         deaths=True,
         settle_s=60,
     )
-
-
-def scaled(scenario: Scenario, factor: float) -> Scenario:
-    """Return `scenario` with `factor` times the trades a second."""
-    return replace(scenario, rate=scenario.rate * factor)

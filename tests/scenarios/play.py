@@ -242,14 +242,14 @@ class Watch:
         return self._system.made() >= self._scenario.trades and not self._due
 
     def _is_settled(self) -> bool:
-        """Whether all is counted, or nothing has been on its way for a while."""
+        """Whether all is counted and no gap is open, or nothing has been on its way for a while."""
         if not self._system.is_quiet():
             self._quiet_since_s = None
             return False
         if self._quiet_since_s is None:
             self._quiet_since_s = self._now_s()
-        patience_s = USUAL_LAG_S if self._grew[1] >= self._scenario.trades else QUIET_S
-        return self._now_s() - self._quiet_since_s >= patience_s
+        is_done = self._grew[1] >= self._scenario.trades and not self._system.open_trade_gaps()
+        return is_done or self._now_s() - self._quiet_since_s >= QUIET_S
 
     def _now_s(self) -> float:
         return time.monotonic() - self._started

@@ -59,10 +59,10 @@ class System:
     Args:
         folder: for logs, spools and Redis' files.
         workers: Celery workers, two processes each.
-        settings: environment of workers and listeners beside `SHORT_TIMES`.
+        times: settings of workers and listeners.
     """
 
-    def __init__(self, folder: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, times: Mapping[str, str] = SHORT_TIMES) -> None:
         self.folder = folder
         self.server = PrivateRedis(
             Settings(data_dir=folder / "data", redis=RedisSettings(max_memory_mb=REDIS_MEMORY_MB))
@@ -77,7 +77,7 @@ class System:
         self.deaths: list[str] = []
         self._down: set[Process] = set()
         self._worker_count = workers
-        self._settings = {**SHORT_TIMES, **(settings or {})}
+        self._settings = dict(times)
         self._keys = Keys(Settings().store.key_prefix)
         self._runs = 0
         self._disks = ExitStack()
@@ -180,6 +180,10 @@ class System:
         """Return the sums of all counters."""
         health = self.health()
         return dict(health.counters) if health else {}
+
+    def open_trade_gaps(self) -> int:
+        """Return in how many stretches trades are missing."""
+        return len(self.reader.open_trade_gaps(self.reader.markets()))
 
     def is_quiet(self) -> bool:
         """Whether nothing is on its way: no batch, nothing unconfirmed, nothing on disk, no backfill."""

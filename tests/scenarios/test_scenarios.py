@@ -4,25 +4,44 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.catalog import DISK_FULL, SHORT
+from tests.scenarios.catalog import DISK_FULL, EACH, LONG, SHORT
 from tests.scenarios.play import Scenario, play
 from tests.scenarios.system import System, can_mount
 
-pytestmark = pytest.mark.timeout(180)
 
-
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("scenario", SHORT, ids=lambda scenario: scenario.name)
 def test_every_trade_is_counted_once_in_spite_of(system: System, scenario: Scenario) -> None:
     """Once all has settled, the candles equal the exchange's truth to the last digit."""
-    outcome = play(scenario, system)
-    print(f"\n{outcome}")
-    assert outcome.complaints() == []
+    _play(scenario, system)
 
 
+@pytest.mark.timeout(180)
 def test_every_trade_is_counted_once_in_spite_of_a_full_disk(system: System, tmp_path: Path) -> None:
     """What neither Redis nor the disk took is fetched again from the exchange."""
     if not can_mount(tmp_path):
         pytest.skip("no small file system can be mounted here (needs root)")
-    outcome = play(DISK_FULL, system)
+    _play(DISK_FULL, system)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scenario", EACH, ids=lambda scenario: scenario.name)
+def test_each_fault_alone(system: System, scenario: Scenario) -> None:
+    """The rows of docs/reliability.md."""
+    _play(scenario, system)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", LONG, ids=lambda scenario: scenario.name)
+def test_with_the_times_of_production(tmp_path: Path, scenario: Scenario) -> None:
+    """As long as on the live exchange, and no time made shorter."""
+    with System(tmp_path, workers=2, times={}) as system:
+        _play(scenario, system)
+
+
+def _play(scenario: Scenario, system: System) -> None:
+    outcome = play(scenario, system)
     print(f"\n{outcome}")
     assert outcome.complaints() == []
