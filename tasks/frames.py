@@ -84,7 +84,8 @@ def candles_sql(length_ms: int, where: str) -> str:
     minutes = f"SELECT *, {opens} AS start_ms FROM candles {where}"  # noqa: S608
     return f"""
         SELECT market, start_ms AS open_ms,
-            arg_min(open, open_ms) AS open, max(high) AS high, min(low) AS low, arg_max(close, open_ms) AS close,
+            arg_min(open, open_ms) AS open, arg_max(close, open_ms) AS close,
+            max(high) AS high, min(low) AS low,
             sum(base_volume) AS base_volume, sum(quote_volume) AS quote_volume,
             sum(buy_volume) AS buy_volume, sum(sell_volume) AS sell_volume,
             CAST(sum(trade_count) AS BIGINT) AS trade_count, bool_and(complete) AS complete,
@@ -117,5 +118,5 @@ def _session(settings: Settings | None, from_ms: int | None, to_ms: int | None) 
 
 
 def _frame(session: Session, sql: str, kind: Kind) -> Frame:
-    table = session.select(sql).arrow()
+    table = session.arrow(sql)
     return table if kind == "arrow" else library("polars").from_arrow(table)

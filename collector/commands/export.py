@@ -95,7 +95,7 @@ def _rows(session: Session, table: Table, market: str, from_ms: int, to_ms: int)
 
 def _arrow(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
     """Return the rows of the view as an Arrow table: decimals of a type that holds them all."""
-    return session.select(_select("", table, market, from_ms, to_ms)).arrow()
+    return session.arrow(_select("", table, market, from_ms, to_ms))
 
 
 def _select(schema: str, table: Table, market: str, from_ms: int, to_ms: int) -> str:

@@ -4,10 +4,10 @@ Nothing but reading is possible: one SELECT at a time, no files but the archive'
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
@@ -24,6 +24,10 @@ from tasks.archive.source import Source
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+#: Readings of files that change meanwhile, before giving up.
+ATTEMPTS = 3
 HARDENING = (
     "SET temp_directory = ''",
     "SET autoinstall_known_extensions = false",
@@ -95,17 +99,29 @@ class Session:
         return sum(path.stat().st_size for path in self._found[table])
 
     def select(self, sql: str) -> "Result":
-        """Run one SELECT.
+        """Run one SELECT; several results may be read side by side.
 
         Raises:
             ConfigurationError: it is not one SELECT, or DuckDB finds fault with it.
             PipelineError: it needs more memory than there is.
         """
+        return self._answer(sql, lambda: Result(self, self._connection.cursor().execute(sql)))
+
+    def arrow(self, sql: str) -> Arrow:
+        """Run one SELECT; return all its rows as an Arrow table.
+
+        Raises:
+            As `select`.
+        """
+        return self._answer(sql, lambda: self._connection.sql(sql).to_arrow_table())
+
+    def _answer(self, sql: str, work: Callable[[], T]) -> T:
+        """Return what `work` gives; where files turn out to be damaged or gone, once more without them."""
         self._check(sql)
-        for _ in range(2):
+        for _ in range(ATTEMPTS):
             with self._explained():
                 try:
-                    return Result(self, self._connection.execute(sql))
+                    return work()
                 except (self._duckdb.IOException, self._duckdb.InvalidInputException):
                     if not self._reopened():
                         raise
@@ -209,11 +225,6 @@ class Result:
         with self._session._explained():
             while rows := self._cursor.fetchmany(size):
                 yield rows
-
-    def arrow(self) -> Arrow:
-        """Return all rows as an Arrow table."""
-        with self._session._explained():
-            return self._cursor.to_arrow_table()
 
 
 def _keep(connection: Any, name: str, rows: Arrow) -> None:  # noqa: ANN401
