@@ -13,9 +13,11 @@ import pytest
 
 from collector.batch import Kind, encode, make
 from collector.model import Side, Trade
+from collector.redis_client import connect
 from collector.roles import roles
 from collector.settings import Settings
 from collector.supervisor import Stage, Supervisor
+from tasks.store import Store
 
 NOW = 1_790_000_040_000
 START_S = 40
@@ -35,8 +37,9 @@ async def flower(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of Flower beside two workers; the parameter is its FLOWER_UNAUTHENTICATED_API."""
-    monkeypatch.setenv("FLOWER_UNAUTHENTICATED_API", request.param)
+    """A client of Flower beside two workers; the parameter is what its environment says of access."""
+    for name, value in request.param.items():
+        monkeypatch.setenv(name, value)
     port = free_port()
     found = roles(settings, url=redis_url, workers=1, python=sys.executable, flower=True, flower_port=port)
     system = Supervisor([role for role in found if role.stage == Stage.SERVICES], tmp_path / "logs")
@@ -66,7 +69,7 @@ async def answer(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("flower", ["true"], indirect=True)
+@pytest.mark.parametrize("flower", [{"FLOWER_UNAUTHENTICATED_API": "true"}], indirect=True)
 async def test_workers_queues_and_tasks_are_shown(flower: httpx.AsyncClient) -> None:
     """Both workers with their own queues, and a batch sent through Flower's API that one of them stored."""
 
@@ -78,7 +81,7 @@ async def test_workers_queues_and_tasks_are_shown(flower: httpx.AsyncClient) -> 
         name.split("-")[0]: {queue["name"] for queue in worker["active_queues"]}
         for name, worker in workers.items()
     }
-    assert queues == {"ingest1": {"trade", "orderbook", "ticker"}, "analysis": {"analysis"}}
+    assert queues == {"ingest1": {"trade", "orderbook", "ticker"}, "analysis": {"analysis", "archive"}}
 
     trade = Trade("KRW-BTC", 17, Decimal("161000000"), Decimal("0.5"), Side.BUY, NOW, NOW + 5)
     text = encode(make(Kind.TRADE, [trade], listener="flower", now_ms=NOW))
@@ -97,9 +100,37 @@ async def test_workers_queues_and_tasks_are_shown(flower: httpx.AsyncClient) -> 
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("flower", [""], indirect=True)
+@pytest.mark.parametrize("flower", [{}], indirect=True)
 async def test_api_is_closed_unless_opened(flower: httpx.AsyncClient) -> None:
     """Without a password or the explicit variable the pages are shown and the API refuses."""
     page = await answer(flower, "/", lambda response: True)
     assert page.status_code == HTTPStatus.OK
     assert (await flower.get("/api/workers")).status_code == HTTPStatus.UNAUTHORIZED
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("flower", [{"FLOWER_BASIC_AUTH": "operator:secret"}], indirect=True)
+async def test_analysis_is_started_and_its_answer_seen_with_a_password(
+    flower: httpx.AsyncClient, settings: Settings, redis_url: str
+) -> None:
+    """Without the password nothing is shown; with it a task's answer comes back, its arguments readable."""
+    with connect(redis_url, settings) as client:
+        trade = Trade("KRW-BTC", 17, Decimal("161000000"), Decimal("0.5"), Side.BUY, NOW, NOW + 5)
+        Store(client, settings.store).put_trades([trade])
+    assert (await answer(flower, "/", lambda response: True)).status_code == HTTPStatus.UNAUTHORIZED
+    assert (await flower.get("/api/workers")).status_code == HTTPStatus.UNAUTHORIZED
+    flower.auth = ("operator", "secret")
+
+    def analysis_online(response: httpx.Response) -> bool:
+        return any("analysis" in name for name in response.json())
+
+    await answer(flower, "/api/workers?refresh=true", analysis_online)
+    done = await flower.post("/api/task/apply/tasks.analysis.vwap", json={"args": ["KRW-BTC", "15m"]})
+    assert done.json()["state"] == "SUCCESS"
+    assert done.json()["result"]["vwap"] == "161000000"
+
+    def known(response: httpx.Response) -> bool:
+        return response.status_code == HTTPStatus.OK and response.json()["state"] == "SUCCESS"
+
+    seen = (await answer(flower, f"/api/task/info/{done.json()['task-id']}", known)).json()
+    assert seen["args"] == "['KRW-BTC', '15m']"
