@@ -9,6 +9,7 @@ the worker that has stored it crosses it out (`tasks.delivery`). Sending one too
     unconfirmed-due    ZSET   batch id, by the epoch ms from which on it is worth sending again
 """
 
+import logging
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +18,11 @@ import redis
 
 from collector.batch import Kind
 from collector.clock import Clock
-from collector.errors import BrokerUnavailable
+from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.publish.publisher import Transport, pack, unpack
 from collector.publish.sender import Letter
+
+log = logging.getLogger(__name__)
 
 #: Letters sent again at one look; the next look is half a second away.
 AGAIN_MAX = 50
@@ -93,6 +96,18 @@ class Ledger:
         try:
             ids: Any = self._client.zrange(self._due, "-inf", until_ms, byscore=True, offset=0, num=AGAIN_MAX)
             bodies: Any = self._client.hmget(self._bodies, ids) if ids else []
+            letters = {id: _read(body) for id, body in zip(ids, bodies, strict=True)}
+            if lost := [id for id, letter in letters.items() if letter is None]:
+                self._client.zrem(self._due, *lost)
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
-        return [unpack(zlib.decompress(body)) for body in bodies if body]
+        return [letter for letter in letters.values() if letter is not None]
+
+
+def _read(body: bytes | None) -> Letter | None:
+    """Return the letter in `body`; None where there is none, or one that another version wrote."""
+    try:
+        return unpack(zlib.decompress(body)) if body else None
+    except (InvalidBatch, zlib.error) as error:
+        log.error("an unconfirmed batch is given up: %s", error)
+        return None

@@ -8,12 +8,13 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.clock import Clock
-from collector.errors import BrokerUnavailable, SpoolFull
+from collector.errors import BrokerUnavailable, InvalidBatch, SpoolFull
 from collector.publish.outbox import Outbox
 from collector.publish.sender import Letter
 from collector.publish.spool import Damage, Spool
@@ -43,7 +44,8 @@ class Publisher:
 
     Args:
         probe: reads the broker's half of a pressure reading; raises BrokerUnavailable.
-        housekeeping: called about once per probe while the broker answers (health, rate limits).
+        housekeeping: called after each probe with the decision in force (health, rate limits); it writes to
+            the broker or raises BrokerUnavailable.
         on_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
     """
 
@@ -108,9 +110,12 @@ class Publisher:
         try:
             while not self._is_over():
                 self._turn()
-            # Late in a stop: the disk is faster than any broker.
-            while batch := self._outbox.take(0, states=False):
-                self._keep(batch, letter_of(batch, self._settings.batch.shards))
+            # Late in a stop: the disk is faster than any broker, and states are too old tomorrow.
+            while batch := self._outbox.take(0, states=True):
+                if batch.channel in STATES:
+                    self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
+                else:
+                    self._keep(batch, letter_of(batch, self._settings.batch.shards))
         except BaseException as error:
             self.failure = error
             raise
@@ -180,11 +185,15 @@ class Publisher:
         try:
             payload = self._spool.peek()
             if payload is not None:
-                self._send(unpack(payload))
+                self._send(at_home(unpack(payload), self._settings.batch.shards))
                 self._spool.ack()
                 self.counts["spool_batches_drained"] += 1
         except BrokerUnavailable as error:
             self._note_failure(error)
+        except InvalidBatch as error:  # sound by its checksum: another version wrote it
+            log.error("a spooled batch is given up: %s", error)
+            self._spool.ack()
+            self.counts["spool_batches_unreadable"] += 1
         except SpoolFull as error:
             log.error("the spool cannot be read: %s", error)
             self._drain_ready_s = now_s + 1
@@ -204,8 +213,9 @@ class Publisher:
         reading = Reading()
         try:
             reading = self._probe()
+            self._housekeeping(self.decision, reading)  # it writes: a Redis that only tells is not well
             if self._failing:
-                log.warning("Redis answers again")
+                log.warning("Redis takes batches again")
             self._failing = False
         except BrokerUnavailable as error:
             self._note_failure(error)
@@ -214,11 +224,6 @@ class Publisher:
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
             self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
-        if not self._failing:
-            try:
-                self._housekeeping(self.decision, self.reading)
-            except BrokerUnavailable as error:
-                self._note_failure(error)
 
     def _complete(self, reading: Reading) -> Reading:
         """Add what only this process knows to what the broker told."""
@@ -268,10 +273,23 @@ def pack(letter: Letter) -> bytes:
 
 
 def unpack(payload: bytes) -> Letter:
-    """Read what `pack` wrote."""
-    address, _, text = payload.decode().partition("\n")
-    kind, queue, rows, created_ms, id = address.split(" ")
-    return Letter(Kind(kind), queue, int(rows), int(created_ms), id, text)
+    """Read what `pack` wrote.
+
+    Raises:
+        InvalidBatch: another version wrote it.
+    """
+    try:
+        address, _, text = payload.decode().partition("\n")
+        kind, queue, rows, created_ms, id = address.split(" ")
+        return Letter(Kind(kind), queue, int(rows), int(created_ms), id, text)
+    except ValueError as error:
+        raise InvalidBatch(f"its address can't be read: {error}") from error
+
+
+def at_home(letter: Letter, shards: int) -> Letter:
+    """Return `letter` with a queue that is served: one of a share that is no more goes to `trade`."""
+    name, _, share = letter.queue.partition(".")
+    return letter if not share or int(share) < shards > 1 else replace(letter, queue=name)
 
 
 def resident_mb() -> float:

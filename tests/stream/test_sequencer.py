@@ -64,7 +64,7 @@ events = st.one_of(
 
 @given(st.lists(events, max_size=60), st.randoms(use_true_random=False))
 def test_two_copies_of_a_stream_pass_as_one(script: list[Trade | Ticker | OrderBook], random) -> None:
-    """Two sockets, each in its order, mixed at random: the trades are those of one, the states end the same."""
+    """Two sockets, each in order, mixed at random: the trades of one, and the states end the same."""
     one, both = Sequencer(), Sequencer()
     single = [event for event in script if one.accept(event)]
     mixed, queues = [], [list(script), list(script)]
