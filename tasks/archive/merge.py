@@ -19,6 +19,7 @@ from tasks.archive.records import (
     candle_record,
     is_complete,
     rows_of,
+    text,
     trade_records,
 )
 from tasks.enrich.candles import Losses, Minute
@@ -44,9 +45,20 @@ class Update(NamedTuple):
 
 def changed_slots(known: Mapping[Slot, CandleRecord], fresh: Mapping[Slot, Minute]) -> list[Slot]:
     """Return the minutes whose candle in Redis is not the archived one."""
-    return [
-        slot for slot, minute in fresh.items() if slot not in known or known[slot].copies != minute.copies
-    ]
+    return [slot for slot, minute in fresh.items() if slot not in known or _differ(known[slot], minute)]
+
+
+def _differ(known: CandleRecord, fresh: Minute) -> bool:
+    """Whether a candle was made of other copies.
+
+    While Redis keeps it, `copies` tells. A minute that Redis forgot and then heard of again may have as many
+    copies as the archived one, but other ones.
+    """
+    return (
+        known.copies != fresh.copies
+        or known.quote_volume != text(fresh.quote_volume)
+        or known.buy_volume != text(fresh.buy_volume)
+    )
 
 
 def merge_hour(
