@@ -34,8 +34,8 @@ class Maker:
             f'"trade_price":{draw.randint(1000, 99999)},'
             f'"trade_volume":{draw.uniform(0.0001, 2):.8f},"ask_bid":"{draw.choice(("ASK", "BID"))}",'
             '"prev_closing_price":48450,"change":"RISE","change_price":520,"trade_date":"2026-09-23",'
-            f'"trade_time":"12:18:33","trade_timestamp":{now_ms},"sequential_id":{(now_ms << 20) + self._made},'
-            f'"timestamp":{now_ms},"stream_type":"REALTIME"}}'
+            f'"trade_time":"12:18:33","trade_timestamp":{now_ms},'
+            f'"sequential_id":{(now_ms << 20) + self._made},"timestamp":{now_ms},"stream_type":"REALTIME"}}'
         ).encode()
 
     def book(self) -> bytes:

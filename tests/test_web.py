@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+
 from collector.errors import ConfigurationError
 from collector.metrics import Snapshot
 from collector.web import READY_WITHIN_MS, Web
