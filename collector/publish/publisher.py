@@ -110,7 +110,7 @@ class Publisher:
         try:
             while not self._is_over():
                 self._turn()
-            # Late in a stop: the disk is faster than any broker, and states are too old tomorrow.
+            # Late in a stop, or without a broker: the disk is fast, and states are too old tomorrow.
             while batch := self._outbox.take(0, states=True):
                 if batch.channel in STATES:
                     self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
@@ -125,7 +125,7 @@ class Publisher:
     def _is_over(self) -> bool:
         if self._stop_by_s is None:
             return False
-        return not len(self._outbox) or self._clock.monotonic() >= self._stop_by_s
+        return self._failing or not len(self._outbox) or self._clock.monotonic() >= self._stop_by_s
 
     def _turn(self) -> None:
         self._probe_if_due()

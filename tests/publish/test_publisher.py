@@ -1,0 +1,311 @@
+"""The publisher's thread: every trade is sent, or on disk, or reported lost, whatever the broker does."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector import batch as batches
+from collector.batch import Batch, Kind, TradeBatch
+from collector.clock import SystemClock
+from collector.errors import BrokerUnavailable, InvalidBatch
+from collector.model import Trade
+from collector.publish.outbox import Outbox
+from collector.publish.publisher import Publisher, at_home, letter_of, pack, unpack
+from collector.publish.sender import Letter
+from collector.publish.spool import Spool
+from collector.settings import BatchSettings, PressureSettings, PublishSettings, Settings, SpoolSettings
+from collector.stream.pressure import Decision, Mode, Reading
+from tests.stream.making import T0, book, gap, ticker, trade
+
+Eventually = Callable[..., None]
+
+
+@dataclass
+class Broker:
+    """A transport, a probe and a housekeeping that fail on demand."""
+
+    is_down: bool = False
+    #: Takes nothing although it answers: full, or a replica.
+    refuses: bool = False
+    #: Share of sends that arrive and fail all the same.
+    hangs_up: float = 0.0
+    queue: int = 0
+    letters: list[Letter] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    def send(self, letter: Letter) -> None:
+        if self.is_down or self.refuses:
+            raise BrokerUnavailable("down")
+        self.letters.append(letter)
+        if random.random() < self.hangs_up:
+            raise BrokerUnavailable("hung up")
+
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
+        """Not asked for here."""
+
+    def probe(self) -> Reading:
+        if self.is_down:
+            raise BrokerUnavailable("down")
+        return Reading(queue_lengths={"trade": self.queue, "ticker": 0, "orderbook": 0})
+
+    def keep_house(self, decision: Decision, reading: Reading) -> None:
+        if self.is_down or self.refuses:
+            raise BrokerUnavailable("no writes")
+        self.decisions.append(decision)
+
+    def trade_ids(self) -> list[int]:
+        return [
+            row.id
+            for letter in self.letters
+            if letter.kind is Kind.TRADE
+            for row in batches.decode(letter.text, TradeBatch).rows
+        ]
+
+
+class Bench:
+    """A publisher with all around it."""
+
+    def __init__(self, folder: Path, broker: Broker, spool_bytes: int, **pressure: Any) -> None:
+        self.broker = broker
+        self.outbox = Outbox(256)
+        self.lost: list[tuple[Batch, str]] = []
+        self.settings = Settings(
+            publish=PublishSettings(probe_interval_s=0.02),
+            pressure=PressureSettings(hold_s=0.05, **pressure),
+            spool=SpoolSettings(drain_batches_per_s=2000),
+        )
+        self.spool = Spool(
+            folder, max_bytes=spool_bytes, segment_bytes=1 << 20, fsync_interval_s=0.05, clock=SystemClock()
+        )
+        self.publisher = Publisher(
+            self.settings,
+            self.outbox,
+            self.spool,
+            broker,
+            broker.probe,
+            SystemClock(),
+            housekeeping=broker.keep_house,
+            on_lost=lambda batch, reason: self.lost.append((batch, reason)),
+        )
+
+    @property
+    def mode(self) -> Mode:
+        return self.publisher.decision.mode
+
+    def put(self, *rows: Any) -> None:
+        kinds = {"Trade": Kind.TRADE, "Ticker": Kind.TICKER, "OrderBook": Kind.ORDERBOOK, "Gap": Kind.GAP}
+        kind = kinds[type(rows[0]).__name__]
+        assert self.outbox.put(batches.make(kind, rows, listener="t", now_ms=T0))
+
+
+@contextmanager
+def bench(
+    folder: Path, broker: Broker | None = None, spool_bytes: int = 16 << 20, **pressure: Any
+) -> Iterator[Bench]:
+    it = Bench(folder, broker or Broker(), spool_bytes, **pressure)
+    it.publisher.start()
+    try:
+        yield it
+    finally:
+        assert it.publisher.stop(10)
+        assert it.publisher.failure is None
+
+
+def opened(folder: Path) -> Spool:
+    return Spool(folder, max_bytes=1 << 30, segment_bytes=1 << 20, fsync_interval_s=1, clock=SystemClock())
+
+
+def spooled(folder: Path) -> list[int]:
+    """Return the ids of the trades that wait on disk."""
+    found = []
+    with opened(folder) as it:
+        while (payload := it.peek()) is not None:
+            letter = unpack(payload)
+            if letter.kind is Kind.TRADE:
+                found += [row.id for row in batches.decode(letter.text, TradeBatch).rows]
+            it.ack()
+    return found
+
+
+def test_batches_are_sent_as_they_come(tmp_path: Path, eventually: Eventually) -> None:
+    """Each to its queue, facts and states alike; nothing touches the disk."""
+    with bench(tmp_path) as it:
+        it.put(trade(1), trade(2))
+        it.put(gap())
+        it.put(ticker())
+        it.put(book())
+        eventually(lambda: len(it.broker.letters) == 4)
+        queues = {letter.kind: (letter.queue, letter.rows) for letter in it.broker.letters}
+        assert queues == {
+            Kind.TRADE: ("trade", 2),
+            Kind.GAP: ("trade", 1),
+            Kind.TICKER: ("ticker", 1),
+            Kind.ORDERBOOK: ("orderbook", 1),
+        }
+        assert it.publisher.spool_bytes == 0
+    assert it.publisher.counts["trade_rows_sent"] == 2
+
+
+def test_a_broker_that_goes_and_comes_back(tmp_path: Path, eventually: Eventually) -> None:
+    """FLOW, SPOOL while it is away, MERGE, FLOW; the disk is drained in order and nothing is missing."""
+    with bench(tmp_path) as it:
+        it.put(trade(0))
+        eventually(lambda: it.broker.letters)
+        it.broker.is_down = True
+        for number in range(1, 50):
+            it.put(trade(number))
+        it.put(ticker())
+        eventually(lambda: it.mode is Mode.SPOOL)
+        eventually(lambda: it.publisher.counts["trade_rows_spooled"] == 49)
+        assert it.publisher.spool_bytes > 0
+        it.broker.is_down = False
+        eventually(lambda: it.mode is Mode.FLOW)
+        eventually(lambda: it.publisher.spool_bytes == 0)
+        eventually(lambda: any(letter.kind is Kind.TICKER for letter in it.broker.letters))
+        eventually(lambda: it.broker.decisions[-1].mode is Mode.FLOW)
+        assert it.broker.trade_ids() == list(range(50))
+    modes = [mode for mode, _ in itertools.groupby(decision.mode for decision in it.broker.decisions)]
+    assert modes[:1] + modes[-3:] == [Mode.FLOW, Mode.SPOOL, Mode.MERGE, Mode.FLOW]
+    assert it.publisher.counts["mode_changes_to_spool"] == 1
+
+
+def test_a_broker_that_answers_and_takes_nothing(tmp_path: Path, eventually: Eventually, caplog) -> None:
+    """The probe works, writes are refused: it stays away until a write succeeds, and says so once."""
+    with bench(tmp_path) as it:
+        it.broker.refuses = True
+        it.put(trade(1))
+        eventually(lambda: it.mode is Mode.SPOOL)
+        for number in range(2, 30):
+            it.put(trade(number))
+            time.sleep(0.01)
+        assert it.mode is Mode.SPOOL
+        assert sum("trades go to disk" in record.message for record in caplog.records) == 1
+        it.broker.refuses = False
+        eventually(lambda: it.publisher.spool_bytes == 0)
+        assert sorted(it.broker.trade_ids()) == list(range(1, 30))
+
+
+def test_a_full_queue_sends_trades_to_disk(tmp_path: Path, eventually: Eventually) -> None:
+    """Workers that do not keep up: the backlog stays bounded, and comes back as they catch up."""
+    with bench(tmp_path, queue_low=2, queue_high=4, queue_max=8) as it:
+        it.broker.queue = 9
+        eventually(lambda: it.mode is Mode.SPOOL)
+        it.put(trade(1))
+        eventually(lambda: it.publisher.counts["trade_rows_spooled"] == 1)
+        assert it.broker.letters == []
+        it.broker.queue = 0
+        eventually(lambda: it.broker.trade_ids() == [1])
+
+
+def test_a_stop_flushes_to_the_broker(tmp_path: Path) -> None:
+    """What is in the outbox when it stops is sent."""
+    with bench(tmp_path) as it:
+        for number in range(100):
+            it.put(trade(number))
+        it.put(ticker())
+    assert sorted(it.broker.trade_ids()) == list(range(100))
+    assert it.publisher.counts["ticker_rows_sent"] == 1
+    assert not it.publisher.is_alive
+
+
+def test_a_stop_without_broker_flushes_to_disk(tmp_path: Path, eventually: Eventually) -> None:
+    """At once. Facts wait for the next run; old tickers do not, and are counted."""
+    with bench(tmp_path, Broker(is_down=True)) as it:
+        eventually(lambda: it.mode is Mode.SPOOL)
+        for number in range(20):
+            it.put(trade(number))
+        it.put(ticker(), ticker(T0 + 1))
+        started = time.monotonic()
+        assert it.publisher.stop(10)
+        assert time.monotonic() - started < 1.0
+    assert it.publisher.counts["ticker_rows_dropped"] == 2
+    assert spooled(tmp_path) == list(range(20))
+
+
+def test_the_next_run_brings_back_what_the_last_one_kept(tmp_path: Path, eventually: Eventually) -> None:
+    """A spool left on disk is drained at the next start."""
+    with bench(tmp_path, Broker(is_down=True)) as it:
+        eventually(lambda: it.mode is Mode.SPOOL)
+        it.put(trade(1))
+        it.put(gap())
+    with bench(tmp_path) as it:
+        eventually(lambda: len(it.broker.letters) == 2)
+        assert it.broker.trade_ids() == [1]
+    assert spooled(tmp_path) == []
+
+
+def test_a_full_disk_is_told_aloud(tmp_path: Path, eventually: Eventually, caplog) -> None:
+    """What fits stays; what does not is reported with its rows."""
+    with bench(tmp_path, Broker(is_down=True), spool_bytes=1 << 20) as it:
+        eventually(lambda: it.mode is Mode.SPOOL)
+        for number in range(40):
+            it.put(*(trade(number * 1000 + each) for each in range(1000)))
+        eventually(lambda: it.lost)
+        eventually(lambda: len(it.outbox) == 0)
+    lost = [row.id for batch, _ in it.lost for row in batch.rows]
+    assert {reason for _, reason in it.lost} == {"spool_full"}
+    assert it.publisher.counts["trade_rows_lost"] == len(lost) > 0
+    assert sorted([*lost, *spooled(tmp_path)]) == list(range(40_000))
+    assert any("could not be kept" in record.message for record in caplog.records)
+
+
+def test_a_record_of_another_version_does_not_stop_the_drain(tmp_path: Path, eventually: Eventually) -> None:
+    """It is sound by its checksum and makes no sense: counted, given up, and the next one comes."""
+    with opened(tmp_path) as it:
+        for payload in (b"v9 what\nis this", b"\xff\xfe", b""):
+            it.append(payload)
+        it.append(pack(letter_of(batches.make(Kind.TRADE, [trade(7)], listener="t", now_ms=T0), 1)))
+    with bench(tmp_path) as running:
+        eventually(lambda: running.broker.trade_ids() == [7])
+        assert running.publisher.counts["spool_batches_unreadable"] == 3
+        assert running.publisher.spool_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_trade_is_sent_kept_or_reported(tmp_path: Path, seed: int) -> None:
+    """A broker that fails, refuses, hangs up and comes back at random, a small disk, a stop at any moment."""
+    dice = random.Random(seed)
+    broker = Broker(hangs_up=dice.choice([0, 0, 0.1]))
+    count, put = dice.randrange(50, 400), 0
+    with bench(tmp_path, broker, spool_bytes=dice.choice([1 << 20, 8 << 20])) as it:
+        while put < count:
+            rows = dice.choice([1, 5, 200])
+            it.put(*(trade(put + number) for number in range(rows)))
+            it.put(ticker(T0 + put))
+            put += rows
+            if dice.random() < 0.2:
+                broker.is_down = dice.random() < 0.5
+                broker.refuses = dice.random() < 0.3
+                time.sleep(dice.random() * 0.05)
+    sent, kept = broker.trade_ids(), spooled(tmp_path)
+    lost = [row.id for batch, _ in it.lost for row in batch.rows if isinstance(row, Trade)]
+    assert {*sent, *kept, *lost} == set(range(put))
+    assert not set(lost) & {*sent, *kept}
+    if not broker.hangs_up:
+        assert len(sent) + len(kept) + len(lost) == put  # exactly once: nothing twice either
+
+
+def test_letters_survive_their_packing() -> None:
+    """Address and text come back as they were; anything else is refused by name."""
+    letter = letter_of(batches.make(Kind.TRADE, [trade(1)], listener="수집기", now_ms=T0), 1)
+    assert unpack(pack(letter)) == letter
+    for payload in (b"", b"a b c d e\n", b"trade trade 1 x id\n", b"\xff"):
+        with pytest.raises(InvalidBatch):
+            unpack(payload)
+
+
+def test_queues_of_shards() -> None:
+    """Trades go to their share's queue; a share that is no more falls back to `trade`."""
+    letter = letter_of(batches.make(Kind.TRADE, [trade(1, "KRW-BTC")], listener="t", now_ms=T0), 8)
+    assert letter.queue == "trade.5"
+    assert at_home(letter, 8).queue == "trade.5"
+    assert [at_home(letter, shards).queue for shards in (1, 2, 5)] == ["trade"] * 3
+    assert letter_of(batches.make(Kind.GAP, [gap()], listener="t", now_ms=T0), 8).queue == "trade"
+    assert BatchSettings().shards == 1
