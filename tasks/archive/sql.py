@@ -28,6 +28,12 @@ T = TypeVar("T")
 
 #: Readings of files that change meanwhile, before giving up.
 ATTEMPTS = 3
+#: Errors of DuckDB that no damaged file causes. One that is gone looks like a forbidden one.
+FAULTS_OF_SQL = {
+    *("ParserException", "SyntaxException", "CatalogException", "BinderException", "PermissionException"),
+    *("ConversionException", "OutOfRangeException", "OutOfMemoryException", "InterruptException"),
+    *("NotImplementedException", "TypeMismatchException"),
+}
 HARDENING = (
     "SET temp_directory = ''",
     "SET autoinstall_known_extensions = false",
@@ -122,8 +128,8 @@ class Session:
             with self._explained():
                 try:
                     return work()
-                except (self._duckdb.IOException, self._duckdb.InvalidInputException):
-                    if not self._reopened():
+                except self._duckdb.Error as error:
+                    if not self._reopened(look_inside=type(error).__name__ not in FAULTS_OF_SQL):
                         raise
         raise ArchiveUnavailable("the archive changes faster than it can be read: try again")
 
@@ -149,19 +155,19 @@ class Session:
                 + ", ".join(table.name for table in TABLES)
             )
 
-    def _reopened(self) -> bool:
-        """Look for damaged and vanished files after a failure; open again without them, if there are any."""
-        gone = False
+    def _reopened(self, *, look_inside: bool) -> bool:
+        """Look for files that are gone or damaged; open again without them, if there are any."""
+        lost = False
         for table, paths in self._found.items():
             for path in paths:
-                gone |= not path.exists()
-                if reason := damage(table, path):
+                lost |= not path.exists()
+                if look_inside and (reason := damage(table, path)):
                     self._leave_out(path, reason)
-        if not gone and not any(path in self.damaged for paths in self._found.values() for path in paths):
-            return False
-        self._connection.close()
-        self._connection = self._connect()
-        return True
+                    lost = True
+        if lost:
+            self._connection.close()
+            self._connection = self._connect()
+        return lost
 
     def _leave_out(self, path: Path, reason: str) -> None:
         if path not in self.damaged:
