@@ -72,6 +72,9 @@ _REJECTED_KEPT = 200
 _HEALTH_TTL_S = 15
 #: Lowered rate limits are broadcast again so often.
 _PACE_AGAIN_S = 10.0
+#: Celery has no zero, and a task in a worker's hands waits by the limit it was taken under, whatever is set
+#: later: much slower than this, and a short pause would hold up an analysis worker for long.
+PAUSED = "12/m"
 
 
 def listener_id(settings: Settings) -> str:
@@ -121,7 +124,7 @@ class Listener:
         self._sender = sender or Sender(settings.publish.state_expires_s)
         self._ledger = self._new_ledger(self._sender)
         self._publisher = self._new_publisher(self._ledger)
-        self._analysis_rate = 1.0
+        self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
         self._paced_s = 0.0
         self._ended: Counter[str] = Counter()
         self._rate = FrameRate()
@@ -447,11 +450,11 @@ class Listener:
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:
-    """Return the rate limit of each analysis task at `factor` times the full one; Celery has no zero."""
+    """Return the rate limit of each analysis task at `factor` times the full one; 0 is `PAUSED`."""
     from tasks import analysis  # configures Celery, which needs Redis; `collector record` has none
 
     number, unit = full.split("/")
-    limit = f"{float(number) * factor:g}/{unit}" if factor else "1/h"
+    limit = f"{float(number) * factor:g}/{unit}" if factor else PAUSED
     return {f"{ANALYSES}{name}": limit for name in analysis.names()}
 
 

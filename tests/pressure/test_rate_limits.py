@@ -1,0 +1,129 @@
+"""Rate limits of analysis tasks as workers keep them: by default, lowered under pressure, restored."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from collector.app import PAUSED, analysis_limits
+from collector.settings import Settings
+from tests.pressure.conftest import Line, ready
+from tests.scenarios import waits
+
+VWAP = "tasks.analysis.vwap"
+FULL = Settings().worker.analysis_rate_limit
+#: A few batches are a strain already, some more a danger: the mode follows what the test puts into the queue.
+TOUCHY = {
+    "COLLECTOR_PRESSURE__QUEUE_LOW": "2",
+    "COLLECTOR_PRESSURE__QUEUE_HIGH": "4",
+    "COLLECTOR_PRESSURE__QUEUE_MAX": "50",
+    "COLLECTOR_PRESSURE__AGE_HIGH_MS": "600000",  # nobody takes the batch with the gap of the start
+}
+
+
+@pytest.fixture
+def control(redis_url: str) -> Iterator[Celery]:
+    """Any other program's view of the workers."""
+    app = Celery("control", broker=redis_url, backend=redis_url, set_as_current=False)
+    app.conf.update(task_serializer="json", accept_content=["json"])
+    yield app
+    app.close()
+
+
+def limit_of(control: Celery, worker: str, task: str = VWAP) -> str | None:
+    """Return the rate limit a worker keeps for a task now, as `celery inspect registered` shows it."""
+    reply = control.control.inspect([f"{worker}@test"], timeout=1).registered("rate_limit") or {}
+    for text in reply.get(f"{worker}@test", ()):
+        name, _, about = text.partition(" ")
+        if name == task:
+            return about.strip("[]").removeprefix("rate_limit=")
+    return None
+
+
+def analyses(control: Celery, count: int) -> list[Any]:
+    """Call an analysis some times."""
+    return [control.send_task(VWAP, args=("KRW-NONE",), queue="analysis") for _ in range(count)]
+
+
+def answered(results: list[Any]) -> int:
+    """Return how many have an answer; here that nobody knows this market."""
+    return sum(result.ready() for result in results)
+
+
+def test_every_analysis_is_limited_and_no_ingest_task_is(line: Line, control: Celery) -> None:
+    """The annotation of `celeryconfig` reaches each `tasks.analysis.*`; Celery itself knows no patterns."""
+    ready(line.worker("analysis", "analysis", {"COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT": "7/m"}))
+    replies = control.control.inspect(["analysis@test"], timeout=2).registered("rate_limit")
+    limited = {text.split()[0] for text in replies["analysis@test"] if "rate_limit=7/m" in text}
+    assert limited == set(analysis_limits(FULL, 1))
+    assert not any("ingest" in text and "rate_limit" in text for text in replies["analysis@test"])
+
+
+def test_a_limit_slows_the_analyses_down(line: Line, control: Celery) -> None:
+    """Six calls at two a second need more than two seconds."""
+    ready(line.worker("analysis", "analysis", {"COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT": "2/s"}))
+    started = time.monotonic()
+    results = analyses(control, 6)
+    waits.until(lambda: answered(results) == 6, 10, "six answers")
+    assert time.monotonic() - started > 2
+
+
+def test_what_a_worker_held_while_paused_goes_on_when_the_limit_is_restored(
+    line: Line, control: Celery
+) -> None:
+    """A task in hand waits for the rate it was taken under, so a pause must not be an hour long."""
+    ready(line.worker("analysis", "analysis"))
+    for name, limit in analysis_limits(FULL, 0).items():
+        control.control.rate_limit(name, limit)
+    waits.until(lambda: limit_of(control, "analysis") == PAUSED, 5, "the pause")
+    results = analyses(control, 8)
+    time.sleep(1.5)
+    assert answered(results) <= 1, "paused: one is let through when the limit is set"
+    for name, limit in analysis_limits(FULL, 1).items():
+        control.control.rate_limit(name, limit)
+    waits.until(lambda: answered(results) == 8, 15, "all answers")
+
+
+def test_the_listener_lowers_the_limits_tells_late_workers_and_restores_them(
+    line: Line, control: Celery
+) -> None:
+    """MERGE, SPOOL and FLOW as seen in a worker that was there and in one that came later."""
+    line.exchange(rate=0, markets=1)
+    early = line.worker("early", "analysis")
+    listener = line.listener("listener", TOUCHY)
+    ready(early)
+    waits.until(lambda: line.reader.listeners(), 15, "the listener", listener.output)
+    assert limit_of(control, "early") == FULL
+    fill(line, 5)
+    until_limit(control, "early", "12.5/s")
+    fill(line, 60)
+    until_limit(control, "early", PAUSED)
+    ready(line.worker("late", "analysis"))
+    until_limit(control, "late", PAUSED)
+    line.redis.delete("trade")
+    until_limit(control, "early", FULL)
+    until_limit(control, "late", FULL)
+
+
+def test_a_new_listener_restores_what_a_dead_one_had_lowered(line: Line, control: Celery) -> None:
+    """Killed under pressure, it can't take its limits back; its successor starts in FLOW and does."""
+    line.exchange(rate=0, markets=1)
+    ready(line.worker("early", "analysis"))
+    for name, limit in analysis_limits(FULL, 0).items():
+        control.control.rate_limit(name, limit)
+    until_limit(control, "early", PAUSED)
+    line.listener("listener", {"COLLECTOR_PRESSURE__AGE_HIGH_MS": "600000"})
+    until_limit(control, "early", FULL)
+
+
+def fill(line: Line, count: int) -> None:
+    """Put batches nobody takes into the trade queue."""
+    line.redis.rpush("trade", *["{}"] * count)
+
+
+def until_limit(control: Celery, worker: str, limit: str) -> None:
+    """Wait until a worker keeps this limit."""
+    look: Callable[[], str | None] = lambda: limit_of(control, worker)  # noqa: E731
+    waits.until(lambda: look() == limit, 20, f"{worker} keeps {limit}", lambda: str(look()))
