@@ -18,9 +18,7 @@ def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {cpu_model()}, {os.cpu_count()} cores, load {load()}"
     )
-    print(
-        f"Python {platform.python_version()}; medians of {ROUNDS} alternating runs, one core for the listener\n"
-    )
+    print(f"Python {platform.python_version()}; medians of {ROUNDS} alternating runs, one core a side\n")
     trades = compare("trade", 60_000, ROUNDS, 493)
     books = compare("orderbook", 20_000, ROUNDS, 493)
     few = compare("trade", 60_000, ROUNDS, 5)
