@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from collector.batch import Kind
 from collector.errors import BrokerUnavailable
 
+_ONE_CONNECT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 TASKS = {
     Kind.TRADE: "tasks.ingest.trades",
     Kind.ORDERBOOK: "tasks.ingest.orderbooks",
@@ -46,6 +47,8 @@ class Sender:
 
     def __init__(self, state_expires_s: int | None) -> None:
         self._app = Celery("collector", config_source="celeryconfig")
+        # `retry=False` is for the publish alone: a lost connection would be tried again for 4 s or longer.
+        self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, **_ONE_CONNECT}
         self._state_expires_s = state_expires_s
 
     def send(self, letter: Letter) -> None:
