@@ -13,8 +13,8 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, PipelineError
-from tasks.analysis import names
+from collector.errors import BrokerUnavailable, CollectorError, PipelineError
+from tasks.analysis import find
 from tasks.app import app
 from tasks.routing import ANALYSES
 
@@ -24,8 +24,10 @@ NO_ANSWER = (
 )
 
 
-def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
-    """Return the answer of the analysis `name`, for instance `vwap`, as its task describes it.
+def ask(name: str, *arguments: str, timeout_s: float = 10, **named: object) -> dict[str, Any]:
+    """Return the answer of the analysis `name`, for instance `vwap`, as docs/analyses.md describes it.
+
+    Market and window may go by position, the rest goes by name: `ask("vpin", "KRW-BTC", buckets=20)`.
 
     A task that no worker took within `timeout_s` expires: asking again does not pile up work.
 
@@ -35,10 +37,11 @@ def ask(name: str, *arguments: str, timeout_s: float = 10) -> dict[str, Any]:
         BrokerUnavailable: Redis refuses, is full or does not answer.
         PipelineError: no worker answered in time, or the task failed.
     """
-    if name not in names():
-        raise ConfigurationError(f"there is no analysis {name!r}: one of {', '.join(names())}")
+    find(name).check(named)
     with sending("the question"):
-        result = app.send_task(f"{ANALYSES}{name}", args=arguments, expires=timeout_s, retry=False)
+        result = app.send_task(
+            f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=timeout_s, retry=False
+        )
         try:
             answer = result.get(timeout=timeout_s, propagate=False)
         except CeleryTimeout:

@@ -1,32 +1,65 @@
 """`collector analyze`: send an analysis to the workers, wait for its answer, print it."""
 
+from collections.abc import Sequence
+
 from collector.commands.store import open_running
+from collector.errors import ConfigurationError
 from collector.render import output
 from collector.render.answers import answer
 from collector.render.sheet import Column, Sheet
 from collector.settings import Settings
-from tasks.analysis import names
+from tasks.analysis import find, names
 from tasks.ask import ask
 from tasks.read import to_json
 
 
 def analyze(
-    settings: Settings, name: str, market: str, *, window: str, timeout_s: float, as_json: bool
+    settings: Settings,
+    name: str,
+    market: str | None,
+    *,
+    window: str | None,
+    arguments: Sequence[str],
+    timeout_s: float,
+    as_json: bool,
 ) -> int:
     """Print the answer of the analysis `name`; return the exit code.
 
+    Args:
+        market: None for all markets, where the analysis can do without one.
+        window: None for the analysis's own default.
+        arguments: what else it takes, as `name=value`.
+
     Raises:
-        ConfigurationError: no such analysis or window.
+        ConfigurationError: no such analysis, argument or window.
         NoData: an unknown market, or nothing in the window.
         PipelineError: no Redis, or no worker answered within `timeout_s`.
     """
+    named = parse(arguments) | ({"window": window} if window else {})
+    if market is None and find(name).needs_market:
+        raise ConfigurationError(f"`analyze {name}` needs a market: collector analyze {name} KRW-BTC")
     with open_running(settings):
-        figures = ask(name, market, window, timeout_s=timeout_s)
+        figures = ask(name, *([market] if market else []), timeout_s=timeout_s, **named)
     if as_json:
         output.write(to_json(figures))
     else:
         output.show(answer(name, figures))
     return 0
+
+
+def parse(arguments: Sequence[str]) -> dict[str, str]:
+    """Return `name=value` texts as a dict.
+
+    Raises:
+        ConfigurationError: a text without a name or a value, or one that is no argument.
+    """
+    pairs = {}
+    for text in arguments:
+        name, _, value = text.partition("=")
+        if not name.isidentifier() or not value or name in ("market", "timeout_s"):
+            raise ConfigurationError(f"--arg {text}: write name=value, for instance --arg size=5")
+        pairs[name] = value
+    return pairs
 
 
 def list_analyses(*, as_json: bool) -> int:
@@ -39,5 +72,6 @@ def list_analyses(*, as_json: bool) -> int:
             Column("name", list(found), right=False),
             Column("answers", list(found.values()), right=False, wraps=True),
         )
-        output.show([Sheet("Analyses", columns, "collector analyze NAME MARKET --window 15m")])
+        note = "collector analyze NAME MARKET --window 15m --arg name=value; docs/analyses.md"
+        output.show([Sheet("Analyses", columns, note)])
     return 0

@@ -66,22 +66,35 @@ def show(
 def analyze(
     name: Annotated[str | None, typer.Argument(help="As listed by --list.")] = None,
     market: AnyMarket = None,
-    window: Annotated[str, typer.Option(help="How far back from the newest data: 15m, 4h, 1d.")] = "15m",
+    window: Annotated[
+        str | None, typer.Option(help="How far back from the newest data: 15m, 4h, 1d.", show_default=False)
+    ] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="What else it takes, as name=value; see docs/analyses.md.")
+    ] = None,
     as_json: Json = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for a worker.")] = 10,
     list_: Annotated[bool, typer.Option("--list", help="List the analyses.")] = False,
 ) -> None:
-    """Have the workers analyse a market, and show their answer."""
+    """Have the workers analyse a market, several (KRW-BTC,KRW-ETH) or all, and show their answer."""
     from collector.commands import analyze as command
 
     if list_:
         raise typer.Exit(command.list_analyses(as_json=as_json))
-    if name is None or market is None:
+    if name is None:
         raise ConfigurationError(
             "`analyze` needs a name and a market: collector analyze vwap KRW-BTC (or --list)"
         )
     raise typer.Exit(
-        command.analyze(_load(), name, market.upper(), window=window, timeout_s=timeout, as_json=as_json)
+        command.analyze(
+            _load(),
+            name,
+            market.upper() if market else None,
+            window=window,
+            arguments=arg or (),
+            timeout_s=timeout,
+            as_json=as_json,
+        )
     )
 
 

@@ -24,7 +24,12 @@ class Change(Struct, frozen=True):
 
 
 def change(market: str, window: str, from_price: Decimal | None, to_price: Decimal | None) -> Change:
-    """Compare two prices."""
+    """Compare two prices.
+
+    Formula: (newest price - price as the window began) / price as the window began, the latter being the
+        close of the newest candle before the window.
+    Source: the exchange's own `signed_change_rate`, with the window's start for the previous close.
+    """
     rate = None
     if from_price is not None and to_price is not None:
         rate = ratio(EXACT.subtract(to_price, from_price), from_price)

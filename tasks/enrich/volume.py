@@ -24,7 +24,11 @@ class Volume(Struct, frozen=True):
 
 
 def volume(market: str, minutes: Mapping[int, Minute], window: str, length: int, as_of_ms: int) -> Volume:
-    """Sum the `minutes` (by open, epoch ms) of the window of `length` minutes that ends at `as_of_ms`."""
+    """Sum the `minutes` (by open, epoch ms) of the window of `length` minutes that ends at `as_of_ms`.
+
+    Formula: base = sum of volume, quote = sum of price * volume, buy and sell = base by the taker's side.
+    Source: the exchange's own fields of a candle and a ticker (docs/architecture.md).
+    """
     start_ms = window_start_ms(as_of_ms, length)
     quote, buy, sell, count = total(
         minute for open_ms, minute in minutes.items() if start_ms <= open_ms <= as_of_ms

@@ -6,18 +6,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Side
 from tasks import analysis
-from tasks.read import Reader
+from tasks.analyses import scope
 from tasks.store import Store
-from tests.tasks.making import BTC, T0, trade
+from tests.tasks.making import BTC, T0, book, trade
 
 
 @pytest.fixture
-def asked(store: Store, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def asked(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
     """A function that runs an analysis in this process, on 20 minutes of one trade each."""
     store.put_trades(
         [
@@ -27,12 +30,18 @@ def asked(store: Store, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Call
             for n in range(20)
         ]
     )
-    monkeypatch.setattr(analysis, "_reader", lambda: reader)
+    store.put_books([book(((99, 1), (98, 9), (97, 1)), ((101, 2), (103, 1)))])
+    monkeypatch.setattr(scope, "client", lambda: client)
 
-    def ask(name: str, *arguments: str) -> dict[str, Any]:
-        return dict(analysis.ANALYSIS_BY_NAME[name](*arguments))
+    def ask(name: str, *arguments: object, **named: object) -> dict[str, Any]:
+        return analysis.find(name).run(*arguments, **named)
 
     return ask
+
+
+def has_window(name: str) -> bool:
+    """Whether the analysis looks back; the others see the newest book."""
+    return "window" in {parameter.name for parameter in analysis.find(name).parameters}
 
 
 def test_every_analysis_is_listed_with_what_it_is(asked: Callable[..., dict[str, Any]]) -> None:
@@ -40,9 +49,11 @@ def test_every_analysis_is_listed_with_what_it_is(asked: Callable[..., dict[str,
     assert {"vwap", "twap", "imbalance", "large_trades", "volume", "changes"} <= set(analysis.names())
     for name, description in analysis.names().items():
         assert len(description) > 10
-        answer = asked(name, BTC, "5m")
+        window = {"window": "5m"} if has_window(name) else {}
+        answer = asked(name, BTC, **window, of_a_newer_program=1)
         assert json.loads(json.dumps(answer)) == answer
-        assert (answer["market"], answer["window"]) == (BTC, "5m")
+        assert answer["market"] == BTC
+        assert not window or answer["window"] == "5m"
 
 
 def test_figures_of_the_last_five_minutes(asked: Callable[..., dict[str, Any]]) -> None:

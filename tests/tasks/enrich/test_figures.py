@@ -6,7 +6,7 @@ import pytest
 
 from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS, Side
-from tasks.enrich import patterns
+from tasks.enrich import flow, profile
 from tasks.enrich.candles import Minute, merge
 from tasks.enrich.change import changes
 from tasks.enrich.volume import volumes
@@ -74,22 +74,22 @@ def test_twap_counts_every_minute_alike() -> None:
     """A minute without trades keeps the price before it."""
     minutes = dict([at(0, 10, 1000), at(2, 40)])
     opens = [T0 + n * MINUTE_MS for n in range(4)]
-    assert patterns.twap(minutes, opens, None) == 25
-    assert patterns.twap(minutes, [T0 - MINUTE_MS, *opens], Decimal(5)) == 21
-    assert patterns.twap({}, opens, None) is None
+    assert profile.twap(minutes, opens, None) == 25
+    assert profile.twap(minutes, [T0 - MINUTE_MS, *opens], Decimal(5)) == 21
+    assert profile.twap({}, opens, None) is None
 
 
 def test_imbalance_is_buys_against_sells() -> None:
     """Three to one is a half."""
     minutes = dict([at(0, 10, 3), at(1, 10, 1, Side.SELL)])
-    assert patterns.imbalance(minutes.values()) == Decimal("0.5")
-    assert patterns.imbalance([]) is None
+    assert flow.imbalance(minutes.values()) == Decimal("0.5")
+    assert flow.imbalance([]) is None
 
 
 def test_a_large_trade_stands_out_from_the_usual() -> None:
     """Values of about 100 and one of 1000: median 100, MAD 5."""
     trades = [trade(n, 1, value) for n, value in enumerate((90, 95, 100, 100, 105, 110, 1000))]
-    ((large, value, score),) = patterns.large_trades(trades)
+    ((large, value, score),) = flow.large_trades(trades)
     assert (large.id, value) == (6, 1000)
     assert score == Decimal("0.6745") * 900 / 5
 
@@ -97,5 +97,5 @@ def test_a_large_trade_stands_out_from_the_usual() -> None:
 def test_among_equal_trades_a_larger_one_is_still_found() -> None:
     """The MAD is 0 then, so there is no score."""
     trades = [trade(n, 1, 10) for n in range(9)] + [trade(10, 1, 100)]
-    assert [(row.id, score) for row, _, score in patterns.large_trades(trades)] == [(10, None)]
-    assert patterns.large_trades([]) == []
+    assert [(row.id, score) for row, _, score in flow.large_trades(trades)] == [(10, None)]
+    assert flow.large_trades([]) == []
