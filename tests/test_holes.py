@@ -1,0 +1,132 @@
+"""From a hole to a recorded gap, a backfill, and a recovered gap."""
+
+from typing import Any
+
+from collector.feed.backfill import Hole as MarketHole
+from collector.holes import LAG_MS, Holes
+from collector.model import Channel, Gap
+from collector.stream.coverage import Hole
+from tests.stream.making import T0, gap
+from tests.test_intake import Bench
+
+MARKETS = ("KRW-BTC", "KRW-ETH")
+MINUTE_MS = 60_000
+
+
+class Backfill:
+    """Notes what is to be fetched."""
+
+    def __init__(self) -> None:
+        self.holes: list[MarketHole] = []
+
+    def add(self, hole: MarketHole) -> None:
+        self.holes.append(hole)
+
+
+def holes(*channels: Channel) -> tuple[Holes, Backfill, Bench]:
+    bench, backfill = Bench(), Backfill()
+    it = Holes(bench.intake, channels or tuple(Channel))
+    it.markets = MARKETS
+    it.backfill = backfill  # type: ignore[assignment]
+    return it, backfill, bench
+
+
+def recorded(bench: Bench) -> list[Gap]:
+    return [row for row in bench.rows() if isinstance(row, Gap)]
+
+
+def at(bench: Bench, moment_s: float) -> int:
+    return bench.intake.exchange_time.at(moment_s)
+
+
+def test_a_hole_is_a_gap_of_every_market_and_channel_and_a_backfill_of_the_trades() -> None:
+    """A bit longer than seen for trades: some events are later than others."""
+    it, backfill, bench = holes()
+    it.on_hole(Hole(90.0, 95.0, "disconnected"))
+    found = {(each.market, each.channel): each for each in recorded(bench)}
+    assert set(found) == {(market, channel) for market in MARKETS for channel in Channel}
+    trades = found["KRW-BTC", Channel.TRADE]
+    assert (trades.from_ms, trades.to_ms) == (at(bench, 90.0) - LAG_MS, at(bench, 95.0))
+    assert (trades.reason, trades.recovered) == ("disconnected", False)
+    assert [each.market for each in backfill.holes] == list(MARKETS)
+    assert all(each.is_known_before for each in backfill.holes)
+
+
+def test_a_start_goes_back_to_the_last_stored_trade() -> None:
+    """A market that is new to us begins with the running minute, of which nothing before is known."""
+    it, backfill, bench = holes()
+    it.last_trade_ms = {"KRW-BTC": at(bench, 0.0) - 3_600_000}
+    it.on_hole(Hole(90.0, 95.0, "start"))
+    known, new = backfill.holes
+    assert (known.from_ms, known.is_known_before) == (at(bench, 0.0) - 3_600_000, True)
+    assert (new.from_ms % MINUTE_MS, new.is_known_before) == (0, False)
+    assert at(bench, 90.0) - MINUTE_MS < new.from_ms <= at(bench, 90.0)
+    assert bench.intake.covered_from_ms == {"KRW-BTC": known.from_ms, "KRW-ETH": new.from_ms}
+    assert {each.channel for each in recorded(bench)} == {Channel.TRADE}
+
+
+def test_a_recovered_gap_has_the_name_of_the_opened_one() -> None:
+    """(market, channel, from_ms), so that it replaces it; one that stays is not told again."""
+    it, backfill, bench = holes(Channel.TRADE)
+    it.on_hole(Hole(90.0, 95.0, "stalled"))
+    opened = recorded(bench)
+    it.on_filled(backfill.holes[0], True)
+    it.on_filled(backfill.holes[1], False)
+    (recovered,) = recorded(bench)
+    assert recovered == Gap("KRW-BTC", Channel.TRADE, opened[0].from_ms, opened[0].to_ms, "stalled", True)
+
+
+def test_without_the_trade_channel_nothing_is_fetched() -> None:
+    """Books and tickers can't be fetched again."""
+    it, backfill, bench = holes(Channel.TICKER)
+    it.on_hole(Hole(90.0, 95.0, "disconnected"))
+    assert {each.channel for each in recorded(bench)} == {Channel.TICKER}
+    assert backfill.holes == []
+
+
+def test_a_listing_is_a_hole_of_its_market_alone() -> None:
+    """From the minute in which it may have begun."""
+    it, backfill, bench = holes()
+    it.on_listed(["KRW-NEW"], 30.0, 100.0)
+    (hole,) = backfill.holes
+    assert (hole.market, hole.reason, hole.is_known_before) == ("KRW-NEW", "listed", False)
+    assert hole.from_ms <= at(bench, 70.0)
+    assert hole.to_ms == at(bench, 100.0)
+
+
+def test_an_early_trade_leaves_its_minute_open_up_to_it() -> None:
+    """What came before it in its minute is fetched."""
+    it, backfill, _ = holes()
+    it.on_early_trade("KRW-BTC", T0 + 7)
+    (hole,) = backfill.holes
+    assert (hole.from_ms, hole.to_ms) == (T0 + 7 - (T0 + 7) % MINUTE_MS, T0 + 7)
+
+
+def test_losses_on_our_side_wait_joined_until_there_is_room() -> None:
+    """However many batches are lost: one gap per market, then fetched again like any other."""
+    it, backfill, bench = holes()
+    for number in range(500):
+        it.on_lost(lost("KRW-BTC", T0 + number))
+    it.on_lost(lost("KRW-ETH", T0))
+    assert recorded(bench) == []
+    assert len(it._lost) == 2
+    it.tell_lost()
+    it.tell_lost()
+    spans = [(each.market, each.from_ms, each.to_ms) for each in recorded(bench)]
+    assert spans == [("KRW-BTC", T0, T0 + 499), ("KRW-ETH", T0, T0)]
+    assert [each.market for each in backfill.holes] == ["KRW-BTC", "KRW-ETH"]
+
+
+def test_a_gap_that_got_lost_itself_is_told_again_as_it_was() -> None:
+    """Opened or recovered; it is not fetched a second time."""
+    it, backfill, bench = holes()
+    gaps: list[Any] = [gap(T0), gap(T0 + 5, recovered=True)]
+    for each in gaps:
+        it.on_lost(each)
+    it.tell_lost()
+    assert recorded(bench) == gaps
+    assert backfill.holes == []
+
+
+def lost(market: str, ms: int) -> Gap:
+    return Gap(market, Channel.TRADE, ms, ms, "spool_full")
