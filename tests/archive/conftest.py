@@ -22,9 +22,9 @@ from tests.tasks.conftest import client, reader, start_worker, store
 
 __all__ = ["client", "reader", "redis_in_force", "run", "start_worker", "store"]
 
-#: 2026-09-21T13:53:00Z: what follows crosses an hour.
-START_US = 1_789_998_780_000_000
-SECONDS = 600
+#: 2026-09-21T13:56:20Z: what follows crosses an hour.
+START_US = 1_789_998_980_000_000
+SECONDS = 480
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def snapshot(files: Files) -> Callable[[], dict[Path, tuple[int, int]]]:
 
 @pytest.fixture(scope="session")
 def truth_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the simulator says it made in ten minutes, as `collector simulate --truth` writes it."""
+    """What the simulator says it made in eight minutes, as `collector simulate --truth` writes it."""
     path = tmp_path_factory.mktemp("truth") / "truth.jsonl"
-    model = MarketModel(12, Pace(rate=4), seed=3, now_us=START_US)
+    model = MarketModel(12, Pace(rate=2), seed=3, now_us=START_US)
     file = TruthFile(path)
     for second in range(1, SECONDS + 1):
         events = model.advance(START_US + second * 1_000_000)

@@ -1,0 +1,247 @@
+"""`collector query`, `export` and `audit` as they are typed."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+import redis
+
+from collector.model import Trade
+from tasks.archive.keeper import Archive
+from tasks.store import Store
+from tests.archive.exchange import BTC, Exchange
+from tests.cli.conftest import Run
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def stored(redis_in_force: str, store: Store, archive: Archive, truth: list[Trade]) -> list[Trade]:
+    """Half of the truth archived, all of it in Redis, which is in force."""
+    store.put_trades(truth[: len(truth) // 2])
+    archive.run(everything=True)
+    store.put_trades(truth)
+    return truth
+
+
+# -- query
+
+
+def test_query_answers_in_a_table_and_in_json(run: Run, stored: list[Trade]) -> None:
+    """The same figures for people and for programs; decimals are exact text."""
+    busiest = max({trade.market for trade in stored}, key=lambda m: sum(t.market == m for t in stored))
+    mine = [trade for trade in stored if trade.market == busiest]
+    volume = format(sum(trade.volume for trade in mine).normalize(), "f")
+    sql = "select market, count(*) n, sum(volume) v from trades group by 1 order by n desc limit 1"
+    assert run("query", sql, "--json").json == [{"market": busiest, "n": len(mine), "v": volume}]
+    table = run("query", sql).out
+    assert all(text in table for text in (busiest, str(len(mine)), volume))
+
+
+def test_query_says_how_many_rows_are_not_shown(run: Run, stored: list[Trade]) -> None:
+    """A table is cut, JSON is not."""
+    assert "the first 3 rows" in run("query", "select id from trades", "--rows", "3").out
+    rows = run("query", "select id from trades", "--json").json
+    assert len(stored) == len(rows)
+
+
+def test_query_values_of_every_kind(run: Run, stored: list[Trade]) -> None:
+    """Times are ISO 8601 in UTC, what is no number is null, lists and structures stay what they are."""
+    sql = (
+        "select epoch_ms(1789997580123) t, 1/0 x, [1.50, 2] l, {'a': 1.0::decimal(9,3)} s, true b, null n,"
+        " interval 90 second i, date '2026-09-21' d, 1.5::double f, 170141183460469231731687303715884105727 h"
+    )
+    assert run("query", sql, "--json").json == [
+        {
+            "t": "2026-09-21T13:33:00.123Z", "x": None, "l": ["1.5", "2"], "s": {"a": "1"}, "b": True,
+            "n": None, "i": 90, "d": "2026-09-21", "f": 1.5, "h": 170141183460469231731687303715884105727,
+        }
+    ]  # fmt: skip
+    assert run("query", sql).code == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("selec 1", "Parser Error"),
+        ("select * from candels", 'Did you mean "candles'),
+        ("delete from trades", "a query is one SELECT"),
+        ("from read_text('/etc/passwd')", "file system operations are disabled"),
+    ],
+)
+def test_bad_sql_is_one_line(run: Run, stored: list[Trade], sql: str, said: str) -> None:
+    """Wrong usage: exit code 2, one line that names the fault."""
+    ended = run("query", sql)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert said in ended.err
+
+
+def test_query_of_nothing_says_so(run: Run, redis_in_force: str) -> None:
+    """Nothing archived, nothing in Redis: an empty answer, and why."""
+    ended = run("query", "select count(*) n from trades", "--json")
+    assert (ended.code, ended.json) == (0, [{"n": 0}])
+    assert "nothing is archived" in ended.err
+
+
+def test_query_without_redis_reads_the_archive(
+    run: Run, stored: list[Trade], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that is away costs what was not archived yet, and is said."""
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+    ended = run("query", "select count(*) n from trades", "--json")
+    assert ended.json == [{"n": len(stored) // 2}]
+    assert "the archive alone" in ended.err
+
+
+def test_without_the_extra_one_line_names_it(
+    run: Run, stored: list[Trade], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where DuckDB is not installed, the message says what to install."""
+    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
+    ended = run("query", "select 1")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "pip install 'bithumb-collector[history]'" in ended.err
+
+
+# -- export
+
+
+@pytest.mark.parametrize("kind", ["trades", "candles"])
+def test_export_writes_what_show_shows(run: Run, stored: list[Trade], kind: str, tmp_path: Path) -> None:
+    """CSV and JSON lines have the fields and texts of `collector show --json`, Parquet the same numbers."""
+    shown = run("show", kind, BTC, "--json").json
+    for suffix in ("csv", "jsonl", "parquet"):
+        ended = run("export", kind, BTC, "--out", f"out.{suffix}")
+        assert (ended.code, ended.out) == (0, f"out.{suffix}: {len(shown)} {kind} of {BTC}\n")
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert shown == [json.loads(line) for line in lines]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: text(value) for name, value in row.items()} for row in shown] == rows
+    frame = pl.read_parquet(tmp_path / "out.parquet")
+    exact = "volume" if kind == "trades" else "quote_volume"
+    assert sorted(Decimal(row[exact]) for row in shown) == sorted(frame[exact])
+
+
+def text(value: object) -> str:
+    """Return a value as a CSV file says it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_export_is_cut_to_the_span(run: Run, stored: list[Trade], tmp_path: Path) -> None:
+    """`--from` and `--to` are both included."""
+    times = sorted(trade.exchange_ms for trade in stored if trade.market == BTC)
+    run("export", "trades", BTC, "--out", "out.jsonl", "--from", str(times[2]), "--to", str(times[-3]))
+    found = [json.loads(line)["exchange_ms"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [ms for ms in times if times[2] <= ms <= times[-3]] == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("trades", "KRW-NO", "--out", "x.csv"), 1, "KRW-NO has no trades"),
+        (("trades", BTC, "--out", "x.xls"), 2, "x.xls is no .csv, .parquet, .jsonl file"),
+        (("trades", BTC, "--out", "none/x.csv"), 2, "can't be written"),
+        (("books", BTC, "--out", "x.csv"), 2, "one of trades, candles"),
+        (("trades", BTC, "--out", "x.csv", "--to", "2020-01-01"), 1, "has no trades in that stretch of time"),
+    ],
+)
+def test_export_that_cannot_be_is_one_line(
+    run: Run, stored: list[Trade], tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """What can't be done is said in one line, and no file is left."""
+    ended = run("export", *arguments)
+    assert (ended.code, ended.err.count("\n")) == (code, 1)
+    assert said in ended.err
+    assert [name for name in os.listdir(tmp_path) if "x." in name] == []
+
+
+# -- audit
+
+
+@pytest.fixture(scope="module")
+def history() -> Iterator[Exchange]:
+    """A simulated exchange with some hours of history."""
+    with Exchange() as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def exchange(redis_in_force: str, history: Exchange, monkeypatch: pytest.MonkeyPatch) -> Exchange:
+    """That exchange, in force."""
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__REST_URL", history.url)
+    return history
+
+
+def test_audit_of_all_trades_finds_no_difference(run: Run, store: Store, exchange: Exchange) -> None:
+    """Every minute, to the last digit."""
+    store.put_trades(exchange.trades)
+    ended = run("audit", BTC, "--json")
+    assert (ended.code, ended.json["differences"]) == (0, [])
+    minutes = {trade.minute_ms for trade in exchange.settled(BTC)}
+    assert (len(minutes), len(minutes)) == (ended.json["minutes_ours"], ended.json["minutes_equal"])
+    assert "minutes are the exchange's" in run("audit", BTC).out
+
+
+def test_audit_names_every_minute_we_lost_and_why(
+    run: Run, store: Store, archive: Archive, exchange: Exchange
+) -> None:
+    """One trade left out here, one too many there, a gap that is known: each minute with its reason."""
+    times = sorted({trade.minute_ms for trade in exchange.settled(BTC)})
+    lost, known, more = times[3], times[5], times[7]
+    kept = [trade for trade in exchange.trades if trade.minute_ms not in (lost, known) or trade.market != BTC]
+    store.put_trades(kept)
+    store.put_trades([exchange.another(BTC, more)])
+    store.put_gaps([exchange.gap(BTC, known)])
+    archive.run(everything=True)
+    ended = run("audit", BTC, "--json")
+    found = [(row["open_ms"], row["why"]) for row in ended.json["differences"]]
+    assert (ended.code, found) == (1, [(lost, "theirs"), (known, "gap"), (more, "ours")])
+    table = run("audit", BTC).out
+    assert f"3 of {len(times)} minutes differ" in table
+    assert "gap 1, theirs 1, ours 1" in table
+
+
+def test_audit_reads_the_archive_when_redis_has_forgotten(
+    run: Run, client: redis.Redis, store: Store, archive: Archive, exchange: Exchange
+) -> None:
+    """Minutes that only the archive still knows are compared too, page after page."""
+    store.put_trades(exchange.trades)
+    archive.run(everything=True)
+    client.flushall()
+    ended = run("audit", BTC, "--json")
+    assert (ended.code, ended.json["differences"]) == (0, [])
+    assert exchange.pages(BTC) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("KRW-NO",), 1, "Code not found"),
+        ((BTC, "--date", "yesterday"), 2, "--date 'yesterday' is not a day"),
+        ((BTC, "--date", "2026-09-21", "--from", "0"), 2, "not both"),
+        ((BTC, "--from", "2099-01-01"), 2, "no whole minute"),
+        ((BTC, "--date", "2020-01-01"), 1, "neither we nor the exchange have candles"),
+    ],
+)
+def test_audit_that_cannot_be_is_one_line(
+    run: Run, exchange: Exchange, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """What can't be compared is said in one line."""
+    ended = run("audit", *arguments)
+    assert (ended.code, ended.err.count("\n"), said in ended.err) == (code, 1, True), ended.err
+
+
+def test_audit_without_the_exchange_is_one_line(
+    run: Run, redis_in_force: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exchange that can't be reached is an error, not an empty comparison."""
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__REST_URL", "http://127.0.0.1:9")
+    ended = run("audit", BTC)
+    assert (ended.code, ended.out) == (1, "")
+    assert "127.0.0.1:9" in ended.err.splitlines()[-1]
