@@ -125,7 +125,6 @@ class System:
         options = {"port": str(self.exchange_port), "truth": str(run / "truth.jsonl"), **exchange}
         argv = [part for name, value in options.items() for part in (f"--{name}", value)]
         self.exchange = Process("exchange", ("-m", "collector", "simulate", *argv), {}, run).start()
-        self.exchange.wait_until(lambda: "rest " in self.exchange_output())
         port = self.exchange_port
         if proxied:
             self.proxy = ProxyThread(self.exchange_port)
@@ -137,8 +136,9 @@ class System:
                 self._disks.enter_context(small_disk(folder / "spool", spool_kb))
             env = self.listener_env(port, folder, settings or {})
             self.listeners.append(Process(f"listener{number}", ("-m", "collector", "run"), env, folder))
-        for listener in self.listeners:
+        for listener in self.listeners:  # not after the exchange is up: all take a while to start
             listener.start()
+        self.exchange.wait_until(lambda: "rest " in self.exchange_output())
 
     def end_run(self) -> None:
         """End exchange and listeners, however they are."""
