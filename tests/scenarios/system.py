@@ -120,24 +120,13 @@ class System:
         run.mkdir()
         self.forget()
         self.deaths = []
-        self.truth = TruthFile(run / "truth.jsonl")
-        self.exchange_port = free_port()
-        options = {"port": str(self.exchange_port), "truth": str(run / "truth.jsonl"), **exchange}
-        argv = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.exchange = Process("exchange", ("-m", "collector", "simulate", *argv), {}, run).start()
+        self.exchange = self._start_exchange(exchange, run)
         port = self.exchange_port
         if proxied:
-            self.proxy = ProxyThread(self.exchange_port)
+            self.proxy = ProxyThread(port)
             port = self.proxy.start()
-        for number in range(listeners):
-            folder = run / f"listener{number}"
-            folder.mkdir()
-            if spool_kb:
-                self._disks.enter_context(small_disk(folder / "spool", spool_kb))
-            env = self.listener_env(port, folder, settings or {})
-            self.listeners.append(Process(f"listener{number}", ("-m", "collector", "run"), env, folder))
-        for listener in self.listeners:  # not after the exchange is up: all take a while to start
-            listener.start()
+        for number in range(listeners):  # not after the exchange is up: both take a while to start
+            self.listeners.append(self._start_listener(number, port, run, settings or {}, spool_kb))
         self.exchange.wait_until(lambda: "rest " in self.exchange_output())
 
     def end_run(self) -> None:
@@ -323,6 +312,23 @@ class System:
         self._down.difference_update(processes)
 
     # Parts
+
+    def _start_exchange(self, options: Mapping[str, str], run: Path) -> Process:
+        self.truth = TruthFile(run / "truth.jsonl")
+        self.exchange_port = free_port()
+        options = {"port": str(self.exchange_port), "truth": str(run / "truth.jsonl"), **options}
+        argv = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return Process("exchange", ("-m", "collector", "simulate", *argv), {}, run).start()
+
+    def _start_listener(
+        self, number: int, port: int, run: Path, settings: Mapping[str, str], spool_kb: int | None
+    ) -> Process:
+        folder = run / f"listener{number}"
+        folder.mkdir()
+        if spool_kb:
+            self._disks.enter_context(small_disk(folder / "spool", spool_kb))
+        env = self.listener_env(port, folder, settings)
+        return Process(folder.name, ("-m", "collector", "run"), env, folder).start()
 
     def listener_env(self, port: int, folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a listener that keeps its data in `folder`."""

@@ -1,0 +1,140 @@
+"""The ledger: what was sent and is not confirmed is sent again, in time and not too often."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from collector.batch import Kind
+from collector.clock import ManualClock
+from collector.errors import BrokerUnavailable
+from collector.publish.ledger import AGAIN_MAX, Ledger
+from collector.publish.sender import Letter
+
+NOW_MS = 1_790_000_000_000
+TIMEOUT_MS = 15_000
+BODIES, DUE = "bithumb:unconfirmed", "bithumb:unconfirmed-due"
+
+
+class Wire:
+    """A transport that keeps what it is given, or fails."""
+
+    def __init__(self) -> None:
+        self.sent: list[Letter] = []
+        self.fails = False
+
+    def send(self, letter: Letter) -> None:
+        if self.fails:
+            raise BrokerUnavailable("away")
+        self.sent.append(letter)
+
+    def limit_rates(self, limits) -> None:
+        self.limits = limits
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def ledger(client: redis.Redis, wire: Wire, clock: ManualClock) -> Ledger:
+    return Ledger(client, wire, BODIES, DUE, TIMEOUT_MS, clock)
+
+
+def letter(id: str = "a1", kind: Kind = Kind.TRADE, created_ms: int = NOW_MS) -> Letter:
+    return Letter(kind, "trade", 2, created_ms, id, '{"rows":[["체결"]]}')
+
+
+def confirm(client: redis.Redis, id: str) -> None:
+    """Do what a worker does once the batch is stored."""
+    client.hdel(BODIES, id)
+    client.zrem(DUE, id)
+
+
+class TestLedger:
+    def test_confirmed(self, ledger, wire, client, clock):
+        """What a worker has stored is not sent again."""
+        ledger.send(letter())
+        confirm(client, "a1")
+        clock.advance(3600)
+        assert ledger.send_again(0) == 0
+        assert wire.sent == [letter()]
+
+    def test_overdue(self, ledger, wire, clock):
+        """What is not confirmed in time is sent again, the same to the letter."""
+        ledger.send(letter())
+        clock.advance(TIMEOUT_MS / 1000 - 0.001)
+        assert ledger.send_again(0) == 0
+        clock.advance(0.001)
+        assert ledger.send_again(0) == 1
+        assert wire.sent == [letter(), letter()]
+
+    def test_what_may_still_be_in_its_queue(self, ledger, wire, clock):
+        """A batch no older than the oldest in the queue is only waiting its turn."""
+        ledger.send(letter())
+        clock.advance(60)
+        assert ledger.send_again(queue_age_ms=60_000) == 0
+        assert ledger.send_again(queue_age_ms=45_000) == 1
+
+    def test_seldomer_and_seldomer(self, ledger, wire, clock):
+        """A batch that can't be stored comes again after 15 s, 30 s, 60 s …: it does not flood the queue."""
+        ledger.send(letter())
+        for _ in range(3600):
+            clock.advance(1)
+            ledger.send_again(0)
+        assert len(wire.sent) == 1 + 8
+
+    @pytest.mark.parametrize("kind", [Kind.TICKER, Kind.ORDERBOOK])
+    def test_states(self, ledger, wire, client, kind):
+        """Tickers and books are not kept in mind: the next one replaces them."""
+        ledger.send(letter(kind=kind))
+        assert client.hlen(BODIES) == 0
+        assert len(wire.sent) == 1
+
+    def test_a_send_that_fails(self, ledger, wire, clock):
+        """It is in the ledger all the same: sent again later, beside the copy that went to disk."""
+        wire.fails = True
+        with pytest.raises(BrokerUnavailable):
+            ledger.send(letter())
+        wire.fails = False
+        clock.advance(60)
+        assert ledger.send_again(0) == 1
+
+    def test_another_listener_takes_over(self, ledger, client, clock):
+        """The ledger is in Redis: whoever listens next sends what the dead one could not."""
+        ledger.send(letter())
+        clock.advance(60)
+        successor = Wire()
+        assert Ledger(client, successor, BODIES, DUE, TIMEOUT_MS, clock).send_again(0) == 1
+        assert successor.sent == [letter()]
+
+    def test_a_bounded_number_at_a_time(self, ledger, clock):
+        """A long list is worked off in steps."""
+        for number in range(AGAIN_MAX + 1):
+            ledger.send(letter(f"b{number}"))
+        clock.advance(60)
+        assert [ledger.send_again(0) for _ in range(3)] == [AGAIN_MAX, 1, 0]
+
+    def test_redis_full(self, ledger, wire, client):
+        """A Redis without memory takes no note: the batch is not sent, and goes to disk."""
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(BrokerUnavailable, match="did not take a note"):
+                ledger.send(letter())
+        finally:
+            client.config_set("maxmemory", 256 << 20)
+        assert wire.sent == []
