@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,9 @@ class Nowhere:
 
 @pytest.mark.soak
 @pytest.mark.timeout(TIMEOUT_S + 60)
-async def test_a_thousand_reconnects_leave_nothing_behind(redis_url: str, tmp_path: Path) -> None:
+async def test_a_thousand_reconnects_leave_nothing_behind(
+    redis_url: str, tmp_path: Path, eventually_async: Callable[..., Awaitable[None]]
+) -> None:
     """Both sockets are cut every 400 ms; figures after 100 reconnects and after 1,000 are the same."""
     options = SimulatorOptions(markets=5, rate=20, faults="cut@1s/400ms", connects_per_s=100)
     async with Simulator(options) as exchange, asyncio.timeout(TIMEOUT_S):
@@ -42,8 +45,10 @@ async def test_a_thousand_reconnects_leave_nothing_behind(redis_url: str, tmp_pa
         stop = asyncio.Event()
         running = asyncio.create_task(listener.run(stop))
         try:
-            warm = await _figures_after(exchange, WARM)
-            many = await _figures_after(exchange, MANY)
+            await eventually_async(lambda: exchange.counters["connects"] >= WARM, TIMEOUT_S)
+            warm = _figures()
+            await eventually_async(lambda: exchange.counters["connects"] >= MANY, TIMEOUT_S)
+            many = _figures()
         finally:
             stop.set()
             await running
@@ -53,10 +58,8 @@ async def test_a_thousand_reconnects_leave_nothing_behind(redis_url: str, tmp_pa
         assert after <= before + 4  # what happens to be open between a cut and a connect
 
 
-async def _figures_after(exchange: Simulator, connects: int) -> tuple[float, int, int, int]:
-    """Wait for so many connects; return resident memory, tasks, threads and descriptors."""
-    while exchange.counters["connects"] < connects:
-        await asyncio.sleep(0.1)
+def _figures() -> tuple[float, int, int, int]:
+    """Return resident memory, tasks, threads and descriptors."""
     gc.collect()
     process = psutil.Process()
     memory_mb = round(process.memory_info().rss / (1 << 20), 1)
