@@ -76,6 +76,8 @@ broker_transport_options = {
     "visibility_timeout": _settings.worker.visibility_timeout_s,
     "unacked_restore_interval": min(5.0, _settings.worker.visibility_timeout_s / 4),
     "unacked_restore_throttle": 1,
+    # Who is killed while it looks leaves its lock behind: for 10 s, not for kombu's 300.
+    "unacked_mutex_expire": 10,
     "socket_timeout": _settings.publish.socket_timeout_s,
     "socket_connect_timeout": _settings.publish.socket_timeout_s,
     "socket_keepalive": True,
