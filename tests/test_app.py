@@ -1,0 +1,422 @@
+"""A whole listener against the simulated exchange: every trade comes out, whatever happens to the sockets."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from collector import app, batch
+from collector.app import Listener
+from collector.batch import CLASSES, Kind
+from collector.errors import ConfigurationError, GaveUp, PipelineError
+from collector.feed import backfill
+from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
+from collector.publish.sender import Letter
+from collector.settings import ConnectionSettings, ExchangeSettings, PublishSettings, Settings
+from collector.simulator import Simulator, SimulatorOptions
+from tasks.keys import Keys
+
+Eventually = Callable[..., Awaitable[None]]
+KRW5 = 5
+
+
+class Memory:
+    """A transport that keeps the rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self.limits: list[dict[str, str]] = []
+
+    def send(self, letter: Letter) -> None:
+        cls: Any = CLASSES[letter.kind]
+        self.rows += batch.decode(letter.text, cls).rows
+
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
+        self.limits.append(dict(limits))
+
+    def of(self, kind: type) -> list[Any]:
+        return [row for row in self.rows if isinstance(row, kind)]
+
+    def trades(self) -> list[Trade]:
+        return self.of(Trade)
+
+    def open_gaps(self) -> set[tuple[str, str, int]]:
+        """Return what is still missing of trades."""
+        gaps = [gap for gap in self.of(Gap) if gap.channel is Channel.TRADE]
+        recovered = {(gap.market, gap.channel, gap.from_ms) for gap in gaps if gap.recovered}
+        return {(gap.market, gap.channel, gap.from_ms) for gap in gaps} - recovered
+
+
+def quick(settings: Settings, simulator: Simulator | None, **changes: Any) -> Settings:
+    """Return settings for a listener of `simulator` with short waits."""
+    parts = {
+        "exchange": ExchangeSettings(
+            websocket_url=simulator.websocket_url if simulator else "ws://127.0.0.1:1",
+            rest_url=simulator.rest_url if simulator else "http://127.0.0.1:1",
+            rest_requests_per_s=100,
+            market_refresh_s=1,
+        ),
+        "connection": ConnectionSettings(
+            connects_per_s=5,
+            stagger_s=0.05,
+            close_timeout_s=0.5,
+            backoff_initial_s=0.1,
+            backoff_max_s=0.3,
+            first_message_timeout_s=3,
+        ),
+        "publish": PublishSettings(probe_interval_s=0.05, socket_timeout_s=2),
+        "markets": ("*",),
+    }
+    return settings.model_copy(update={**parts, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _no_rest_before_a_backfill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "SETTLE_S", 0.2)
+    monkeypatch.setattr(backfill, "_FIRST_RETRY_S", 0.2)
+    monkeypatch.setattr(app, "_LIST_RETRY_S", (0.1, 0.2))
+
+
+@asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[tuple[Listener, Memory]]:
+    """A running listener; it must stop in time and leave no task behind."""
+    memory, stop = Memory(), asyncio.Event()
+    listener = Listener(settings, sender=memory)
+    task = asyncio.create_task(listener.run(stop))
+    try:
+        yield listener, memory
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+
+
+def streaming(listener: Listener) -> int:
+    return sum(str(each.state) == "streaming" for each in listener.fleet.connections)
+
+
+def missing(truth: Path, memory: Memory) -> list[dict[str, Any]]:
+    """Return the trades of the truth file that arrived under neither of their ids."""
+    ids = {(trade.market, trade.id) for trade in memory.trades()}
+    made = [json.loads(line) for line in truth.read_text().splitlines()]
+    return [it for it in made if not {(it["market"], it["id"]), (it["market"], it["rest_id"])} & ids]
+
+
+@pytest.mark.parametrize("frame_format", ["DEFAULT", "SIMPLE"])
+async def test_every_trade_arrives_once(
+    frame_format: str, settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """Two sockets, both formats: each trade of the truth once, exact, with books and tickers beside it."""
+    truth = tmp_path / "truth.jsonl"
+    async with Simulator(SimulatorOptions(markets=KRW5, rate=0, truth=truth)) as exchange:
+        wanted = quick(settings, exchange)
+        wanted = wanted.model_copy(
+            update={"exchange": wanted.exchange.model_copy(update={"format": frame_format})}
+        )
+        async with listening(wanted) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            for _ in range(5):
+                exchange.make_trades(100)
+                await asyncio.sleep(0.05)
+            await eventually_async(lambda: len(memory.trades()) >= 500)
+    made = [json.loads(line) for line in truth.read_text().splitlines()]
+    expected = {
+        (it["market"], it["id"], it["price"], it["volume"], it["side"], it["exchange_ms"]) for it in made
+    }
+    stream = [trade for trade in memory.trades() if trade.source is Source.STREAM]
+    came = [
+        (it.market, it.id, format(it.price, "f"), format(it.volume, "f"), str(it.side), it.exchange_ms)
+        for it in stream
+    ]
+    assert len(came) == len(set(came)) == 500
+    assert set(came) == expected
+    assert memory.of(OrderBook)
+    assert memory.of(Ticker)
+    assert not any(name.startswith(("rejected", "surprise")) for name in listener.counters())
+
+
+async def test_trades_of_an_outage_come_back_through_rest(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """All sockets cut, trades made meanwhile: recorded as a gap, fetched, and the gap is closed."""
+    truth = tmp_path / "truth.jsonl"
+    async with Simulator(SimulatorOptions(markets=KRW5, rate=0, truth=truth)) as exchange:
+        exchange.make_trades(200)
+        async with listening(quick(settings, exchange)) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            for _ in range(3):
+                exchange.make_trades(100)
+                await asyncio.sleep(0.3)
+            for client in exchange.clients:
+                client.cut()
+            exchange.make_trades(300)
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(100)
+            await eventually_async(lambda: not missing(truth, memory), 10, "all trades")
+            await eventually_async(lambda: not memory.open_gaps(), 10, "the end of all gaps")
+    assert {gap.reason for gap in memory.of(Gap)} >= {"start", "disconnected"}
+    assert any(trade.source is Source.REST for trade in memory.trades())
+
+
+async def test_trades_between_two_runs_come_back(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """The second run goes back to the last trade that was stored."""
+    truth = tmp_path / "truth.jsonl"
+    async with Simulator(SimulatorOptions(markets=1, rate=0, truth=truth)) as exchange:
+        async with listening(quick(settings, exchange)) as (listener, first):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(20)
+            await eventually_async(lambda: len(first.trades()) >= 20)
+        exchange.make_trades(1500)  # three pages
+        last_ms = {trade.market: trade.exchange_ms for trade in first.trades()}
+        async with listening(quick(settings, exchange)) as (listener, second):
+            listener._read_last_run = lambda: (last_ms, [])  # type: ignore[method-assign]
+            await eventually_async(lambda: len({it.id for it in second.trades()}) >= 1500, 10)
+            await eventually_async(lambda: not second.open_gaps(), 10)
+        second.rows += first.rows
+        assert missing(truth, second) == []
+
+
+async def test_one_dead_socket_is_invisible(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """One of two cut again and again: every trade arrives, and there is no gap but the start's."""
+    truth = tmp_path / "truth.jsonl"
+    async with (
+        Simulator(SimulatorOptions(markets=KRW5, rate=0, truth=truth)) as exchange,
+        listening(quick(settings, exchange)) as (listener, memory),
+    ):
+        await eventually_async(lambda: streaming(listener) == 2)
+        for losses in (1, 2, 3):
+            exchange.make_trades(20)
+            await asyncio.sleep(0.1)
+            exchange.clients[0].cut()
+            exchange.make_trades(20)
+            await eventually_async(lambda n=losses: lost(listener) == n and streaming(listener) == 2)
+        await eventually_async(lambda: not missing(truth, memory))
+        stream = [trade for trade in memory.trades() if trade.source is Source.STREAM]
+        assert len(stream) == 120
+    assert {gap.reason for gap in memory.of(Gap)} == {"start"}
+
+
+def lost(listener: Listener) -> int:
+    return sum(each.totals.losses for each in listener.fleet.connections)
+
+
+async def test_faults_of_every_kind_cost_no_trade(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """Junk, copies, shuffled frames and cuts at once."""
+    truth = tmp_path / "truth.jsonl"
+    faults = "garbage:0.05,duplicate:0.1,shuffle:0.1,cut-every:700"
+    options = SimulatorOptions(markets=KRW5, rate=150, truth=truth, faults=faults, stop_trading_after=600)
+    async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (listener, memory):
+        await eventually_async(lambda: exchange.finished, 15)
+        await eventually_async(lambda: not missing(truth, memory), 15, "all trades")
+        assert any(name.startswith("rejected:") for name in listener.counters())
+    assert all(trade.price > 0 for trade in memory.trades())
+
+
+async def test_a_listing_and_a_delisting_are_followed(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """Without a restart; what the new market traded before its subscription is fetched."""
+    truth = tmp_path / "truth.jsonl"
+    async with (
+        Simulator(SimulatorOptions(markets=3, rate=60, truth=truth)) as exchange,
+        listening(quick(settings, exchange)) as (listener, memory),
+    ):
+        await eventually_async(lambda: streaming(listener) == 2)
+        exchange.list_market("KRW-NEW")
+        await eventually_async(lambda: any(it.market == "KRW-NEW" for it in memory.of(OrderBook)), 10)
+        gone = sorted({book.market for book in memory.of(OrderBook)} - {"KRW-NEW"})[0]
+        exchange.delist(gone)
+        await eventually_async(lambda: gone not in listener._markets, 10)
+        await eventually_async(lambda: streaming(listener) == 2 == len(listener.fleet.connections))
+        await eventually_async(lambda: not missing_of("KRW-NEW", truth, memory), 10)
+    assert {gap.market for gap in memory.of(Gap) if gap.reason == "listed"} == {"KRW-NEW"}
+
+
+def missing_of(market: str, truth: Path, memory: Memory) -> list[dict[str, Any]]:
+    return [it for it in missing(truth, memory) if it["market"] == market]
+
+
+async def test_a_delisted_plain_name_does_not_freeze_the_list(
+    settings: Settings, eventually_async: Eventually
+) -> None:
+    """A name of the settings goes away while a pattern beside it gets a new market."""
+    async with Simulator(SimulatorOptions(markets=3, rate=60)) as exchange:
+        markets = sorted(exchange._invented.markets)
+        wanted = quick(settings, exchange, markets=(markets[0], "KRW-N*"))
+        exchange.list_market("KRW-NA")
+        async with listening(wanted) as (listener, _):
+            await eventually_async(
+                lambda: listener._markets == ("KRW-NA", markets[0])[:: -1 if markets[0] < "KRW-NA" else 1], 5
+            )
+            exchange.delist(markets[0])
+            exchange.list_market("KRW-NB")
+            await eventually_async(lambda: listener._markets == ("KRW-NA", "KRW-NB"), 5)
+
+
+@pytest.mark.parametrize("markets", [("KRW-NOPE",), ("USDT-*",)])
+async def test_an_unknown_market_ends_the_run_with_one_clear_line(
+    markets: tuple[str, ...], settings: Settings
+) -> None:
+    """Wrong usage: exit code 2, nothing half-done."""
+    async with Simulator(SimulatorOptions(markets=2)) as exchange:
+        listener = Listener(quick(settings, exchange, markets=markets), sender=Memory())
+        with pytest.raises(ConfigurationError, match=markets[0].replace("*", r"\*")) as failure:
+            await asyncio.wait_for(listener.run(asyncio.Event()), 5)
+    assert failure.value.exit_code == 2
+    assert "\n" not in str(failure.value)
+    assert exchange.counters["connects"] == 0
+
+
+async def test_an_unreachable_exchange_is_said_once_and_tried_on(
+    settings: Settings, caplog: pytest.LogCaptureFixture, eventually_async: Eventually
+) -> None:
+    """One line; as soon as the exchange is there, it streams. The health report is there all the time."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = ExchangeSettings(
+        websocket_url=f"ws://127.0.0.1:{port}/websocket/v1", rest_url=f"http://127.0.0.1:{port}"
+    )
+    caplog.set_level(logging.WARNING)
+    async with listening(quick(settings, None, exchange=address)) as (listener, _):
+        await asyncio.sleep(1)
+        lines = [record for record in caplog.records if "can't be reached" in record.message]
+        assert len(lines) == 1
+        assert health(settings, listener)["state"] in ("starting", "waiting")
+        async with Simulator(SimulatorOptions(markets=2, rate=50, port=port)):
+            await eventually_async(lambda: streaming(listener) == 2, 10)
+
+
+async def test_plain_names_do_not_wait_for_the_list(settings: Settings, eventually_async: Eventually) -> None:
+    """REST is away, the socket works."""
+    options = SimulatorOptions(markets=2, rate=50, faults="rest503@0s:60s")
+    async with Simulator(options) as exchange:
+        market = sorted(exchange._invented.markets)[0]
+        async with listening(quick(settings, exchange, markets=(market,))) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            await eventually_async(lambda: memory.of(OrderBook))
+            assert {book.market for book in memory.of(OrderBook)} == {market}
+
+
+async def test_it_gives_up_where_a_limit_is_set(settings: Settings) -> None:
+    """One clear line, after a flush."""
+    async with Simulator(SimulatorOptions(markets=2, faults="reject503@0s:60s")) as exchange:
+        wanted = quick(settings, exchange)
+        wanted = wanted.model_copy(
+            update={"connection": wanted.connection.model_copy(update={"retries_max": 2})}
+        )
+        listener = Listener(wanted, sender=Memory())
+        with pytest.raises(GaveUp, match=r"gave up after 3 failures in a row, last: .* HTTP 503"):
+            await asyncio.wait_for(listener.run(asyncio.Event()), 10)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_dead_publisher_ends_the_run(settings: Settings, eventually_async: Eventually) -> None:
+    """A listener that can't hand anything on must not go on listening."""
+
+    class Broken(Memory):
+        def send(self, letter: Letter) -> None:
+            raise ZeroDivisionError
+
+    async with Simulator(SimulatorOptions(markets=2, rate=50)) as exchange:
+        listener = Listener(quick(settings, exchange), sender=Broken())
+        with pytest.raises(PipelineError, match="the publisher died: ZeroDivisionError"):
+            await asyncio.wait_for(listener.run(asyncio.Event()), 10)
+
+
+async def test_a_stop_hands_on_what_is_open(settings: Settings, eventually_async: Eventually) -> None:
+    """Rows that still wait in a batch are sent on the way out."""
+    async with Simulator(SimulatorOptions(markets=2, rate=0)) as exchange:
+        wanted = quick(settings, exchange)
+        lazy = wanted.batch.model_copy(update={"max_age_ms": 60_000, "max_rows": 10_000})
+        async with listening(wanted.model_copy(update={"batch": lazy})) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(50)
+            await eventually_async(lambda: listener.counters().get("trade_rows", 0) >= 50)
+            assert memory.trades() == []
+        assert len({trade.id for trade in memory.trades() if trade.source is Source.STREAM}) == 50
+
+
+async def test_the_legacy_protocol(settings: Settings, eventually_async: Eventually) -> None:
+    """All channels of the older socket, whole books from changes among them."""
+    async with Simulator(SimulatorOptions(markets=2, rate=0)) as exchange:
+        address = ExchangeSettings(
+            websocket_url=exchange.legacy_websocket_url, rest_url=exchange.rest_url, protocol="legacy"
+        )
+        async with listening(quick(settings, exchange, exchange=address)) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            for _ in range(4):
+                exchange.make_trades(50)
+                await asyncio.sleep(0.1)
+            stream = lambda: {it.id for it in memory.trades() if it.source is Source.STREAM}  # noqa: E731
+            await eventually_async(lambda: len(stream()) >= 150)
+            await eventually_async(lambda: memory.of(Ticker) and memory.of(OrderBook))
+        assert all(book.bids[0][0] < book.asks[0][0] for book in memory.of(OrderBook))
+
+
+async def test_health_and_refused_frames_are_told(settings: Settings, eventually_async: Eventually) -> None:
+    """The row `show health` promises, and a small list of what was refused, oldest lost first."""
+    options = SimulatorOptions(markets=2, rate=100, faults="garbage:0.2")
+    async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (listener, _):
+        await eventually_async(lambda: listener.counters().get("trade_rows", 0) > 50)
+        client = redis.Redis.from_url(settings.redis_url.get_secret_value())
+        key = Keys(settings.store.key_prefix).rejected_frames
+        await eventually_async(lambda: client.llen(key) >= 5)
+        row = health(settings, listener)
+        refused = json.loads(client.lindex(key, 0))
+        client.close()
+    assert row.keys() >= {
+        "id", "state", "connections", "mode", "frames_per_s", "lag_ms_p50", "lag_ms_p99", "spool_bytes",
+        "last_frame_ms", "counters",
+    }  # fmt: skip
+    assert (row["state"], row["mode"], len(row["connections"])) == ("streaming", "flow", 2)
+    assert row["lag_ms_p50"] >= 0
+    assert refused.keys() == {"at_ms", "reason", "detail", "raw"}
+
+
+def health(settings: Settings, listener: Listener) -> dict[str, Any]:
+    with redis.Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        return dict(json.loads(client.get(Keys(settings.store.key_prefix).listener(listener.id)) or b"{}"))
+
+
+async def test_a_broker_that_is_away_delays_nothing(settings: Settings, eventually_async: Eventually) -> None:
+    """Redis is not there at all: the sockets stream, the trades are on disk."""
+    async with Simulator(SimulatorOptions(markets=2, rate=0)) as exchange:
+        wanted = quick(settings, exchange, redis_url=SecretStr("redis://127.0.0.1:1/0"))
+        async with listening(wanted) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(100)
+            await eventually_async(lambda: listener.counters().get("trade_rows_spooled", 0) >= 100)
+            assert memory.rows == []
+    async with (
+        Simulator(SimulatorOptions(markets=2, rate=0)) as exchange,
+        listening(quick(settings, exchange)) as (_, memory),
+    ):
+        await eventually_async(lambda: len(memory.trades()) >= 100)
+
+
+def test_shards_share_the_markets(settings: Settings) -> None:
+    """Each market falls to one of two listeners."""
+    listed = [f"KRW-{letter * 3}" for letter in "ABCDEFGH"]
+    chosen = []
+    for shard in ("1/2", "2/2"):
+        listener = Listener(quick(settings, None, shard=shard), sender=Memory())
+        chosen += listener._choose(listed)
+        listener._publisher._spool.close()
+        listener._redis.close()
+    assert sorted(chosen) == listed
+    assert Kind.TRADE in CLASSES
