@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PIECE_BYTES = 1 << 18
+_PING, _PONG = 0x9, 0xA
 
 
 def wrap(frame: bytes) -> bytes:
@@ -80,8 +81,8 @@ class FrameServer:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept
         )
-        await reader.read(1 << 16)  # the subscription
-        drain = asyncio.create_task(_discard(reader))
+        await _read_frame(reader)  # the subscription
+        drain = asyncio.create_task(_answer_pings(reader, writer))
         try:
             await (self._send_paced(writer) if self._pace else self._send_all(writer))
             await drain  # stay until the client leaves
@@ -119,6 +120,20 @@ def _header(head: bytes, name: bytes) -> bytes | None:
     return next((value.strip() for key, _, value in lines if key.lower() == name), None)
 
 
-async def _discard(reader: asyncio.StreamReader) -> None:
-    while await reader.read(1 << 16):
-        pass
+async def _answer_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read until the client leaves: a client whose keepalive is not answered leaves after 40 s."""
+    while True:
+        opcode, payload = await _read_frame(reader)
+        if opcode == _PING:
+            writer.write(struct.pack("!BB", 0x80 | _PONG, len(payload)) + payload)
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return opcode and payload of a client's frame; clients mask theirs."""
+    first, length = await reader.readexactly(2)
+    length &= 0x7F
+    if length >= 126:
+        length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
+    mask = await reader.readexactly(4)
+    payload = await reader.readexactly(length)
+    return first & 0x0F, bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))

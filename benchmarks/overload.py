@@ -1,0 +1,321 @@
+"""Ten times what the workers sustain: `python -m benchmarks.overload [--seconds N]`.
+
+Two workers, slowed down to a share of a core so that the rest of the machine is never the limit; first it is
+measured what they sustain. Then trades at that very rate and nine times the books they could take on top, for
+N seconds, in three variants. Settings are the defaults. A regression here means that the listener loses
+trades, grows, shows old books, or never comes back to FLOW.
+
+Last, what a flood of books does to the trades beside it: the 99th percentile of their age, each queue with a
+worker of its own.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from benchmarks.flood import Pace
+from benchmarks.rig import ALL_QUEUES, Rig, sustained
+from collector.errors import CollectorError
+from collector.model import MINUTE_MS
+from collector.settings import Settings
+from tests.scenarios.truth import compare_all
+
+TIMES = 10
+SHARE = 0.06
+TICKERS_PER_S = 100.0
+#: Books and tickers go on at this share after the load, so that it shows when they are fresh again.
+AFTER = 0.05
+CALIBRATION_S = 5.0
+SAMPLE_S = 0.5
+DRAIN_LIMIT_S = 300.0
+BOOK_COUNTERS = ("books_stored", "books_merged", "books_stale")
+TRADE_COUNTERS = ("trades_counted", "trades_duplicate")
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "overload.png"
+
+#: For the age of trades: trades far below what a worker takes, books up to ten times of it.
+AGE_TRADES_PER_S = 100.0
+AGE_POLL_S = 0.002
+AGE_BAR = 1.5
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Rows a second that the workers sustain, each kind alone."""
+
+    trades: float
+    books: float
+
+
+@dataclass
+class Sample:
+    """One look. Figures of Redis are None while it does not answer."""
+
+    at_s: float
+    memory_mb: float
+    mode: str | None = None
+    queues: dict[str, int] | None = None
+    spool_bytes: int | None = None
+    #: Since the exchange's time of what is stored: the market that is worst off, and the best.
+    ticker_age_s: float | None = None
+    book_age_s: float | None = None
+    newest_book_age_s: float | None = None
+    trades_behind: int | None = None
+
+
+@dataclass
+class Run:
+    """What one variant showed."""
+
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+    load_s: float = 0.0
+    trades_sent: int = 0
+    trades_lost: int = 0
+    trades_doubled: int = 0
+    wrong: list[str] = field(default_factory=list)
+    #: After the end of the load, until every trade was stored, and until the mode was FLOW with empty queues.
+    drained_s: float = 0.0
+    flow_s: float = 0.0
+    counters: dict[str, int] = field(default_factory=dict)
+    mode_log: list[str] = field(default_factory=list)
+
+    def worst(self, figure: Callable[[Sample], float | None]) -> float:
+        """Return the highest value of `figure` that was seen."""
+        return max((value for value in map(figure, self.samples) if value is not None), default=0.0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name and what is done at which share of the load: (share, deed)."""
+
+    name: str
+    deeds: tuple[tuple[float, Callable[[Rig], None]], ...] = ()
+
+
+def _pause(rig: Rig) -> None:
+    rig.pause_redis(paused=True)
+
+
+def _resume(rig: Rig) -> None:
+    rig.pause_redis(paused=False)
+
+
+VARIANTS = (
+    Variant("two workers"),
+    Variant("one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
+    # Twenty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
+    Variant(
+        "Redis slowed by SIGSTOP bursts",
+        tuple(
+            step
+            for number in range(20)
+            for step in ((0.2 + number * 0.03, _pause), (0.215 + number * 0.03, _resume))
+        ),
+    ),
+)
+
+
+def measure_capacity(folder: Path) -> Capacity:
+    """Return what two slowed-down workers sustain."""
+    for_ever = 1e6
+    books = sustained(folder / "books", 2, SHARE, Pace(0, 5000, 0, for_ever, 1), BOOK_COUNTERS, CALIBRATION_S)
+    trades = sustained(
+        folder / "trades", 2, SHARE, Pace(4000, 50, 0, for_ever, 1), TRADE_COUNTERS, CALIBRATION_S
+    )
+    return Capacity(trades, books)
+
+
+def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path) -> Run:
+    """Run one variant to its end, until all is stored and the mode is FLOW again."""
+    folder.mkdir()
+    run = Run(variant.name)
+    pace = Pace(capacity.trades, capacity.books * (TIMES - 1), TICKERS_PER_S, seconds, AFTER)
+    since_ms = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
+    with Rig(folder, [ALL_QUEUES] * 2, (0, 1), SHARE) as rig:
+        rig.start_load(pace)
+        started = time.monotonic()
+        due = [(share * seconds, deed) for share, deed in variant.deeds]
+        next_s = 0.0
+        while (now_s := time.monotonic() - started) < seconds + DRAIN_LIMIT_S:
+            while due and due[0][0] <= now_s:
+                due.pop(0)[1](rig)
+            if now_s >= next_s:
+                next_s = now_s + SAMPLE_S
+                run.samples.append(look(rig, now_s))
+                if now_s > seconds and _is_over(run, now_s - seconds):
+                    break
+            time.sleep(0.05)
+        run.load_s = seconds
+        _judge(run, rig, since_ms)
+    return run
+
+
+def look(rig: Rig, now_s: float) -> Sample:
+    """Return all figures of the moment."""
+    sample = Sample(now_s, rig.memory_mb())
+    made = rig.truth.read()
+    with suppress(redis.RedisError, CollectorError):
+        counted = int(rig.redis.hget(rig.keys.counters, "trades_counted") or 0)
+        reader = rig.reader
+        tickers, books = reader.ticker(), reader.book()
+        now_ms = time.time() * 1000
+        sample.ticker_age_s = max((now_ms - row.exchange_ms for row in tickers), default=0) / 1000
+        ages_ms = [now_ms - row.exchange_ms for row in books]
+        sample.book_age_s = max(ages_ms, default=0) / 1000
+        sample.newest_book_age_s = min(ages_ms, default=0) / 1000
+        sample.queues = reader.queues()
+        sample.trades_behind = made - counted
+        for listener in reader.listeners():
+            sample.mode, sample.spool_bytes = listener["mode"], listener["spool_bytes"]
+    return sample
+
+
+def _is_over(run: Run, after_s: float) -> bool:
+    """Note when the trades were all stored; tell whether all is as it was before the load."""
+    last = run.samples[-1]
+    if last.trades_behind == 0 and not run.drained_s:
+        run.drained_s = after_s
+    is_idle = last.queues is not None and sum(last.queues.values()) < 10 and not last.spool_bytes
+    if last.mode == "flow" and is_idle and run.drained_s:
+        run.flow_s = after_s
+        return True
+    return False
+
+
+def _judge(run: Run, rig: Rig, since_ms: int) -> None:
+    """Compare with the truth, candle by candle; collect what the listener said."""
+    rig.truth.read()
+    verdict = compare_all(rig.truth, rig.reader, since_ms)
+    run.trades_sent, run.trades_lost, run.trades_doubled = verdict.sent, verdict.lost, verdict.doubled
+    run.wrong = verdict.wrong
+    run.counters = dict(rig.reader.health().counters)
+    run.mode_log = rig.mode_log()
+
+
+def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[float], dict[str, float]]:
+    """Return the ages of trades in ms, from the exchange to the store, and the share of time in each mode.
+
+    One worker takes trades, one, slowed down, books and tickers: the routing the documentation recommends.
+    """
+    folder.mkdir()
+    with Rig(folder, ["trade", "orderbook,ticker"], (1,), SHARE) as rig:
+        rig.start_load(Pace(AGE_TRADES_PER_S, books_per_s, TICKERS_PER_S, 1e6, 1))
+        time.sleep(3)
+        ages: list[float] = []
+        modes: list[str] = []
+        seen = rig.truth.read()
+        counted = seen
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            found = int(rig.redis.hget(rig.keys.counters, "trades_counted") or 0)
+            now_ms = time.time() * 1000
+            if found > counted:
+                rig.truth.read()
+                ages += [now_ms - trade.ms for trade in rig.truth.trades[counted:found]]
+                counted = found
+                modes += [str(row["mode"]) for row in rig.reader.listeners()]
+            time.sleep(AGE_POLL_S)
+    return ages, {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that `share` of `values` do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def compare_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> float:
+    """Print both sides, measured in turns; return the ratio of the medians of their p99."""
+    found: dict[str, list[float]] = {"unloaded": [], "flooded": []}
+    print(f"\nage of trades, {AGE_TRADES_PER_S:g} a second, from exchange to store, a worker per kind")
+    for number in range(rounds):
+        for side, books in (("unloaded", books_per_s / 20), ("flooded", books_per_s)):
+            ages, modes = trade_age(folder / f"{side}{number}", books, seconds)
+            found[side].append(percentile(ages, 0.99))
+            print(
+                f"  {side:9} {books:6.0f} books/s: p50 {percentile(ages, 0.5):5.1f} ms, "
+                f"p99 {found[side][-1]:5.1f} ms, {len(ages)} trades, "
+                + ", ".join(f"{mode} {share:.0%}" for mode, share in modes.items())
+            )
+    ratio = statistics.median(found["flooded"]) / statistics.median(found["unloaded"])
+    print(f"  p99 flooded / unloaded = {ratio:.2f} (bar: {AGE_BAR})")
+    return ratio
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    """Print the table, then each mode log."""
+    limit = Settings().pressure.memory_limit_mb
+    merged = [run.counters.get("orderbook_merged", 0) for run in runs]
+    rows: list[tuple[str, list[str]]] = [
+        ("trades sent", [f"{run.trades_sent:,}" for run in runs]),
+        ("trades lost", [f"{run.trades_lost}" for run in runs]),
+        ("trades counted twice", [f"{run.trades_doubled}" for run in runs]),
+        ("candles that are wrong", [f"{len(run.wrong)}" for run in runs]),
+        ("books sent by the exchange", [f"{run.counters.get('orderbook_rows', 0):,}" for run in runs]),
+        ("… merged by the listener", [f"{number:,}" for number in merged]),
+        ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
+        (
+            f"listener memory, most (limit {limit} MB)",
+            [f"{r.worst(lambda s: s.memory_mb):.0f} MB" for r in runs],
+        ),
+        ("trade queue, most", [f"{r.worst(lambda s: _queue(s, 'trade')):.0f}" for r in runs]),
+        ("book queue, most", [f"{r.worst(lambda s: _queue(s, 'orderbook')):.0f}" for r in runs]),
+        ("oldest ticker of a market, worst", [f"{r.worst(lambda s: s.ticker_age_s):.1f} s" for r in runs]),
+        ("oldest book of a market, worst", [f"{r.worst(lambda s: s.book_age_s):.1f} s" for r in runs]),
+        ("newest book, worst", [f"{r.worst(lambda s: s.newest_book_age_s):.1f} s" for r in runs]),
+        ("all trades stored after the load", [_after(run.drained_s) for run in runs]),
+        ("FLOW and idle after the load", [_after(run.flow_s) for run in runs]),
+    ]
+    print(f"\n{'':42}" + "".join(f"{run.name:>37}" for run in runs))
+    for label, values in rows:
+        print(f"{label:42}" + "".join(f"{value:>37}" for value in values))
+    for run in runs:
+        print(f"\nmode log, {run.name}:")
+        print("\n".join(f"  {line}" for line in run.mode_log))
+        print("\n".join(f"  WRONG {line}" for line in run.wrong[:5]))
+
+
+def _queue(sample: Sample, name: str) -> float | None:
+    return None if sample.queues is None else float(sample.queues[name])
+
+
+def _after(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds else f"not within {DRAIN_LIMIT_S:g} s"
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120, help="length of the load in each variant")
+    parser.add_argument("--age-seconds", type=float, default=20, help="length of each measurement of ages")
+    parser.add_argument("--age-rounds", type=int, default=3)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        capacity = measure_capacity(folder)
+        print(
+            f"two workers at {SHARE:.0%} of a core each sustain {capacity.trades:.0f} trades/s or "
+            f"{capacity.books:.0f} books/s; load: {capacity.trades:.0f} trades/s and "
+            f"{capacity.books * (TIMES - 1):.0f} books/s for {chosen.seconds:g} s",
+            flush=True,
+        )
+        runs = [
+            overload(variant, capacity, chosen.seconds, folder / f"run{number}")
+            for number, variant in enumerate(VARIANTS)
+        ]
+        print_runs(runs)
+        from benchmarks.overload_plot import draw  # matplotlib takes its time
+
+        draw(runs, chosen.picture)
+        compare_ages(folder, capacity.books / 2 * TIMES, chosen.age_seconds, chosen.age_rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What an overload run consists of, each part a process: Redis, slowed-down workers, exchange, listener."""
+
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import psutil
+import redis
+
+from benchmarks.flood import Pace
+from collector.redis_server import PrivateRedis
+from collector.settings import RedisSettings, Settings
+from tasks.keys import Keys
+from tasks.read import Reader
+from tests.scenarios.processes import Process
+from tests.scenarios.truth import TruthFile
+
+MARKETS = 100
+LOOK_TIMEOUT_S = 0.3
+#: A worker runs for its share of each such stretch.
+SLICE_S = 0.1
+ALL_QUEUES = "trade,orderbook,ticker"
+#: One socket, so that the truth of what was sent is simple; silent channels are meant.
+LISTENER = {
+    "COLLECTOR_MARKETS": "*",
+    "COLLECTOR_REDUNDANCY": "1",
+    "COLLECTOR_CONNECTION__STALL_MIN_S": "1000",
+    "COLLECTOR_CONNECTION__STALL_MAX_S": "2000",
+}
+#: For measuring what workers sustain: nothing is merged or spooled.
+NO_PRESSURE = {
+    "COLLECTOR_PRESSURE__QUEUE_HIGH": "1000000",
+    "COLLECTOR_PRESSURE__QUEUE_MAX": "2000000",
+    "COLLECTOR_PRESSURE__AGE_HIGH_MS": "1000000",
+    "COLLECTOR_PUBLISH__STATE_EXPIRES_S": "3600",
+}
+
+
+@dataclass
+class Brake:
+    """Lets processes run for `share` of the time, as on a slower machine: SIGSTOP and SIGCONT in turn."""
+
+    share: float
+    processes: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._signal(signal.SIGCONT)
+            self._over.wait(SLICE_S * self.share)
+            if self.share < 1:
+                self._signal(signal.SIGSTOP)
+                self._over.wait(SLICE_S * (1 - self.share))
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in list(self.processes):
+            if process.is_alive:
+                process.signal(number)
+
+
+class Rig:
+    """The system of one run.
+
+    Args:
+        folder: an empty one, for logs, spool and Redis' files.
+        worker_queues: the queues of each worker, comma lists; one process each.
+        braked: which of the workers run slowly.
+        share: how slowly.
+    """
+
+    def __init__(
+        self, folder: Path, worker_queues: Sequence[str], braked: Sequence[int], share: float
+    ) -> None:
+        self.folder = folder
+        self.server = PrivateRedis(Settings(data_dir=folder / "data", redis=RedisSettings(max_memory_mb=512)))
+        self.brake = Brake(share)
+        self.truth = TruthFile(folder / "truth.jsonl")
+        self.keys = Keys(Settings().store.key_prefix)
+        self._queues = worker_queues
+        self._braked = braked
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        self._stack.callback(self.server.stop)
+        self.redis = redis.Redis.from_url(
+            self.server.url, socket_timeout=LOOK_TIMEOUT_S, socket_connect_timeout=LOOK_TIMEOUT_S
+        )
+        self._stack.callback(self.redis.close)
+        self.reader = Reader(self.redis, Settings())
+        self.workers = [self._worker(number, queues) for number, queues in enumerate(self._queues)]
+        for worker in self.workers:
+            self._stack.callback(worker.kill)
+            worker.start()
+        for worker in self.workers:
+            worker.wait_until(lambda: len(self.reader.workers()) == len(self.workers))
+        self.brake.processes = [self.workers[number] for number in self._braked]
+        self._stack.enter_context(self.brake)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pause_redis(paused=False)
+        self._stack.close()
+
+    def start_load(self, pace: Pace, settings: Mapping[str, str] | None = None) -> None:
+        """Start the exchange, then the listener."""
+        options = {
+            "markets": MARKETS, "trades": pace.trades, "books": pace.books, "tickers": pace.tickers,
+            "seconds": pace.seconds, "after": pace.after, "truth": self.folder / "truth.jsonl",
+        }  # fmt: skip
+        argv = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        env = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        exchange = Process("exchange", ("-m", "benchmarks.flood", *argv), env, self.folder).start()
+        self._stack.callback(exchange.kill)
+        exchange.wait_until(lambda: "port " in exchange.output())
+        place = f"127.0.0.1:{exchange.output().split()[-1]}"
+        self.listener = Process(
+            "listener", ("-m", "collector", "run"),
+            {
+                **LISTENER,
+                "REDIS_URL": self.server.url,
+                "COLLECTOR_DATA_DIR": str(self.folder / "listener"),
+                "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://{place}/websocket/v1",
+                "COLLECTOR_EXCHANGE__REST_URL": f"http://{place}",
+                **(settings or {}),
+            },
+            self.folder,
+        ).start()  # fmt: skip
+        self._stack.callback(self.listener.kill)
+        self.listener.wait_until(self.truth_or_books)
+
+    def truth_or_books(self) -> bool:
+        """Tell whether anything has been stored yet."""
+        return bool(self.counters().get("batches"))
+
+    def counters(self) -> dict[str, int]:
+        """Return what the workers counted so far; nothing while Redis does not tell."""
+        with suppress(redis.RedisError):
+            found = self.redis.hgetall(self.keys.counters)
+            return {name.decode(): int(number) for name, number in found.items()}
+        return {}
+
+    def taken(self, names: Sequence[str]) -> int:
+        """Return how many rows the workers have dealt with, by the counters of that kind."""
+        found = self.counters()
+        return sum(found.get(name, 0) for name in names)
+
+    def kill_worker(self) -> None:
+        """`kill -9` the first worker and its child."""
+        self.brake.processes.remove(self.workers[0])
+        self.workers[0].kill()
+
+    def pause_redis(self, *, paused: bool) -> None:
+        """Stop Redis with SIGSTOP: connections stay open, nothing answers; or let it go on."""
+        if self.server.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(self.server.pid).send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def memory_mb(self) -> float:
+        """Return the listener's resident memory in MiB."""
+        with suppress(psutil.NoSuchProcess):
+            return float(psutil.Process(self.listener.pid).memory_info().rss) / (1 << 20)
+        return 0.0
+
+    def mode_log(self) -> list[str]:
+        """Return the lines in which the listener tells why it changed its mode."""
+        lines = self.listener.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if " mode " in f" {line}"]
+
+    def _worker(self, number: int, queues: str) -> Process:
+        name = f"worker{number}"
+        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "1")
+        options = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle")
+        env = {
+            "REDIS_URL": self.server.url,
+            "COLLECTOR_DATA_DIR": str(self.folder),
+            "COLLECTOR_HEALTH__INTERVAL_S": "0.5",
+            "REMAP_SIGTERM": "SIGQUIT",
+        }
+        return Process(name, (*argv, *options), env, self.folder)
+
+
+def sustained(
+    folder: Path, workers: int, share: float, pace: Pace, counters: Sequence[str], seconds: float
+) -> float:
+    """Return how many rows a second `workers` take of a load that is too much for them, by `counters`."""
+    folder.mkdir()
+    with Rig(folder, [ALL_QUEUES] * workers, range(workers), share) as rig:
+        rig.start_load(pace, NO_PRESSURE)
+        time.sleep(1)
+        before, started = rig.taken(counters), time.monotonic()
+        time.sleep(seconds)
+        return (rig.taken(counters) - before) / (time.monotonic() - started)
