@@ -137,8 +137,9 @@ def main() -> None:
             _make_day(files, maker)
             hours_bytes = _bytes(files)
             compacted = _timed(lambda: [files.compact(table, day_of(DAY_START_MS)) for table in TABLES])
+        day_bytes = _bytes(files)
         _say(
-            f"24 hours {_megabytes(hours_bytes)}; as one day {_megabytes(_bytes(files))}, in {compacted:.1f} s"
+            f"24 hours {_megabytes(hours_bytes)}; one day {_megabytes(day_bytes)}, made in {compacted:.1f} s"
         )
         for table in (TRADES, CANDLES, TICKERS, BOOKS):
             _say_size(files, table)

@@ -4,7 +4,10 @@ Nothing but reading is possible: one SELECT at a time, no files but the archive'
 """
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +31,8 @@ T = TypeVar("T")
 
 #: Readings of files that change meanwhile, before giving up.
 ATTEMPTS = 3
+#: How soon Ctrl-C is heeded.
+LOOK_S = 0.1
 #: Errors of DuckDB that no damaged file causes. One that is gone looks like a forbidden one.
 FAULTS_OF_SQL = {
     *("ParserException", "SyntaxException", "CatalogException", "BinderException", "PermissionException"),
@@ -111,7 +116,7 @@ class Session:
             ConfigurationError: it is not one SELECT, or DuckDB finds fault with it.
             PipelineError: it needs more memory than there is.
         """
-        return self._answer(sql, lambda: Result(self, self._connection.cursor().execute(sql)))
+        return self._answer(sql, lambda cursor: Result(self, cursor.execute(sql)))
 
     def arrow(self, sql: str) -> Arrow:
         """Run one SELECT; return all its rows as an Arrow table.
@@ -119,15 +124,16 @@ class Session:
         Raises:
             As `select`.
         """
-        return self._answer(sql, lambda: self._connection.sql(sql).to_arrow_table())
+        return self._answer(sql, lambda cursor: cursor.sql(sql).to_arrow_table())
 
-    def _answer(self, sql: str, work: Callable[[], T]) -> T:
+    def _answer(self, sql: str, work: Callable[[Any], T]) -> T:
         """Return what `work` gives; where files turn out to be damaged or gone, once more without them."""
         self._check(sql)
         for _ in range(ATTEMPTS):
             with self._explained():
+                cursor = self._connection.cursor()
                 try:
-                    return work()
+                    return interruptible(cursor, lambda: work(cursor))  # noqa: B023 - over before the next
                 except self._duckdb.Error as error:
                     if not self._reopened(look_inside=type(error).__name__ not in FAULTS_OF_SQL):
                         raise
@@ -229,8 +235,38 @@ class Result:
     def batches(self, size: int = 10_000) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows, `size` at a time."""
         with self._session._explained():
-            while rows := self._cursor.fetchmany(size):
+            while rows := interruptible(self._cursor, lambda: self._cursor.fetchmany(size)):
                 yield rows
+
+
+def interruptible(cursor: Any, work: Callable[[], T]) -> T:  # noqa: ANN401
+    """Return what `work` gives, done in a thread: DuckDB does not look at signals, the main thread does.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the query has been stopped.
+    """
+    with ThreadPoolExecutor(1, "query") as pool, _noted_interrupts() as interrupted:
+        done = pool.submit(work)
+        while not wait([done], timeout=LOOK_S).done:
+            if interrupted.is_set():
+                cursor.interrupt()
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        return done.result()
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets instead of breaking in; in other threads than the main one it never does."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    usual = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _keep(connection: Any, name: str, rows: Arrow) -> None:  # noqa: ANN401

@@ -49,9 +49,9 @@ def test_a_worker_archives_by_itself_and_goes_on_after_a_kill(
 def test_archive_tasks_go_to_their_own_queue() -> None:
     """Whoever calls them by name needs no option, and workers without `-Q` take the queue."""
     for name in (routing.ARCHIVE_RUN, routing.ARCHIVE_SWEEP):
-        assert [
-            way for pattern, way in routing.ROUTES.items() if fnmatch(name, pattern)
-        ] == [{"queue": "archive"}]
+        assert [way for pattern, way in routing.ROUTES.items() if fnmatch(name, pattern)] == [
+            {"queue": "archive"}
+        ]
     assert "archive" in routing.all_queues(1)
 
 

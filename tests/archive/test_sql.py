@@ -1,5 +1,8 @@
 """SQL over archive and Redis: every row once, and nothing but reading."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -164,6 +167,16 @@ def test_anything_but_one_select_is_refused_in_one_line(ask: Ask, tmp_path: Path
 def test_every_way_to_read_is_open(ask: Ask, sql: str) -> None:
     """What DuckDB counts as a SELECT is answered."""
     ask(sql)
+
+
+def test_ctrl_c_ends_a_long_query(settings: Settings, client: redis.Redis) -> None:
+    """A query that would take hours is stopped at once, and the session can be used again."""
+    with open_session(settings, client) as session:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            answer(session, "SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % 7 = 3")
+        assert answer(session, "SELECT 1") == [(1,)]
 
 
 # -- damage
