@@ -257,7 +257,7 @@ def interruptible(cursor: Any, work: Callable[[], T]) -> T:  # noqa: ANN401
 
 @contextmanager
 def _noted_interrupts() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets instead of breaking in; in other threads than the main one it never does."""
+    """Yield an event that Ctrl-C sets instead of breaking in; outside the main thread nothing sets it."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
