@@ -225,7 +225,10 @@ class Pipeline:
             return Reading(send_failing=True)
         return Reading(
             queue_lengths={"trade": round(self.trades.batches), "orderbook": round(self.states.batches)},
-            ages_ms={"trade": round(self.trades.age_s(now_s) * 1000)},
+            ages_ms={
+                "trade": round(self.trades.age_s(now_s) * 1000),
+                "orderbook": round(self.states.age_s(now_s) * 1000),
+            },
             redis_memory=self.redis_memory(),
             sent_trades=round(self.sent_trades),
             sent_states=round(self.sent_states),

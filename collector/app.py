@@ -353,7 +353,7 @@ class Listener:
         probe = Probe(
             self._redis,
             [*trade_queues, "orderbook", "ticker", "analysis"],
-            aged=trade_queues,
+            aged=[*trade_queues, "orderbook", "ticker"],
             clock=self._clock,
         )
         return Publisher(

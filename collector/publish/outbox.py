@@ -46,14 +46,20 @@ class Outbox:
             self._changed.notify()
         return True
 
-    def take(self, timeout_s: float, *, states: bool) -> Batch | None:
-        """Wait for the next batch, facts first; tickers and books only if `states`."""
+    def take(self, timeout_s: float, *, states: bool, newest: bool = False) -> Batch | None:
+        """Wait for the next batch, facts first; tickers and books only if `states`.
+
+        Args:
+            newest: make one batch of all tickers, or all books, that wait; the older of a market are merged.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._has(states), timeout_s)
             if self._facts:
                 return self._facts.popleft()
             if states:
                 waiting = max(self._states.values(), key=len)
+                if newest and len(waiting) > 1:
+                    self._merge(waiting)
                 if waiting:
                     return waiting.popleft()
         return None

@@ -129,7 +129,9 @@ class Publisher:
 
     def _turn(self) -> None:
         self._probe_if_due()
-        batch = self._outbox.take(self._wait_s(), states=self.decision.send_states and not self._failing)
+        decision = self.decision
+        may_send_states = decision.send_states and not self._failing
+        batch = self._outbox.take(self._wait_s(), states=may_send_states, newest=decision.merge_states)
         if batch is not None:
             self._deliver(batch)
         self._drain()

@@ -120,6 +120,11 @@ class Reading:
         return max((age for queue, age in self.ages_ms.items() if _is_trade(queue)), default=0)
 
     @property
+    def state_age_ms(self) -> int:
+        """Age of the oldest batch of tickers or books that waits for a worker."""
+        return max((self.ages_ms.get(queue, 0) for queue in STATES), default=0)
+
+    @property
     def state_backlog(self) -> int:
         """Batches in the longer of the queues of tickers and books."""
         return max((self.queue_lengths.get(queue, 0) for queue in STATES), default=0)
@@ -300,7 +305,8 @@ class PressurePolicy:
         is_waiting = reading.local_fill > marks.local_fill_low
         is_old = reading.trade_age_ms > marks.age_low_ms
         trades_behind = is_waiting or is_old or reading.trade_backlog > marks.queue_low
-        states_behind = is_waiting or reading.state_backlog > marks.queue_low
+        is_stale = reading.state_age_ms > marks.age_low_ms
+        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low
         return replace(
             state,
             trades=state.trades.resized(behind=trades_behind, least=1.0, elapsed_s=elapsed_s),
@@ -312,6 +318,8 @@ class PressurePolicy:
         has_room = reading.trade_backlog < self._settings.queue_high
         is_broker_well = all(band.is_low(reading) for band in self.bands if band.at_broker)
         may_send_states = is_broker_well or not means.trades_to_disk
+        # A state that waits here is replaced by a newer one, a state that waits in a queue grows old.
+        is_fresh = reading.state_age_ms <= self._settings.age_low_ms
         return Decision(
             mode=state.mode,
             changed=changed,
@@ -319,7 +327,9 @@ class PressurePolicy:
             trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
             state_batch_factor=state.states.factor,
             merge_states=means.merge_states,
-            send_states=may_send_states and reading.state_backlog < self._settings.queue_high,
+            send_states=may_send_states
+            and reading.state_backlog < self._settings.queue_high
+            and (is_fresh or not means.merge_states),
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,
@@ -340,6 +350,7 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
     return (
         Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_queue),
         Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
+        Band("state_age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.state_age_ms),
         Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),
         Band("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
         Band("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),

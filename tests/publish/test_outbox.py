@@ -45,6 +45,21 @@ def test_states_can_be_left_waiting() -> None:
     assert len(it) == 1
 
 
+def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
+    """One batch of each kind, whatever piled up while the queue was too old; the rest counts as merged."""
+    it = Outbox(64)
+    for number in range(3):
+        it.put(made(ticker(T0 + number)))
+    it.put(made(book()))
+    batch = it.take(0, states=True, newest=True)
+    assert batch is not None
+    assert [row.exchange_ms for row in batch.rows] == [T0 + 2]
+    assert it.merged == {Kind.TICKER: 2}
+    rest = it.take(0, states=True, newest=True)
+    assert rest is not None
+    assert rest.channel is Kind.ORDERBOOK
+
+
 def test_states_without_room_are_merged_to_the_newest_of_each_market() -> None:
     """A quarter of the capacity per kind; what was replaced is counted."""
     it = Outbox(16)

@@ -76,7 +76,8 @@ class TestModes:
             (Reading(queue_lengths={"trade.3": 200}), Mode.MERGE, "queue"),
             (Reading(queue_lengths={"analysis": 10**6, "archive": 10**6}), Mode.FLOW, ""),
             (Reading(ages_ms={"trade": 5_000}), Mode.MERGE, "age_ms 5000 >= 5000"),
-            (Reading(ages_ms={"orderbook": 5_000}), Mode.FLOW, ""),
+            (Reading(ages_ms={"orderbook": 5_000}), Mode.MERGE, "state_age_ms 5000 >= 5000"),
+            (Reading(ages_ms={"analysis": 5_000}), Mode.FLOW, ""),
             (Reading(local_fill=0.5), Mode.MERGE, "local_fill 0.5 >= 0.5"),
             (Reading(memory_mb=420, local_fill=0.2), Mode.MERGE, "memory 0.82"),
             (Reading(memory_mb=420, local_fill=0.0), Mode.FLOW, ""),
@@ -164,6 +165,14 @@ class TestModes:
         driver = Driver()
         assert driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high - 1})).send_states
         assert not driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high})).send_states
+
+    def test_while_merging_no_state_waits_behind_an_old_one(self):
+        """In MERGE they wait here, replaceable by newer ones, until the queue is fresh; in FLOW they go."""
+        stale = Reading(ages_ms={"ticker": MARKS.age_low_ms + 1})
+        fresh = Reading(ages_ms={"ticker": MARKS.age_low_ms})
+        assert driver_in(Mode.FLOW).feed(stale).send_states
+        merging = driver_in(Mode.MERGE)
+        assert [merging.feed(r).send_states for r in (stale, fresh)] == [False, True]
 
     def test_local_trouble_does_not_hold_states_back(self):
         """Spooling because of our own memory still sends states: holding them would keep it full."""
