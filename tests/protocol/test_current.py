@@ -184,8 +184,10 @@ numbers = st.builds(
 @given(price=numbers, volume=numbers)
 def test_numbers_are_exact_from_the_wire_to_the_batch(price: str, volume: str) -> None:
     """Whatever decimal text the exchange writes, the worker reads exactly that number."""
-    trade = decode(wire(TRADE, trade_price=price, trade_volume=volume))
+    frame = wire(TRADE, trade_price=price, trade_volume=volume)
+    trade = decode(frame.encode())
     assert isinstance(trade, Trade)
+    assert trade == decode(frame)
     assert (D(price), D(volume)) == (trade.price, trade.volume)
     text = batch.encode(batch.make(Kind.TRADE, [trade], listener="t", now_ms=RECEIVED_MS))
     (row,) = batch.decode(text, TradeBatch).rows
@@ -321,8 +323,9 @@ MALFORMED: Sequence[tuple[str, str | bytes]] = [
 
 @pytest.mark.parametrize(("expected", "raw"), MALFORMED, ids=range(len(MALFORMED)))
 def test_what_is_malformed_is_one_refusal_with_a_stable_reason(expected: str, raw: str | bytes) -> None:
-    """No exception, no half-understood event, and a bounded sample of the frame."""
-    assert expected == reason(raw)
+    """No exception, no half-understood event, and a bounded sample of the frame; text and binary alike."""
+    binary = raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw
+    assert (reason(raw), reason(binary)) == (expected, expected)
     (refusal,) = CurrentCodec().decode(raw, RECEIVED_MS)
     assert isinstance(refusal, Rejected)
     assert len(refusal.raw) <= 500
