@@ -106,7 +106,8 @@ class Listener:
         self._batcher = Batcher(settings.batch, self.id)
         self._intake = Intake(self._batcher, self._outbox, self._clock)
         self._holes = Holes(self._intake, settings.channels)
-        self._intake.listen(self._holes.on_hole, self._holes.on_early_trade, self._holes.on_lost)
+        holes = self._holes
+        self._intake.listen(holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_market_hole)
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None

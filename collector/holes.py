@@ -44,6 +44,12 @@ class Holes:
                 self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
                 self._record_lost_states(market, from_ms, to_ms, hole.reason)
 
+    def on_market_hole(self, market: str, hole: Hole) -> None:
+        """Take a stretch in which one market's trades were suspiciously silent."""
+        time = self._intake.exchange_time
+        log.info("no trades of %s for %.1f s, looked up", market, hole.to_s - hole.from_s)
+        self.record(MarketHole(market, time.at(hole.from_s), time.at(hole.to_s), hole.reason))
+
     def on_early_trade(self, market: str, exchange_ms: int) -> None:
         """Take a trade from before our start, which a snapshot brought: its minute is known in part only."""
         minute_ms = exchange_ms - exchange_ms % MINUTE_MS

@@ -12,7 +12,7 @@ from collector.feed.session import MarketEvent
 from collector.model import Channel, Gap, OrderBook, Trade
 from collector.publish.outbox import Outbox
 from collector.stream.batcher import Batcher
-from collector.stream.coverage import Coverage, ExchangeTime, Hole
+from collector.stream.coverage import Coverage, ExchangeTime, Hole, TradeSilence
 from collector.stream.pressure import Decision
 from collector.stream.sequencer import Sequencer
 
@@ -20,6 +20,10 @@ from collector.stream.sequencer import Sequencer
 _LAGS_KEPT = 2_000
 #: No silence of all trades shorter than this is a hole after a socket was given up for its trades.
 _SHORT_S = 3.0
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens yet."""
 
 
 class Intake:
@@ -40,15 +44,20 @@ class Intake:
         self._on_hole: Callable[[Hole], None] = _ignore
         self._on_early_trade: Callable[[str, int], None] = _ignore
         self._on_lost: Callable[[Gap], None] = _ignore
+        self._on_market_hole: Callable[[str, Hole], None] = _ignore
         self._last_trade_s = clock.monotonic()
         #: Since when trades may be missing although other data flowed.
         self._untraded_since_s: float | None = None
+        self._trade_silence = TradeSilence()
+        #: The last hole that was told of.
+        self._told: Hole | None = None
 
     def listen(
         self,
         on_hole: Callable[[Hole], None],
         on_early_trade: Callable[[str, int], None],
         on_lost: Callable[[Gap], None],
+        on_market_hole: Callable[[str, Hole], None] = _ignore,
     ) -> None:
         """Name who is told of losses.
 
@@ -57,15 +66,17 @@ class Intake:
             on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our
                 start, `covered_from_ms`.
             on_lost: called with what a batch that is lost leaves missing, and with each gap that was in it.
+            on_market_hole: called with each stretch in which one market's trades were suspiciously silent.
         """
         self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
+        self._on_market_hole = on_market_hole
 
     def on_frame(self, connection: int, events: Sequence[MarketEvent]) -> None:
         """Take the events of one data frame of a socket."""
         now_s = self._clock.monotonic()
         hole = self.coverage.on_data(connection, now_s)
         if hole is not None:
-            self._on_hole(hole)
+            self._tell(hole)
         for event in events:
             if self.sequencer.accept(event):
                 if not isinstance(event, OrderBook):
@@ -124,10 +135,21 @@ class Intake:
     def _on_trade(self, trade: Trade, now_s: float) -> None:
         if self._untraded_since_s is not None:
             since_s, self._untraded_since_s = self._untraded_since_s, None
-            self._on_hole(Hole(since_s, now_s, "stalled"))
+            self._tell(Hole(since_s, now_s, "stalled"))
+        silent = self._trade_silence.on_trade(trade.market, now_s, self._told)
+        if silent is not None:
+            market, hole = silent
+            if market is None:
+                self._tell(hole)
+            else:
+                self._on_market_hole(market, hole)
         self._last_trade_s = now_s
         if self.covered_from_ms:
             self._check_start(trade)
+
+    def _tell(self, hole: Hole) -> None:
+        self._told = hole
+        self._on_hole(hole)
 
     def _check_start(self, trade: Trade) -> None:
         covered_from_ms = self.covered_from_ms.pop(trade.market, None)
@@ -138,10 +160,6 @@ class Intake:
         if not self._outbox.put(batch):
             self.counts[f"{batch.channel}_rows_lost"] += len(batch.rows)
             self.lose(batch, "overflow")
-
-
-def _ignore(*_: object) -> None:
-    """Nobody listens yet."""
 
 
 def gaps_of(batch: Batch, reason: str) -> list[Gap]:

@@ -59,6 +59,64 @@ class Hole:
     reason: str
 
 
+class Silence:
+    """How long a stream is usually silent; what is far longer is suspicious."""
+
+    def __init__(self) -> None:
+        self.newest_s: float | None = None
+        self._usual_s = 0.0
+
+    @property
+    def limit_s(self) -> float:
+        """The longest silence that is not suspicious now."""
+        return max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
+
+    def heard(self, now_s: float) -> float:
+        """Learn the silence that ends now; return the limit that held for it.
+
+        A long one must not hide the next: it lengthens the limit by little if it was suspicious, so that a
+        stream that is merely quiet gets longer limits step by step.
+        """
+        limit_s = self.limit_s
+        if self.newest_s is not None:
+            silence_s = now_s - self.newest_s
+            share = _MARGIN / _TOLERANCE if silence_s <= limit_s else 1 / _TOLERANCE
+            least_s = min(silence_s, 2 * limit_s) * share
+            self._usual_s = max(least_s, self._usual_s + (silence_s - self._usual_s) * _SMOOTHING)
+        self.newest_s = now_s
+        return limit_s
+
+
+class TradeSilence:
+    """Suspicious silences of trades while other data may flow: of all markets together, and of each."""
+
+    def __init__(self) -> None:
+        self._all = Silence()
+        self._by_market: dict[str, Silence] = {}
+
+    def on_trade(self, market: str, now_s: float, told: Hole | None) -> tuple[str | None, Hole] | None:
+        """Return the hole that a trade shows, with its market, or None for all markets.
+
+        Args:
+            told: the last stretch that is known as a hole already.
+        """
+        of_all = _suspicious(self._all, now_s, told)
+        of_market = _suspicious(self._by_market.setdefault(market, Silence()), now_s, told)
+        if of_all is not None:
+            return None, of_all
+        return None if of_market is None else (market, of_market)
+
+
+def _suspicious(silence: Silence, now_s: float, told: Hole | None) -> Hole | None:
+    """Return the silence that ends now as a hole if it is suspicious; what was told is none of it."""
+    since_s, limit_s = silence.newest_s, silence.heard(now_s)
+    if since_s is not None and told is not None and since_s < told.to_s and told.from_s - since_s <= limit_s:
+        since_s = told.to_s
+    if since_s is None or now_s - since_s <= limit_s:
+        return None
+    return Hole(since_s, now_s, "stalled")
+
+
 class Coverage:
     """What the sockets of one subscription cover together."""
 
@@ -66,12 +124,11 @@ class Coverage:
         self._covered_until_s = start_s
         self._last_s: dict[int, float] = {}
         self._reason = "start"
-        self._usual_s = 0.0
-        self._newest_s: float | None = None
+        self._silence = Silence()
 
     def on_data(self, connection: int, now_s: float) -> Hole | None:
         """Note a data frame; return the hole it shows, if it shows one."""
-        limit_s = self._learn(now_s)
+        limit_s = self._silence.heard(now_s)
         previous_s = self._last_s.get(connection)
         self._last_s[connection] = now_s
         vouches = previous_s is not None and now_s - previous_s <= limit_s
@@ -106,19 +163,4 @@ class Coverage:
     @property
     def limit_s(self) -> float:
         """The longest silence of a socket that is not suspicious now."""
-        return max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
-
-    def _learn(self, now_s: float) -> float:
-        """Learn the silence that ends now, of all sockets together; return the limit that held for it.
-
-        A long one must not hide the next: it lengthens the limit by little if it was called a hole, so that
-        a stream that is merely quiet gets longer limits step by step.
-        """
-        limit_s = self.limit_s
-        if self._newest_s is not None:
-            silence_s = now_s - self._newest_s
-            share = _MARGIN / _TOLERANCE if silence_s <= limit_s else 1 / _TOLERANCE
-            least_s = min(silence_s, 2 * limit_s) * share
-            self._usual_s = max(least_s, self._usual_s + (silence_s - self._usual_s) * _SMOOTHING)
-        self._newest_s = now_s
-        return limit_s
+        return self._silence.limit_s
