@@ -45,6 +45,13 @@ EACH = (
         seen=("stalls:", "trades_backfilled"),
     ),
     Scenario(
+        name="no trades for 5 s while books and tickers flow",
+        faults="silent-channel=trade@4s:5s",
+        faults_over_s=9,
+        seconds=12,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
         name="connections accepted, then closed, for 3 s",
         faults="cut@4s,accept-close@4s:3s",
         faults_over_s=7,
@@ -183,6 +190,13 @@ LONG = (
     ),
     Scenario(
         name="all sockets stall for 40 s", faults="stall@15s:40s", faults_over_s=55, seconds=75, settle_s=90
+    ),
+    Scenario(
+        name="no trades for 8 s while books and tickers flow",
+        faults="silent-channel=trade@10s:8s",
+        faults_over_s=18,
+        seconds=26,
+        settle_s=90,
     ),
     Scenario(name="Redis paused for 60 s", acts=(Act(10, "pause redis", 60),), seconds=85, settle_s=90),
     Scenario(
