@@ -70,7 +70,7 @@ def quick(settings: Settings, simulator: Simulator | None, **changes: Any) -> Se
             close_timeout_s=0.5,
             backoff_initial_s=0.1,
             backoff_max_s=0.3,
-            first_message_timeout_s=3,
+            first_message_timeout_s=8,
         ),
         "publish": PublishSettings(probe_interval_s=0.05, socket_timeout_s=2),
         "markets": ("*",),
@@ -237,12 +237,12 @@ async def test_a_listing_and_a_delisting_are_followed(
     ):
         await eventually_async(lambda: streaming(listener) == 2)
         exchange.list_market("KRW-NEW")
-        await eventually_async(lambda: any(it.market == "KRW-NEW" for it in memory.of(OrderBook)), 10)
+        await eventually_async(lambda: any(it.market == "KRW-NEW" for it in memory.of(OrderBook)), 20)
         gone = sorted({book.market for book in memory.of(OrderBook)} - {"KRW-NEW"})[0]
         exchange.delist(gone)
-        await eventually_async(lambda: gone not in listener._markets, 10)
-        await eventually_async(lambda: streaming(listener) == 2 == len(listener.fleet.connections))
-        await eventually_async(lambda: not missing_of("KRW-NEW", truth, memory), 10)
+        await eventually_async(lambda: gone not in listener._markets, 20)
+        await eventually_async(lambda: streaming(listener) == 2 == len(listener.fleet.connections), 20)
+        await eventually_async(lambda: not missing_of("KRW-NEW", truth, memory), 20)
     assert {gap.market for gap in memory.of(Gap) if gap.reason == "listed"} == {"KRW-NEW"}
 
 
