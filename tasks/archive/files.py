@@ -17,14 +17,13 @@ from tasks.archive import ArchiveBusy, ArchiveUnavailable, library, parquet
 from tasks.archive.layout import (
     DAMAGED,
     DAY_FILE,
-    HOUR_MS,
     TEMPORARY,
     day_in,
     day_of,
     folder_of,
     hour_name,
     in_force,
-    start_ms,
+    span_of,
 )
 from tasks.archive.parquet import Arrow
 from tasks.archive.records import Table
@@ -74,18 +73,8 @@ class Files:
 
     def within(self, table: Table, from_ms: int | None, to_ms: int | None) -> list[Path]:
         """Return the files that may hold anything of `from_ms … to_ms`, oldest first."""
-        found = []
-        for day in self.days(table):
-            first_ms = start_ms(day)
-            if (to_ms is not None and first_ms > to_ms) or (
-                from_ms is not None and first_ms + 24 * HOUR_MS <= from_ms
-            ):
-                continue
-            for path in self.of_day(table, day):
-                hour_ms = None if path.name == DAY_FILE else first_ms + int(path.stem) * HOUR_MS
-                if hour_ms is None or _touches(hour_ms, from_ms, to_ms):
-                    found.append(path)
-        return found
+        paths = [path for day in self.days(table) for path in self.of_day(table, day)]
+        return [path for path in paths if _touches(span_of(path), from_ms, to_ms)]
 
     def place(self, table: Table, hour_ms: int) -> Path:
         """Return the file that holds an hour: its own, or its day's once that is compacted."""
@@ -204,8 +193,9 @@ def sizes(paths: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
-def _touches(hour_ms: int, from_ms: int | None, to_ms: int | None) -> bool:
-    return (to_ms is None or hour_ms <= to_ms) and (from_ms is None or hour_ms + HOUR_MS > from_ms)
+def _touches(span: tuple[int, int], from_ms: int | None, to_ms: int | None) -> bool:
+    first_ms, last_ms = span
+    return (to_ms is None or first_ms <= to_ms) and (from_ms is None or last_ms >= from_ms)
 
 
 @contextmanager

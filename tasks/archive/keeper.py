@@ -13,7 +13,7 @@ from collector.model import MINUTE_MS
 from collector.settings import ArchiveSettings
 from tasks.archive import ArchiveUnavailable, parquet
 from tasks.archive.files import Files
-from tasks.archive.layout import DAY_MS, HOUR_MS, day_of, expired, hour_of
+from tasks.archive.layout import DAY_MS, HOUR_MS, day_of, expired, hour_of, start_ms
 from tasks.archive.merge import LossesOf, Update, changed_slots, merge_gaps, merge_hour
 from tasks.archive.parquet import Arrow
 from tasks.archive.records import (
@@ -74,7 +74,8 @@ class Archive:
             failed = _Failures()
             gaps = list(map(gap_record, self._source.gaps()))
             failed.try_(self._put_gaps, gaps)
-            hours = self._source.hours(None if everything else RECENT_MS)
+            oldest_ms = self._oldest_ms()
+            hours = [h for h in self._source.hours(None if everything else RECENT_MS) if h >= oldest_ms]
             losses = self.losses(gaps, hours)
             for hour_ms in hours:
                 failed.try_(self._put_hour, hour_ms, losses)
@@ -119,7 +120,7 @@ class Archive:
     def _put_states(self, table: Table, states: Callable[[], Iterable[Any]]) -> None:
         """Add those of the newest tickers or books that are not archived yet."""
         name = key_of(table)
-        for hour_ms, rows in _by_hour(states(), table).items():
+        for hour_ms, rows in _by_hour(states(), table, self._oldest_ms()).items():
             known = self._rows(table, hour_ms)
             have = _keys(table, known)
             lacking = [row for row in rows if name(row) not in have]
@@ -127,7 +128,7 @@ class Archive:
                 self._put(table, hour_ms, known, [False] * _length(known), lacking)
 
     def _put_gaps(self, gaps: Iterable[GapRecord]) -> None:
-        for hour_ms, fresh in _by_hour(gaps, GAPS).items():
+        for hour_ms, fresh in _by_hour(gaps, GAPS, self._oldest_ms()).items():
             known = self._rows(GAPS, hour_ms)
             records = parquet.to_rows(GAPS, known) if known is not None else []
             merged = merge_gaps(records, fresh)
@@ -148,6 +149,13 @@ class Archive:
             for day in days:
                 if day < settled and day not in old:
                     failed.try_(self._files.compact, table, day)
+
+    def _oldest_ms(self) -> int:
+        """Return the start of the oldest day that is kept: what is older would only be removed again."""
+        as_of_ms = self._source.reader.as_of_ms()
+        if as_of_ms is None or not self._settings.retention_days:
+            return 0
+        return start_ms(day_of(as_of_ms)) - (self._settings.retention_days - 1) * DAY_MS
 
     def _rows(self, table: Table, hour_ms: int) -> Arrow | None:
         return self._files.read(table, self._files.place(table, hour_ms))
@@ -216,11 +224,12 @@ def _marks(arrow: Arrow | None, market: str, time: str, slots: set[Slot], unit_m
     return [(name, ms - ms % unit_ms) in slots for name, ms in zip(names, times, strict=True)]
 
 
-def _by_hour(records: Iterable[Any], table: Table) -> Mapping[int, list[Any]]:
+def _by_hour(records: Iterable[Any], table: Table, oldest_ms: int) -> Mapping[int, list[Any]]:
     place = table.record._fields.index(table.time)
     hours: dict[int, list[Any]] = {}
     for record in records:
-        hours.setdefault(hour_of(record[place]), []).append(record)
+        if record[place] >= oldest_ms:
+            hours.setdefault(hour_of(record[place]), []).append(record)
     return hours
 
 

@@ -1,6 +1,7 @@
 """Where a row lives: channel, day and hour of its event time, UTC. Pure."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -50,10 +51,22 @@ def day_in(folder: Path) -> date | None:
         return None
 
 
-def in_force(names: Iterable[str]) -> list[str]:
+def span_of(path: Path) -> tuple[int, int]:
+    """Return the first and the last millisecond that a file of a day's folder may hold."""
+    day = day_in(path.parent)
+    if day is None:
+        raise ValueError(f"{path} is not in the folder of a day")
+    if path.name == DAY_FILE:
+        return start_ms(day), start_ms(day) + DAY_MS - 1
+    first_ms = start_ms(day) + int(path.stem) * HOUR_MS
+    return first_ms, first_ms + HOUR_MS - 1
+
+
+def in_force(names: Collection[str]) -> list[str]:
     """Return the files of a day that count: a day's file replaces those of its hours."""
-    found = sorted(name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
-    return [DAY_FILE] if DAY_FILE in found else found
+    if DAY_FILE in names:
+        return [DAY_FILE]
+    return sorted(name for name in names if re.fullmatch(rf"\d\d{re.escape(SUFFIX)}", name))
 
 
 def hours_between(from_ms: int, to_ms: int) -> range:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.archive.files import Files
 from tasks.archive.keeper import RECENT_MS, Archive
-from tasks.archive.layout import HOUR_MS
+from tasks.archive.layout import HOUR_MS, hour_of
 from tasks.archive.records import (
     BOOKS,
     CANDLES,
@@ -34,6 +34,13 @@ class Recent:
 
     rows: dict[Table, list[Any]] = field(default_factory=dict)
     slots: set[Slot] = field(default_factory=set)
+
+    def hours(self, table: Table) -> set[int]:
+        """Return the hours whose archived rows may be replaced."""
+        if table is TRADES:
+            return {hour_of(open_ms) for _, open_ms in self.slots}
+        place = table.record._fields.index(table.time)
+        return {hour_of(row[place]) for row in self.rows.get(table, ())}
 
 
 def read_recent(

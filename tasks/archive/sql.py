@@ -19,7 +19,7 @@ from collector.settings import Settings
 from tasks.archive import ArchiveUnavailable, library, parquet, views
 from tasks.archive.files import Files, damage, first_line, unreadable
 from tasks.archive.keeper import Archive
-from tasks.archive.layout import FOLDER
+from tasks.archive.layout import FOLDER, span_of
 from tasks.archive.parquet import Arrow, Digits
 from tasks.archive.recent import Recent, read_recent
 from tasks.archive.records import TABLES, Table
@@ -202,10 +202,17 @@ class Session:
     def _make_view(self, connection: Any, table: Table) -> None:  # noqa: ANN401
         rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
         paths, footers = self._readable(table)
+        newer = self._recent.hours(table)
+        lagging = [
+            path
+            for path in paths
+            if any(first <= ms <= last for ms in newer for first, last in [span_of(path)])
+        ]
+        settled = [path for path in paths if path not in lagging]
         self._found[table] = paths
         _keep(connection, f"recent.{table.name}", rows)
         digits = parquet.widest([*footers, parquet.digits_of(table, rows)])
-        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table, paths)}")
+        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table, settled, lagging)}")
         connection.execute(f"CREATE VIEW {table.name} AS {views.typed(table, digits)}")
 
     def _readable(self, table: Table) -> tuple[list[Path], list[Digits]]:

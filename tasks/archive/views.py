@@ -28,17 +28,26 @@ DERIVED = {
 }
 
 
-def raw(table: Table, paths: Sequence[Path]) -> str:
-    """Return the SELECT of a channel's rows as they are archived, those of Redis in their place."""
+def raw(table: Table, settled: Sequence[Path], lagging: Sequence[Path]) -> str:
+    """Return the SELECT of a channel's rows as they are archived, those of Redis in their place.
+
+    Args:
+        table: the channel.
+        settled: files of hours in which Redis has nothing newer: nothing in them is looked up.
+        lagging: the others.
+    """
     columns = ", ".join(f'"{name}"' for name in table.record._fields)
-    newer = f"SELECT {columns} FROM recent.{table.name}"
-    if paths:
-        files = ", ".join(map(quoted, paths))
-        newer += (
-            f" UNION ALL SELECT {columns} FROM read_parquet([{files}], hive_partitioning = false) AS old"
-            f" WHERE NOT EXISTS (SELECT 1 FROM {_replaced_by(table)})"
-        )
-    return newer
+    parts = [f"SELECT {columns} FROM recent.{table.name}"]
+    if settled:
+        parts.append(f"SELECT {columns} FROM {_parquet(settled)}")
+    if lagging:
+        gone = f"SELECT 1 FROM {_replaced_by(table)}"
+        parts.append(f"SELECT {columns} FROM {_parquet(lagging)} AS old WHERE NOT EXISTS ({gone})")
+    return " UNION ALL ".join(parts)
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
 
 
 def _replaced_by(table: Table) -> str:

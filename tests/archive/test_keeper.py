@@ -358,6 +358,20 @@ def test_days_beyond_retention_go(store: Store, files: Files, compacting: Archiv
     assert files.days(TRADES) == files.days(CANDLES) == files.days(TICKERS)
 
 
+def test_a_state_older_than_retention_is_not_written_again(
+    store: Store, files: Files, compacting: Archive, snapshot: Look
+) -> None:
+    """A market that has said nothing for days keeps its old ticker in Redis; its day stays removed."""
+    store.put_tickers([ticker(market="KRW-QUIET")])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 5, "stalled")])
+    compacting.run(everything=True)
+    assert len(snapshot()) == 2
+    store.put_trades([trade(1, exchange_ms=T0 + 4 * DAY_MS)])
+    compacting.run(everything=True)
+    compacting.run()
+    assert sorted(path.parts[-3].removeprefix("channel=") for path in snapshot()) == ["candles", "trades"]
+
+
 # -- trouble
 
 
