@@ -18,8 +18,9 @@ from pathlib import Path
 
 from collector import __version__
 from tests.scenarios.catalog import DISK_FULL, EACH
+from tests.scenarios.disk import can_mount
 from tests.scenarios.play import Act, Outcome, Scenario, play
-from tests.scenarios.system import SHORT_TIMES, System, can_mount
+from tests.scenarios.system import SHORT_TIMES, System
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by python -m benchmarks.reliability --write -->", "<!-- end of what is made -->"

@@ -1,6 +1,7 @@
 """One worker for all recordings of a module: each replay starts from an empty store."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def line(redis_server: PrivateRedis, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Line]":
+def line(
+    shared_dir: Path,  # without recordings nothing is started
+    redis_server: PrivateRedis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Iterator[Line]":
     """The whole line, its worker running."""
     # Not earlier: pytest's Celery plugin would read the settings of our app before there is any Redis.
     from tests.recorded.line import open_line

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.scenarios.deeds import DEEDS
 from tests.scenarios.system import System, wait_for_room_in_the_minute
 from tests.scenarios.truth import Verdict, compare_all
 
@@ -14,21 +15,6 @@ QUIET_S = 3.0
 LOOKS_MAX = 3
 #: A batch is on its way for so long at the most while nothing is wrong.
 USUAL_LAG_S = 0.5
-
-#: What can be done to the system: name -> (begin, end).
-DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
-    "kill redis": (System.kill_redis, System.restart_redis),
-    "pause redis": (System.pause_redis, System.resume_redis),
-    "fill redis": (System.fill_redis, System.empty_redis),
-    "kill workers": (System.kill_workers, System.restart_workers),
-    "kill worker children": (System.kill_worker_children, System.nothing),
-    "pause worker": (System.pause_worker, System.resume_worker),
-    "kill listener": (System.kill_listeners, System.restart_listeners),
-    "kill first listener": (System.kill_first_listener, System.nothing),
-    "stop listener": (System.stop_listeners, System.restart_listeners),
-    "black hole": (System.open_black_hole, System.close_black_hole),
-    "cut": (System.cut, System.nothing),
-}
 
 
 @dataclass(frozen=True)

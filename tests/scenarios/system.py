@@ -6,15 +6,13 @@ Redis and the workers serve one scenario after the other; exchange and listeners
 import os
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -24,6 +22,7 @@ from collector.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 from tasks.keys import Keys
 from tasks.read import Health, Reader
+from tests.scenarios.disk import small_disk
 from tests.scenarios.processes import Process
 from tests.scenarios.proxy import ProxyThread
 from tests.scenarios.truth import TruthFile
@@ -120,6 +119,7 @@ class System:
         run.mkdir()
         self.forget()
         self.deaths = []
+        self._down.clear()
         self.exchange = self._start_exchange(exchange, run)
         port = self.exchange_port
         if proxied:
@@ -203,95 +203,7 @@ class System:
             parts.append(process.output())
         return "\n".join(parts)
 
-    # What is done to it
-
-    def kill_redis(self) -> None:
-        """`kill -9` Redis."""
-        if self.server.pid is not None:
-            os.kill(self.server.pid, signal.SIGKILL)
-
-    def restart_redis(self) -> None:
-        """Start it again on the same files and port."""
-        self.server.stop()
-        self.server.start()
-
-    def pause_redis(self) -> None:
-        """Stop it with SIGSTOP: connections stay open, nothing answers."""
-        if self.server.pid is not None:
-            os.kill(self.server.pid, signal.SIGSTOP)
-
-    def resume_redis(self) -> None:
-        """Let it go on."""
-        if self.server.pid is not None:
-            os.kill(self.server.pid, signal.SIGCONT)
-
-    def fill_redis(self) -> None:
-        """Lower `maxmemory` below what is used: every write is refused."""
-        self.redis.config_set("maxmemory", 1 << 20)
-
-    def empty_redis(self) -> None:
-        """Raise it again."""
-        self.redis.config_set("maxmemory", REDIS_MEMORY_MB << 20)
-
-    def kill_workers(self) -> None:
-        """`kill -9` every worker, parents and children at one blow."""
-        self._kill(self.workers)
-
-    def restart_workers(self) -> None:
-        """Start what was killed; they come up on their own time."""
-        self._restart(self.workers)
-
-    def kill_worker_children(self) -> None:
-        """`kill -9` the pool processes; their parents notice."""
-        for worker in self.workers:
-            if worker.pid is not None:
-                with suppress(psutil.NoSuchProcess):
-                    for child in psutil.Process(worker.pid).children(recursive=True):
-                        child.kill()
-
-    def pause_worker(self) -> None:
-        """Stop one worker with SIGSTOP: what it holds outlives its visibility timeout."""
-        self.workers[0].signal(signal.SIGSTOP)
-
-    def resume_worker(self) -> None:
-        """Let it go on."""
-        self.workers[0].signal(signal.SIGCONT)
-
-    def kill_listeners(self) -> None:
-        """`kill -9` every listener."""
-        self._kill(self.listeners)
-
-    def stop_listeners(self) -> None:
-        """Ask every listener to stop gracefully."""
-        self._down.update(self.listeners)
-        for listener in self.listeners:
-            listener.stop()
-
-    def kill_first_listener(self) -> None:
-        """`kill -9` one of several."""
-        self._kill(self.listeners[:1])
-
-    def restart_listeners(self) -> None:
-        """Start what was killed."""
-        self._restart(self.listeners)
-
-    def open_black_hole(self) -> None:
-        """Let all bytes between listener and exchange vanish, unannounced."""
-        assert self.proxy is not None
-        self.proxy.blackhole()
-
-    def close_black_hole(self) -> None:
-        """Serve new connections again; the old ones are dead."""
-        assert self.proxy is not None
-        self.proxy.resume()
-
-    def cut(self) -> None:
-        """Reset every connection between listener and exchange."""
-        assert self.proxy is not None
-        self.proxy.cut()
-
-    def nothing(self) -> None:
-        """Do nothing: the deed has no end."""
+    # Its supervisor
 
     def supervise(self) -> None:
         """Start again what ended by itself, as `collector up` does, and remember that it did."""
@@ -300,12 +212,20 @@ class System:
                 self.deaths.append(f"{process.name} ended with status {process.status}")
                 process.start()
 
-    def _kill(self, processes: list[Process]) -> None:
+    def kill(self, processes: Sequence[Process]) -> None:
+        """`kill -9` processes and all they started; they stay down until `restart`."""
         self._down.update(processes)
         for process in processes:
             process.signal(signal.SIGKILL)
 
-    def _restart(self, processes: list[Process]) -> None:
+    def stop(self, processes: Sequence[Process]) -> None:
+        """Ask processes to stop gracefully; they stay down until `restart`."""
+        self._down.update(processes)
+        for process in processes:
+            process.stop()
+
+    def restart(self, processes: Sequence[Process]) -> None:
+        """Start what was killed or stopped; it comes up on its own time."""
         for process in processes:
             process.kill()
             process.start()
@@ -363,31 +283,11 @@ class System:
         )
 
     def _stop_redis(self) -> None:
-        self.resume_redis()
+        if self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGCONT)
         self.look.close()
         self.redis.close()
         self.server.stop()
-
-
-@contextmanager
-def small_disk(folder: Path, size_kb: int) -> Iterator[None]:
-    """Make `folder` a file system of its own that is soon full; only root can."""
-    folder.mkdir()
-    mount = ("mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(folder))
-    subprocess.run(mount, check=True, timeout=10, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True, timeout=10)
-
-
-def can_mount(folder: Path) -> bool:
-    """Tell whether this process may make file systems."""
-    try:
-        with small_disk(folder / "can-mount", 64):
-            return True
-    except (OSError, subprocess.SubprocessError):
-        return False
 
 
 def free_port() -> int:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.catalog import DISK_FULL, EACH, LONG, SHORT
+from tests.scenarios.disk import can_mount
 from tests.scenarios.play import Scenario, play
-from tests.scenarios.system import System, can_mount
+from tests.scenarios.system import System
 
 
 @pytest.mark.timeout(180)

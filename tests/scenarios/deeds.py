@@ -1,0 +1,75 @@
+"""What can be done to our processes and to the network: name -> how it begins and how it ends."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from tests.scenarios.system import REDIS_MEMORY_MB, System
+
+
+def _signal_redis(system: System, number: signal.Signals) -> None:
+    if system.server.pid is not None:
+        os.kill(system.server.pid, number)
+
+
+def _restart_redis(system: System) -> None:
+    """Start it again on the same files and port."""
+    system.server.stop()
+    system.server.start()
+
+
+def _limit_redis(system: System, bytes_: int) -> None:
+    """Below what is in use, every write is refused."""
+    system.redis.config_set("maxmemory", bytes_)
+
+
+def _kill_pool_processes(system: System) -> None:
+    """Their parents notice, and give their batches back."""
+    for worker in system.workers:
+        if worker.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(worker.pid).children(recursive=True):
+                    child.kill()
+
+
+def _black_hole(system: System) -> None:
+    """Let all bytes between listener and exchange vanish, unannounced."""
+    assert system.proxy is not None
+    system.proxy.blackhole()
+
+
+def _no_black_hole(system: System) -> None:
+    """Serve new connections again; the old ones are dead."""
+    assert system.proxy is not None
+    system.proxy.resume()
+
+
+def _nothing(_: System) -> None:
+    """The deed has no end."""
+
+
+DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
+    "kill redis": (lambda it: _signal_redis(it, signal.SIGKILL), _restart_redis),
+    "pause redis": (
+        lambda it: _signal_redis(it, signal.SIGSTOP),
+        lambda it: _signal_redis(it, signal.SIGCONT),
+    ),
+    "fill redis": (
+        lambda it: _limit_redis(it, 1 << 20),
+        lambda it: _limit_redis(it, REDIS_MEMORY_MB << 20),
+    ),
+    "kill workers": (lambda it: it.kill(it.workers), lambda it: it.restart(it.workers)),
+    "kill worker children": (_kill_pool_processes, _nothing),
+    # One of them, for longer than the visibility timeout of what it holds.
+    "pause worker": (
+        lambda it: it.workers[0].signal(signal.SIGSTOP),
+        lambda it: it.workers[0].signal(signal.SIGCONT),
+    ),
+    "kill listener": (lambda it: it.kill(it.listeners), lambda it: it.restart(it.listeners)),
+    "kill first listener": (lambda it: it.kill(it.listeners[:1]), _nothing),
+    "stop listener": (lambda it: it.stop(it.listeners), lambda it: it.restart(it.listeners)),
+    "black hole": (_black_hole, _no_black_hole),
+}
