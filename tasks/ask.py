@@ -39,16 +39,23 @@ def ask(name: str, *arguments: str, timeout_s: float = 10, **named: object) -> d
     """
     find(name).check(named)
     with sending("the question"):
-        result = app.send_task(
-            f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=timeout_s, retry=False
-        )
-        try:
-            answer = result.get(timeout=timeout_s, propagate=False)
-        except CeleryTimeout:
-            raise PipelineError(NO_ANSWER.format(timeout_s)) from None
-        finally:
-            result.forget()  # while Redis can still be told: not when the interpreter is half gone
+        answer = _answer(name, arguments, named, timeout_s)
     return _checked(name, answer)
+
+
+def _answer(name: str, arguments: tuple[str, ...], named: dict[str, object], timeout_s: float) -> object:
+    """Return what the worker returned or raised.
+
+    Nothing is raised here: the traceback would keep Celery's result alive until the interpreter is half gone,
+    when it can't unsubscribe any more and says so in a traceback of its own.
+    """
+    result = app.send_task(f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=timeout_s, retry=False)
+    try:
+        return result.get(timeout=timeout_s, propagate=False)
+    except CeleryTimeout:
+        return PipelineError(NO_ANSWER.format(timeout_s))
+    finally:
+        result.forget()
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from itertools import combinations
 from collector.errors import ConfigurationError, NoData
 from tasks.analyses.fields import DEFAULT_WINDOW, LONG_WINDOW, Limit, Markets, Times, Window, Windows
 from tasks.analyses.registry import Answer, analysis
-from tasks.analyses.scope import ALL_MARKETS, candles_of, markets_of, open_reader, span_of
+from tasks.analyses.scope import ALL_MARKETS, Span, candles_of, markets_of, open_reader, span_of
 from tasks.enrich import profile, rankings, risk
+from tasks.enrich.candles import Minute
+from tasks.read import Reader
 
 #: Pairs correlated at once, some seconds of work.
 PAIR_MINUTES_MAX = 400_000
@@ -28,7 +30,7 @@ def correlation(market: Markets, window: Window = LONG_WINDOW, *, limit: Limit =
         )
     names = dict.fromkeys([*asked, *(name for pair in pairs for name in pair)])
     prices = {
-        name: profile.closes(minutes, span.opens, reader.price_before(name, span.start_ms))
+        name: profile.closes(minutes, span.opens, _price_before(reader, name, span, minutes))
         for name, minutes in candles_of(reader, names, span, span.length).items()
     }
     strength = {
@@ -36,6 +38,11 @@ def correlation(market: Markets, window: Window = LONG_WINDOW, *, limit: Limit =
     }
     strongest = sorted(strength, key=strength.__getitem__, reverse=True)
     return span.answer(market, pair_count=len(strongest), correlations=strongest[:limit])
+
+
+def _price_before(reader: Reader, market: str, span: Span, minutes: dict[int, Minute]) -> Decimal | None:
+    """Return the price as the window began, if a first minute without trades makes it matter."""
+    return None if span.start_ms in minutes else reader.price_before(market, span.start_ms)
 
 
 @analysis(explained_by=rankings.top_movers)

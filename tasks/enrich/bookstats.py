@@ -161,12 +161,12 @@ def _fill(side: Side, levels: Levels, size: Decimal, mid: Decimal | None) -> Fil
         left, quote = EXACT.subtract(left, part), EXACT.fma(price, part, quote)
         worst, used = price, used + 1
     filled = EXACT.subtract(size, left)
-    average = ratio(quote, filled)
-    cost = None
-    if mid is not None and average is not None:
-        cost = RATIO.subtract(average, mid) if side is Side.BUY else RATIO.subtract(mid, average)
-    cost_bps = None if cost is None or mid is None else ratio(RATIO.multiply(cost, Decimal(BPS)), mid)
-    return Fill(side, filled, left, quote, used, average, worst, cost, cost_bps)
+    cost = cost_bps = None
+    if mid is not None:
+        with localcontext(EXACT):  # the cost of the whole order: quotients round once, at the end
+            whole = (quote - mid * filled) if side is Side.BUY else (mid * filled - quote)
+            cost, cost_bps = ratio(whole, filled), ratio(whole * BPS, mid * filled)
+    return Fill(side, filled, left, quote, used, ratio(quote, filled), worst, cost, cost_bps)
 
 
 def _depth(side: Levels) -> Decimal:
@@ -185,7 +185,6 @@ def _walls(name: str, side: Levels, times: Decimal, mid: Decimal | None) -> Iter
         return
     with localcontext(EXACT):
         usual = median(size for _, size in side)
-    for price, size in side:
-        relative = RATIO.divide(size, usual)
-        if relative >= times:
-            yield Wall(name, price, size, relative, _distance_bps(price, mid))
+        far = [(price, size) for price, size in side if size >= usual * times]
+    for price, size in far:
+        yield Wall(name, price, size, RATIO.divide(size, usual), _distance_bps(price, mid))
