@@ -139,7 +139,7 @@ def volume_profile(
     market: Market,
     window: Window = LONG_WINDOW,
     *,
-    rows: Rows = 24,
+    rows: Rows = 20,
     step: Step = None,
     share: Share = Decimal("0.7"),
 ) -> Answer:

@@ -58,7 +58,7 @@ def test_patterns_of_the_recording(recorded: dict[str, list[Trade]], ask: Ask) -
     for market, trades in recorded.items():
         found = checks.check_arrivals(trades, 100, 2)
         vpin = checks.check_flow(trades, 50)
-        rows = checks.check_profile(trades, 24)
+        rows = checks.check_profile(trades, 20)
         counted[market] = (len(trades), *found, vpin, rows.point_of_control_from)
         assert ask("runs", market)["run_count"] == found[2]
         assert ask("vpin", market)["vpin"] == format(vpin or Decimal(0), "f")
