@@ -8,8 +8,8 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-      >/tmp/requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+      print(*p['dependencies'], *p['optional-dependencies']['history'], sep='\n')" >/tmp/requirements.txt \
  && pip install --quiet -c constraints.txt -r /tmp/requirements.txt
 COPY README.md LICENSE celeryconfig.py ./
 COPY collector collector
@@ -26,4 +26,4 @@ USER collector
 WORKDIR /data
 # The process itself is process 1 and gets SIGTERM: no shell, no wrapper in between.
 CMD ["collector", "run"]
-HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "/opt/healthcheck.py", "listener"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python", "/opt/healthcheck.py", "listener"]

@@ -1,38 +1,69 @@
 """Health of one container, for Docker's HEALTHCHECK: exit status 0 or 1 and one line that says why.
 
-    healthcheck.py listener | worker     its own health key in Redis lives (it is written every second or so)
+    healthcheck.py listener              its own health key in Redis lives (it is written every second or so)
+    healthcheck.py worker NAME           the same of the worker started with `-n NAME@%h`
     healthcheck.py http PORT PATH        this container answers there with status 200
 
-A file of its own instead of a `collector` command: it runs every few seconds in every container, so it
-imports little.
+A file of its own instead of a `collector` command: it runs every few seconds in every container, and to
+import a Redis client costs ten times what one question over a plain socket does. Sentinels and TLS get one.
 """
 
 import http.client
 import os
 import socket
 import sys
+from urllib.parse import unquote, urlsplit
 
-import redis
-
-TIMEOUT_S = 3
-
-
-def redis_key(kind: str) -> str:
-    """Return what is wrong with the health key of this container's listener or worker; empty if nothing."""
-    prefix = os.environ.get("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
-    pattern = f"{prefix}health:{kind}:*{socket.gethostname()}*"
-    with connect(os.environ["REDIS_URL"]) as client:
-        alive = any(client.scan_iter(pattern, count=1000))
-    return "" if alive else f"no key {pattern}"
+TIMEOUT_S = 8
+REDIS_PORT = 6379
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a client; Sentinels and TLS need what is in the settings, the usual address does not."""
-    if url.startswith("redis://"):
-        return redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+def key_of(kind: str, name: str) -> str:
+    """Return the health key of this container's listener, which is process 1, or worker."""
+    host, prefix = socket.gethostname(), os.environ.get("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
+    if kind == "worker":
+        return f"{prefix}health:worker:{name}@{host}"
+    shard = os.environ.get("COLLECTOR_SHARD") or "1/1"
+    return f"{prefix}health:listener:{host}-1-{shard.replace('/', 'of')}"
+
+
+def exists(url: str, key: str) -> bool:
+    """Tell whether Redis has `key`.
+
+    Raises:
+        OSError: Redis can't be reached, refuses or does not answer in time.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "redis":
+        return exists_by_client(url, key)
+    words = [["SELECT", parts.path.strip("/") or "0"], ["EXISTS", key]]
+    if parts.password:
+        words.insert(0, ["AUTH", *filter(None, [unquote(parts.username or "")]), unquote(parts.password)])
+    with socket.create_connection((parts.hostname, parts.port or REDIS_PORT), TIMEOUT_S) as connection:
+        connection.sendall(b"".join(map(command, words)))
+        with connection.makefile("rb") as replies:
+            lines = [replies.readline().decode().strip() for _ in words]
+    errors = [line for line in lines if not line.startswith(("+", ":"))]
+    if errors:
+        raise OSError(f"Redis refuses: {errors[0] or 'it hung up'}")
+    return lines[-1] == ":1"
+
+
+def command(words: list[str]) -> bytes:
+    """Return one command in Redis' protocol."""
+    parts = [f"*{len(words)}"]
+    for word in words:
+        parts += (f"${len(word.encode())}", word)
+    return "\r\n".join((*parts, "")).encode()
+
+
+def exists_by_client(url: str, key: str) -> bool:
+    """The same through the package's own client, which knows Sentinels and TLS."""
     from collector import redis_client, settings
+    from tasks.redis_client import translated
 
-    return redis_client.connect(url, settings.load())
+    with redis_client.connect(url, settings.load()) as client, translated():
+        return bool(client.exists(key))
 
 
 def http_status(port: str, path: str) -> str:
@@ -45,9 +76,13 @@ def http_status(port: str, path: str) -> str:
 
 def main(kind: str, *arguments: str) -> int:
     try:
-        trouble = http_status(*arguments) if kind == "http" else redis_key(kind)
-    except (OSError, redis.RedisError) as error:
-        trouble = str(error)
+        if kind == "http":
+            trouble = http_status(*arguments)
+        else:
+            key = key_of(kind, *(arguments or ("",)))
+            trouble = "" if exists(os.environ["REDIS_URL"], key) else f"no key {key}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the container is not healthy
+        trouble = f"{type(error).__name__}: {error}"
     print(trouble or "healthy")
     return 1 if trouble else 0
 

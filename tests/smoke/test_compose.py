@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+HEALTH_S = 150
 JOBS = ("bithumb", "flower", "prometheus")
 SERVICES = {"redis", "simulator", "collector", "worker", "analysis", "flower", "exporter", "prometheus"}
 WITHOUT_HEALTHCHECK = {"simulator", "prometheus"}
@@ -41,9 +42,9 @@ class Project:
             argv, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=timeout_s
         )
 
-    def show(self, *words: str) -> list[dict]:
-        """What `collector show` prints inside the collector's container; nothing while it is an error."""
-        shown = self("exec", "-T", "collector", "collector", "show", *words, "--json")
+    def show(self, *words: str, service: str = "collector") -> list[dict]:
+        """What `collector show` prints inside a container; nothing while it is an error."""
+        shown = self("exec", "-T", service, "collector", "show", *words, "--json")
         return json.loads(shown.stdout) if shown.returncode == 0 else []
 
     def states(self) -> dict[str, dict]:
@@ -81,19 +82,16 @@ def project(collector_image: object, prometheus_image: None) -> Iterator[Project
         compose("down", "--volumes", "--timeout", "5")
 
 
-def test_demo_profile_runs_and_stops(project: Project, eventually: Callable[..., None]) -> None:
-    """Candles are read from inside, every service is well, and all stop by themselves."""
+def test_demo_profile_runs_stops_and_keeps_its_data(
+    project: Project, eventually: Callable[..., None]
+) -> None:
+    """Candles are read from inside, every service is well, all stop by themselves, and data stay."""
     eventually(lambda: project.show("candles", "KRW-BTC"), 90, "a candle of KRW-BTC")
     candle = project.show("candles", "KRW-BTC")[-1]
     assert candle["market"] == "KRW-BTC"
     assert candle["trade_count"] > 0
 
-    checked = SERVICES - WITHOUT_HEALTHCHECK
-    eventually(
-        lambda: {name for name, row in project.states().items() if row["Health"] == "healthy"} == checked,
-        90,
-        "health of every service",
-    )
+    wait_for_health(project, SERVICES - WITHOUT_HEALTHCHECK)
     eventually(lambda: targets(project) == dict.fromkeys(JOBS, "up"), 30, "every target of Prometheus is up")
     ready = httpx.get(f"http://127.0.0.1:{project.ports['METRICS_PORT']}/readyz", timeout=5)
     assert (ready.status_code, ready.text) == (200, "ready\n")
@@ -102,6 +100,22 @@ def test_demo_profile_runs_and_stops(project: Project, eventually: Callable[...,
     project("stop")
     assert time.monotonic() - begin < 30
     assert {name: row["ExitCode"] for name, row in project.states().items()} == dict.fromkeys(SERVICES, 0)
+
+    project("down")
+    project("up", "--detach", "--no-build", "analysis")
+    eventually(lambda: project.show("candles", "KRW-BTC", service="analysis"), 30, "Redis with its data")
+    kept = project.show("candles", "KRW-BTC", service="analysis")
+    assert candle["open_ms"] in {row["open_ms"] for row in kept}
+
+
+def wait_for_health(project: Project, services: set[str]) -> None:
+    """Wait until Docker calls every service healthy; a failure names those it does not, with their logs."""
+    deadline = time.monotonic() + HEALTH_S
+    while unwell := {name for name, row in project.states().items() if row["Health"] != "healthy"} & services:
+        if time.monotonic() > deadline:
+            logs = project("logs", "--tail", "15", *unwell).stdout
+            pytest.fail(f"not healthy within {HEALTH_S} s: {sorted(unwell)}\n{logs}")
+        time.sleep(1)
 
 
 def targets(project: Project) -> dict[str, str]:
