@@ -232,18 +232,27 @@ async def test_a_listing_and_a_delisting_are_followed(
     """Without a restart; what the new market traded before its subscription is fetched."""
     truth = tmp_path / "truth.jsonl"
     async with (
-        Simulator(SimulatorOptions(markets=3, rate=60, truth=truth)) as exchange,
+        Simulator(SimulatorOptions(markets=3, rate=0, truth=truth)) as exchange,
         listening(quick(settings, exchange)) as (listener, memory),
     ):
-        await eventually_async(lambda: streaming(listener) == 2)
+        trading = asyncio.create_task(trade_on(exchange))
+        await eventually_async(lambda: streaming(listener) == 2, 20)
         exchange.list_market("KRW-NEW")
         await eventually_async(lambda: any(it.market == "KRW-NEW" for it in memory.of(OrderBook)), 20)
         gone = sorted({book.market for book in memory.of(OrderBook)} - {"KRW-NEW"})[0]
         exchange.delist(gone)
         await eventually_async(lambda: gone not in listener._markets, 20)
         await eventually_async(lambda: streaming(listener) == 2 == len(listener.fleet.connections), 20)
+        trading.cancel()
         await eventually_async(lambda: not missing_of("KRW-NEW", truth, memory), 20)
     assert {gap.market for gap in memory.of(Gap) if gap.reason == "listed"} == {"KRW-NEW"}
+
+
+async def trade_on(exchange: Simulator) -> None:
+    """Make about sixty trades a second until cancelled."""
+    while True:
+        exchange.make_trades(6)
+        await asyncio.sleep(0.1)
 
 
 def missing_of(market: str, truth: Path, memory: Memory) -> list[dict[str, Any]]:
