@@ -54,11 +54,13 @@ class Flood(FrameServer):
         self._tickers = _bodies(markets, Maker.ticker)
         self._made = [0, 0, 0]
         self._book_us = 0
+        self._newest: asyncio.StreamWriter | None = None
 
     async def _send_paced(self, writer: asyncio.StreamWriter) -> None:
         now_s = asyncio.get_running_loop().time
         self.started_s = self.started_s or now_s()
-        while not writer.is_closing():
+        self._newest = writer
+        while writer is self._newest:
             piece = self._due(now_s() - self.started_s)
             if piece:
                 writer.write(piece)

@@ -44,8 +44,9 @@ def draw(runs: "Sequence[Run]", path: Path) -> None:
     modes: list[Patch | Line2D] = [Patch(color=colour, label=mode.name) for mode, colour in COLOURS.items()]
     figure.legend(handles=modes, loc="upper right", ncols=3, fontsize=11, frameon=False)
     lost = sum(run.trades_lost for run in runs)
+    returned = sum(bool(run.flow_s) for run in runs)
     figure.suptitle(
-        f"Ten times what the workers sustain: {lost} trades lost, and back to FLOW each time",
+        f"Ten times what the workers sustain: {lost} trades lost, {returned} of {len(runs)} back in FLOW",
         x=0.02, ha="left", fontsize=14,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.985))

@@ -25,8 +25,10 @@ LOOK_TIMEOUT_S = 0.3
 #: A worker runs for its share of each such stretch.
 SLICE_S = 0.1
 ALL_QUEUES = "trade,orderbook,ticker"
-#: One socket, so that the truth of what was sent is simple; silent channels are meant.
+#: One socket, so that the truth of what was sent is simple; silent channels are meant. Where the machine has
+#: other work, the listener may be behind its socket for a while: its own limit is measured elsewhere.
 LISTENER = {
+    "COLLECTOR_CONNECTION__PING_TIMEOUT_S": "60",
     "COLLECTOR_MARKETS": "*",
     "COLLECTOR_REDUNDANCY": "1",
     "COLLECTOR_CONNECTION__STALL_MIN_S": "1000",

@@ -20,6 +20,7 @@ SHORT_TIMES = {
     "COLLECTOR_MARKETS": "*",
     "COLLECTOR_CONNECTION__CONNECTS_PER_S": "5",
     "COLLECTOR_CONNECTION__STAGGER_S": "0.1",
+    "COLLECTOR_CONNECTION__STALL_MIN_S": "60",  # an exchange that has made all its trades is no stall
     "COLLECTOR_PUBLISH__SOCKET_TIMEOUT_S": "2",
     "COLLECTOR_PUBLISH__PROBE_INTERVAL_S": "0.1",
     "COLLECTOR_PUBLISH__LEASE_TTL_S": "2",
@@ -73,6 +74,16 @@ class Line:
     def counted(self) -> int:
         """Return how many trades are stored."""
         return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
+
+    def is_stored(self, trades: int) -> bool:
+        """Tell whether the exchange has made all its trades, and the workers stored them."""
+        return self.truth.read() >= trades <= self.counted() and not any(self.reader.queues().values())
+
+    def report(self) -> str:
+        """Say everything that helps to understand a failure."""
+        logs = [log.read_text(errors="replace")[-2000:] for log in sorted(self.folder.glob("*.log"))]
+        figures = f"made {self.truth.read()}, counted {self.counted()}, {self.reader.health()}"
+        return "\n---\n".join([figures, *logs])
 
     def _start(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         process = Process(name, argv, {**self._env, **env}, self.folder)
