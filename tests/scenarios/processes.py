@@ -45,12 +45,17 @@ class Process:
     @property
     def status(self) -> int | None:
         """Exit status, None while it runs."""
-        return self._process.poll() if self._process else None
+        return None if self.is_alive or self._process is None else self._process.returncode
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs now."""
-        return self._process is not None and self._process.poll() is None
+        if self._process is None or self._process.returncode is not None:
+            return False
+        if self._process.poll() is None:
+            return True
+        self._signal_group(signal.SIGKILL)  # what it left behind; never later, its number may be another's
+        return False
 
     def start(self) -> Self:
         """Start it; its working folder has no `.env` of ours."""
@@ -83,23 +88,29 @@ class Process:
             return None
         if self.is_alive:
             self._process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout_s)
+            deadline = time.monotonic() + timeout_s
+            while self.is_alive and time.monotonic() < deadline:
+                time.sleep(waits.POLL_S)
         return self.kill()
 
     def kill(self) -> int | None:
         """`kill -9` it and all it started."""
         if self._process is None:
             return None
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait(5)
+        if self.is_alive:
+            self._signal_group(signal.SIGKILL)
+            self._process.wait(5)
+        return self._process.returncode
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it and to all it started."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        if self.is_alive:
+            self._signal_group(number)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def output(self) -> str:
         """Return the last lines it wrote."""
