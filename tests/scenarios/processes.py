@@ -107,7 +107,7 @@ class Process:
         if self.is_alive:
             self._signal_group(number)
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _signal_group(self, number: int) -> None:
         assert self._process is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)

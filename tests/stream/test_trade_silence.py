@@ -69,7 +69,7 @@ class TestTradeSilence:
     @settings(max_examples=20, deadline=None)
     @given(seed=st.integers(0, 2**32), per_s=st.floats(0.05, 50))
     def test_a_quiet_market_is_not_suspicious(self, seed, per_s):
-        """Trades at random, however rare: of 900 silences hardly one is called a hole, once they are known."""
+        """Trades at random, however rare: of 900 silences hardly one is a hole, once they are known."""
         dice, silence, now_s = Random(seed), TradeSilence(), START_S
         found = 0
         for number in range(1_000):
