@@ -65,8 +65,8 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
     "kill worker children": (_kill_pool_processes, _nothing),
     # One of them, for longer than the visibility timeout of what it holds.
     "pause worker": (
-        lambda it: it.workers[0].signal(signal.SIGSTOP),
-        lambda it: it.workers[0].signal(signal.SIGCONT),
+        lambda it: it.workers[0].send_signal(signal.SIGSTOP),
+        lambda it: it.workers[0].send_signal(signal.SIGCONT),
     ),
     "kill listener": (lambda it: it.kill(it.listeners), lambda it: it.restart(it.listeners)),
     "kill first listener": (lambda it: it.kill(it.listeners[:1]), _nothing),

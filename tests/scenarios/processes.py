@@ -102,7 +102,7 @@ class Process:
             self._process.wait(5)
         return self._process.returncode
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to it and to all it started."""
         if self.is_alive:
             self._signal_group(number)

@@ -216,7 +216,7 @@ class System:
         """`kill -9` processes and all they started; they stay down until `restart`."""
         self._down.update(processes)
         for process in processes:
-            process.signal(signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
 
     def stop(self, processes: Sequence[Process]) -> None:
         """Ask processes to stop gracefully; they stay down until `restart`."""
