@@ -21,6 +21,7 @@ from benchmarks.frames import Maker, market_names
 from benchmarks.server import FrameServer, wrap
 
 TICK_S = 0.005
+ASK_BID = {"buy": "BID", "sell": "ASK"}  # who took
 #: Prepared bodies per market: none repeats the one before.
 BODIES = 5
 NOW_MS = 1_000_000_000_000  # its digits are replaced by the present time
@@ -94,12 +95,12 @@ class Flood(FrameServer):
             "id": (now_ms << 20) + number,
             "price": str(draw.randint(1000, 99999)),
             "volume": f"{draw.uniform(0.0001, 2):.8f}",
-            "side": draw.choice(("ask", "bid")),
+            "side": draw.choice(("buy", "sell")),
         }
         self._truth.write(json.dumps(row) + "\n")
         return (
             f'{{"type":"trade","code":"{row["market"]}","trade_price":{row["price"]},'
-            f'"trade_volume":{row["volume"]},"ask_bid":"{str(row["side"]).upper()}",'
+            f'"trade_volume":{row["volume"]},"ask_bid":"{ASK_BID[row["side"]]}",'
             '"prev_closing_price":48450,"change":"RISE","change_price":520,"trade_date":"2026-09-23",'
             f'"trade_time":"12:18:33","trade_timestamp":{now_ms},"sequential_id":{row["id"]},'
             f'"timestamp":{now_ms},"stream_type":"REALTIME"}}'

@@ -28,7 +28,7 @@ from collector.settings import Settings
 from tests.scenarios.truth import compare_all
 
 TIMES = 10
-SHARE = 0.03
+SHARE = 0.06
 TICKERS_PER_S = 100.0
 #: What is left of books and tickers after the load: so little that braked workers can take it in FLOW.
 AFTER = 0.001
@@ -207,20 +207,22 @@ def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[fl
     """
     folder.mkdir()
     with Rig(folder, ["trade", "orderbook,ticker"], (1,), SHARE) as rig:
-        rig.start_load(Pace(AGE_TRADES_PER_S, books_per_s, TICKERS_PER_S, 1e6, 1))
+        rig.start_load(Pace(AGE_TRADES_PER_S, books_per_s, 0, 1e6, 1))
         time.sleep(3)
         ages: list[float] = []
         modes: list[str] = []
-        seen = rig.truth.read()
-        counted = seen
+        counted = rig.truth.read()
         ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
+        looked_s = 0.0
+        while (now_s := time.monotonic()) < ends:
             found = int(rig.redis.hget(rig.keys.counters, "trades_counted") or 0)
             now_ms = time.time() * 1000
             if found > counted:
                 rig.truth.read()
                 ages += [now_ms - trade.ms for trade in rig.truth.trades[counted:found]]
                 counted = found
+            if now_s - looked_s > SAMPLE_S:
+                looked_s = now_s
                 modes += [str(row["mode"]) for row in rig.reader.listeners()]
             time.sleep(AGE_POLL_S)
     return ages, {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
@@ -236,7 +238,7 @@ def compare_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) 
     found: dict[str, list[float]] = {"unloaded": [], "flooded": []}
     print(f"\nage of trades, {AGE_TRADES_PER_S:g} a second, from exchange to store, a worker per kind")
     for number in range(rounds):
-        for side, books in (("unloaded", books_per_s / 20), ("flooded", books_per_s)):
+        for side, books in (("unloaded", 0.0), ("flooded", books_per_s)):
             ages, modes = trade_age(folder / f"{side}{number}", books, seconds)
             found[side].append(percentile(ages, 0.99))
             print(

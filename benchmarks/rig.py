@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +21,9 @@ from tests.scenarios.truth import TruthFile
 
 MARKETS = 100
 LOOK_TIMEOUT_S = 0.3
-#: A worker runs for its share of each such stretch.
-SLICE_S = 0.1
+#: The brake looks so often, and lets a worker save up so much.
+SLICE_S = 0.02
+CREDIT_S = 0.05
 ALL_QUEUES = "trade,orderbook,ticker"
 #: One socket, so that the truth of what was sent is simple; silent channels are meant. Where the machine has
 #: other work, the listener may be behind its socket for a while: its own limit is measured elsewhere.
@@ -43,14 +43,15 @@ NO_PRESSURE = {
 }
 
 
-@dataclass
 class Brake:
-    """Lets processes run for `share` of the time, as on a slower machine: SIGSTOP and SIGCONT in turn."""
+    """Lets each process have `share` of a core, as on a slower machine: SIGSTOP once it has used it up.
 
-    share: float
-    processes: list[Process] = field(default_factory=list)
+    What counts is the time a process really ran: on a busy machine it would otherwise get even less.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, share: float) -> None:
+        self.processes: list[Process] = []
+        self._share = share
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -63,18 +64,26 @@ class Brake:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.is_set():
-            self._signal(signal.SIGCONT)
-            self._over.wait(SLICE_S * self.share)
-            if self.share < 1:
-                self._signal(signal.SIGSTOP)
-                self._over.wait(SLICE_S * (1 - self.share))
-        self._signal(signal.SIGCONT)
+        allowed_s: dict[Process, float] = {}
+        while not self._over.wait(SLICE_S):
+            for process in list(self.processes):
+                used_s = _cpu_s(process)
+                allowed = allowed_s.get(process, used_s) + self._share * SLICE_S
+                # What is not used is forgotten, but for some slices.
+                allowed_s[process] = min(allowed, used_s + CREDIT_S)
+                process.send_signal(signal.SIGCONT if used_s < allowed else signal.SIGSTOP)
+        for process in self.processes:
+            process.send_signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
-        for process in list(self.processes):
-            if process.is_alive:
-                process.signal(number)
+
+def _cpu_s(process: Process) -> float:
+    """Return the seconds of processor time that a process and its children have used."""
+    total_ns = 0
+    with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        parent = psutil.Process(process.pid)
+        for one in (parent, *parent.children(recursive=True)):
+            total_ns += int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[0])
+    return total_ns / 1e9
 
 
 class Rig:

@@ -132,7 +132,7 @@ class PublishSettings(_Section):
         15, ge=1, le=3600, description="trades that left their queue and are not stored then are sent again"
     )
     lease_ttl_s: float = Field(6, ge=1, le=300, description="a standby takes over this long after a death")
-    state_expires_s: int = Field(30, ge=1, description="a ticker or book batch older than this is dropped")
+    state_expires_s: int = Field(10, ge=1, description="a ticker or book batch older than this is dropped")
 
 
 class SpoolSettings(_Section):
