@@ -116,7 +116,7 @@ EACH = (
     Scenario(
         name="two listeners for one share, the active one killed",
         listeners=2,
-        acts=(Act(2.5, "kill first listener"),),
+        acts=(Act(2.5, "kill active listener"),),
         seconds=11,
     ),
 )
@@ -173,7 +173,7 @@ SHORT = (
     Scenario(
         name="a worker paused beyond the visibility timeout, one of two listeners killed",
         listeners=2,
-        acts=(Act(1, "pause worker", 7), Act(3, "kill first listener")),
+        acts=(Act(1, "pause worker", 7), Act(3, "kill active listener")),
         seconds=11,
         seen=("trades_duplicate",),
     ),

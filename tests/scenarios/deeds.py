@@ -35,6 +35,13 @@ def _kill_pool_processes(system: System) -> None:
                     child.kill()
 
 
+def _kill_active_listener(system: System) -> None:
+    """Of several listeners, kill the one that serves the share: it alone tells how it is."""
+    health = system.health()
+    active = {listener["pid"] for listener in health.listeners} if health else set()
+    system.kill([listener for listener in system.listeners if listener.pid in active])
+
+
 def _black_hole(system: System) -> None:
     """Let all bytes between listener and exchange vanish, unannounced."""
     assert system.proxy is not None
@@ -69,7 +76,7 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
         lambda it: it.workers[0].send_signal(signal.SIGCONT),
     ),
     "kill listener": (lambda it: it.kill(it.listeners), lambda it: it.restart(it.listeners)),
-    "kill first listener": (lambda it: it.kill(it.listeners[:1]), _nothing),
+    "kill active listener": (_kill_active_listener, _nothing),
     "stop listener": (lambda it: it.stop(it.listeners), lambda it: it.restart(it.listeners)),
     "black hole": (_black_hole, _no_black_hole),
 }
