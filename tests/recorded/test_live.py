@@ -41,12 +41,22 @@ def test_a_capture_over_sockets_gives_the_figures_of_a_plain_computation(
         waits.until(
             lambda: not differing(), ARRIVE_S, "all is equal", lambda: f"{differing()}\n{listener.output()}"
         )
-        counters = line.reader.health().counters
-        assert counters["trades_counted"] == len(session.trades)
         # Changes alone make no book: each socket counts every one it hears; the second may start later.
-        unbuilt = counters.get("surprise:change_before_book", 0)
-        assert session.changes <= unbuilt <= 2 * session.changes
+        # Counters are published at intervals, so they come a moment after the results.
+        waits.until(
+            lambda: unbuilt(line) >= session.changes,
+            ARRIVE_S,
+            "all changes are counted",
+            lambda: f"{unbuilt(line)} of {session.changes}\n{listener.output()}",
+        )
+        assert unbuilt(line) <= 2 * session.changes
+        assert line.reader.health().counters["trades_counted"] == len(session.trades)
         assert len(line.reader.book()) == len(session.last_books())
+
+
+def unbuilt(line: Line) -> int:
+    """Book changes that found no book to change, as the listener last published."""
+    return line.reader.health().counters.get("surprise:change_before_book", 0)
 
 
 @contextmanager
