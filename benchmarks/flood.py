@@ -23,7 +23,7 @@ from benchmarks.server import FrameServer, wrap
 TICK_S = 0.005
 ASK_BID = {"buy": "BID", "sell": "ASK"}  # who took
 #: Prepared bodies per market: none repeats the one before.
-BODIES = 5
+BODIES = 20
 NOW_MS = 1_000_000_000_000  # its digits are replaced by the present time
 
 

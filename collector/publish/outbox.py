@@ -31,8 +31,11 @@ class Outbox:
 
     @property
     def fill(self) -> float:
-        """Share of the capacity in use; above 1 only while trades wait for a slow disk."""
-        return len(self) / self._capacity
+        """Share of the capacity that trades and gaps use; above 1 only while they wait for a slow disk.
+
+        Tickers and books do not count: they may be held back on purpose, and merging bounds them.
+        """
+        return len(self._facts) / self._capacity
 
     def put(self, batch: Batch) -> bool:
         """Take a batch; False if it is a fact and even the hard limit is reached."""

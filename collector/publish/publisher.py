@@ -76,6 +76,7 @@ class Publisher:
         self._failing = False
         self._failed_since_probe = False
         self._probed_s = float("-inf")
+        self._states_since_probe = 0
         self._drain_ready_s = 0.0
         self._stop_by_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -129,13 +130,17 @@ class Publisher:
 
     def _turn(self) -> None:
         self._probe_if_due()
-        decision = self.decision
-        may_send_states = decision.send_states and not self._failing
-        batch = self._outbox.take(self._wait_s(), states=may_send_states, newest=decision.merge_states)
+        newest = self.decision.merge_states
+        batch = self._outbox.take(self._wait_s(), states=self._may_send_states(), newest=newest)
         if batch is not None:
             self._deliver(batch)
         self._drain()
         self._sync()
+
+    def _may_send_states(self) -> bool:
+        most = self.decision.states_at_once
+        has_room = most is None or self._states_since_probe < most
+        return self.decision.send_states and has_room and not self._failing
 
     def _wait_s(self) -> float:
         """Idle until the next probe at the most; less while the spool is being drained."""
@@ -163,6 +168,7 @@ class Publisher:
         self.counts["batches_sent"] += 1
         self.counts[f"{letter.kind}_batches_sent"] += 1
         self.counts[f"{letter.kind}_rows_sent"] += letter.rows
+        self._states_since_probe += letter.kind in STATES
 
     def _keep(self, batch: Batch, letter: Letter) -> None:
         """Put facts on disk; if even that fails, say so aloud."""
@@ -212,6 +218,7 @@ class Publisher:
         if now_s - self._probed_s < self._settings.publish.probe_interval_s:
             return
         self._probed_s = now_s
+        self._states_since_probe = 0
         reading = Reading()
         try:
             reading = self._probe()

@@ -29,6 +29,8 @@ MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
 
 FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
+#: While merging, tickers and books go as one batch of each between two readings: more would grow old in a queue.
+MERGED_AT_ONCE = 2
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
 SMOOTHING_S = 2.0  # time constant of the measured rates
@@ -234,6 +236,8 @@ class Decision:
     merge_states: bool
     #: Hand on tickers and books at all; if not, the newest of each market waits in memory.
     send_states: bool
+    #: So many of their batches until the next reading; None = all there are.
+    states_at_once: int | None
     trades_to_disk: bool
     #: Bring spooled trades back at the set rate.
     drain_spool: bool
@@ -330,6 +334,7 @@ class PressurePolicy:
             send_states=may_send_states
             and reading.state_backlog < self._settings.queue_high
             and (is_fresh or not means.merge_states),
+            states_at_once=MERGED_AT_ONCE if means.merge_states else None,
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from collector import batch as batches
-from collector.batch import Batch, Kind, TradeBatch
+from collector.batch import Batch, Kind, TickerBatch, TradeBatch
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.model import Trade
@@ -21,7 +21,7 @@ from collector.publish.publisher import Publisher, at_home, letter_of, pack, unp
 from collector.publish.sender import Letter
 from collector.publish.spool import Spool
 from collector.settings import BatchSettings, PressureSettings, PublishSettings, Settings, SpoolSettings
-from collector.stream.pressure import Decision, Mode, Reading
+from collector.stream.pressure import MERGED_AT_ONCE, Decision, Mode, Reading
 from tests.stream.making import T0, book, gap, ticker, trade
 
 Eventually = Callable[..., None]
@@ -202,6 +202,23 @@ def test_a_full_queue_sends_trades_to_disk(tmp_path: Path, eventually: Eventuall
         assert it.broker.letters == []
         it.broker.queue = 0
         eventually(lambda: it.broker.trade_ids() == [1])
+
+
+def test_while_merging_few_states_go_between_two_looks(tmp_path: Path, eventually: Eventually) -> None:
+    """What comes in between is merged here, where it costs nothing and can't grow old; the newest arrives."""
+    with bench(tmp_path, queue_low=2, queue_high=4, queue_max=8) as it:
+        it.broker.queue = 5
+        eventually(lambda: it.mode is Mode.MERGE)
+        looks = len(it.broker.decisions)
+        for number in range(200):
+            it.put(ticker(T0 + number))
+            time.sleep(0.001)
+        eventually(lambda: not len(it.outbox))
+        sent = it.publisher.counts["ticker_batches_sent"]
+        assert sent <= MERGED_AT_ONCE * (len(it.broker.decisions) - looks + 2)
+        assert it.outbox.merged[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
+        (newest,) = batches.decode(it.broker.letters[-1].text, TickerBatch).rows
+        assert newest.exchange_ms == T0 + 199
 
 
 def test_a_stop_flushes_to_the_broker(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ class TestModes:
         )
         assert [d.trades_to_disk for d in (flow, merge, spool)] == [False, False, True]
         assert [d.merge_states for d in (flow, merge, spool)] == [False, True, True]
+        assert [d.states_at_once for d in (flow, merge, spool)] == [None, 2, 2]
         assert [d.analysis_rate for d in (flow, merge, spool)] == [1, 0.25, 0]
         assert [d.drain_spool for d in (flow, merge, spool)] == [True, False, False]
 
