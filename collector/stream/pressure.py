@@ -29,7 +29,7 @@ MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
 
 FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
-#: While merging, tickers and books go as one batch of each between two readings: more would grow old in a queue.
+#: While merging, a batch of tickers and one of books goes between two readings: more would grow old.
 MERGED_AT_ONCE = 2
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
