@@ -41,8 +41,9 @@ from collector.markets import choose, plain_names
 from collector.metrics import Snapshot
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
-from collector.protocol.current import CurrentCodec, RepeatedBooks
+from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
+from collector.protocol.repeats import RepeatedBooks
 from collector.publish.lease import Lease
 from collector.publish.ledger import Ledger
 from collector.publish.outbox import Outbox

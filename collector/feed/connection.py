@@ -19,6 +19,7 @@ from websockets.protocol import Event
 
 from collector.clock import Clock
 from collector.errors import ConnectFailed, GaveUp
+from collector.feed.framing import split_frames
 from collector.feed.reconnect import ConnectBudget, GiveUp, ReconnectPolicy
 from collector.feed.session import Input, MarketEvent, Session, State, advance
 from collector.settings import ConnectionSettings
@@ -32,25 +33,60 @@ _MAX_QUEUE = 256
 
 
 class FrameSocket(ClientConnection):
-    """Hands each whole data frame to `on_frame` as it is parsed, many for one wake-up of the event loop.
+    """Hands the data frames of one read from the network to `on_frames` together.
 
-    The library's queue and `recv()` cost more than all we do with a frame. Fragmented messages, and what
-    comes before `on_frame` is set, still go through `recv()`. What `on_frame` raises is kept in `failure`.
+    The library's parser, queue and `recv()` cost several times what we do with a frame, so whole data frames
+    are cut out of the stream here. Control frames go to the library one by one; at the first frame that is
+    anything else (a fragment, too large, not allowed) the library takes the stream over for good, and its
+    events come through `process_event`. What `on_frames` raises is kept in `failure`.
     """
 
-    on_frame: Callable[[bytes], None] | None = None
+    on_frames: Callable[[Sequence[bytes]], None] | None = None
     failure: Exception | None = None
+    #: None while the library parses the stream, else what of an unfinished frame has come so far.
+    _rest: bytes | None = None
+    _max_bytes = 0
+
+    def take_over(self, on_frames: Callable[[Sequence[bytes]], None], max_bytes: int) -> None:
+        """Hand frames to `on_frames` from now on; the library goes on parsing if it is in the middle of one.
+
+        Args:
+            max_bytes: a larger frame is refused by the library.
+        """
+        self.on_frames = on_frames
+        self._max_bytes = max_bytes
+        if not self.protocol.reader.buffer:
+            self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the network brought; overridden to cut frames out of it."""
+        if self._rest is None:
+            super().data_received(data)
+            return
+        split = split_frames(self._rest + data, self._max_bytes)
+        self._rest = split.rest
+        self._hand_on(split.frames)
+        for frame in split.control:
+            super().data_received(frame)
+        if split.strange:
+            self._rest = None
+            super().data_received(split.strange)
 
     def process_event(self, event: Event) -> None:
         """Process one incoming event; overridden as the library's own subclasses do."""
-        if self.on_frame is None or not isinstance(event, Frame) or not _is_whole(event):
+        if self.on_frames is None or not isinstance(event, Frame) or not _is_whole(event):
             super().process_event(event)
-        elif self.failure is None:
-            try:
-                self.on_frame(bytes(event.data))
-            except Exception as error:  # noqa: BLE001 - the event loop would swallow it; `_read` raises it
-                self.failure = error
-                self.transport.abort()
+        else:
+            self._hand_on([bytes(event.data)])
+
+    def _hand_on(self, frames: Sequence[bytes]) -> None:
+        if not frames or self.on_frames is None or self.failure is not None:
+            return
+        try:
+            self.on_frames(frames)
+        except Exception as error:  # noqa: BLE001 - the event loop would swallow it; `_read` raises it
+            self.failure = error
+            self.transport.abort()
 
 
 def _is_whole(frame: Frame) -> bool:
@@ -209,10 +245,10 @@ class Connection:
         """Hand every frame to the session, synchronously, so that the socket is always drained."""
         session = self.session
         assert session is not None  # noqa: S101 - set by `_opened`
-        socket.on_frame = self._on_frame
+        socket.take_over(self._on_frames, self._settings.max_frame_bytes)
         try:
             while True:
-                self._on_frame(await socket.recv(decode=False))
+                self._on_frames([await socket.recv(decode=False)])
         except ConnectionClosed as error:
             if socket.failure is not None:
                 raise socket.failure from None
@@ -221,19 +257,21 @@ class Connection:
                 return "server_error", ConnectFailed(f"{refusal.name}: {refusal.message}")
             return "disconnected", error
 
-    def _on_frame(self, raw: bytes) -> None:
+    def _on_frames(self, frames: Sequence[bytes]) -> None:
+        """Take frames that came together: one look at the clock serves all."""
         session = self.session
         if session is None:  # the socket is being closed
             return
-        received_ms = self._clock.now_ms()
-        self.totals.frames += 1
+        received_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
+        self.totals.frames += len(frames)
         self.totals.last_frame_ms = received_ms
-        events = session.on_frame(raw, received_ms, self._clock.monotonic())
-        if events is not None and self.state is State.SUBSCRIBED:
-            self.state = advance(self.state, Input.DATA)
-            self.streaming.set()
-            log.info("connection %d is streaming", self.number)
-        self._host.on_events(self, events, raw, received_ms)
+        for raw in frames:
+            events = session.on_frame(raw, received_ms, now_s)
+            if events is not None and self.state is State.SUBSCRIBED:
+                self.state = advance(self.state, Input.DATA)
+                self.streaming.set()
+                log.info("connection %d is streaming", self.number)
+            self._host.on_events(self, events, raw, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`

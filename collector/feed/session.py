@@ -113,6 +113,7 @@ class Session:
         self._first_copy = first_copy
         self._books = books
         self._asked_s = now_s
+        self._heard_s: dict[Channel, float] = {}
 
     def on_frame(self, raw: bytes | str, received_ms: int, now_s: float) -> Sequence[MarketEvent] | None:
         """Understand one frame; return the events it carries, or None if it was not market data.
@@ -197,7 +198,9 @@ class Session:
         if self.first_data_s is None:
             self.first_data_s = now_s
         self.last_data_s = now_s
-        self._watchdog.heard(channel, now_s)
+        if self._heard_s.get(channel) != now_s:  # frames that came together are one sign of life
+            self._heard_s[channel] = now_s
+            self._watchdog.heard(channel, now_s)
 
     def _on_control(self, message: object) -> None:
         if isinstance(message, Rejected):

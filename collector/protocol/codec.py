@@ -5,14 +5,14 @@ a counted fact that costs neither its neighbours in the frame nor the connection
 """
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow, Subnormal
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from pydantic import Field, PlainValidator, StringConstraints, ValidationError
+from pydantic import PlainValidator, StringConstraints, ValidationError
 
 from collector.batch import EARLIEST_MS
 from collector.errors import MalformedMessage
@@ -27,7 +27,7 @@ _EXACT = Context(
 )
 _NUMBER_TEXT = re.compile(r"-?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TEXT = re.compile(r"-?\d{1,19}", re.ASCII)
-_INT64 = 1 << 63
+INT64 = 1 << 63
 
 
 def _number(value: object) -> Decimal:
@@ -59,7 +59,7 @@ def _integer(value: object) -> int:
         value = int(value)
     if type(value) is Decimal and value == value.to_integral_value():
         value = int(value)
-    if type(value) is not int or not -_INT64 <= value < _INT64:
+    if type(value) is not int or not -INT64 <= value < INT64:
         raise ValueError("is not a whole number of 64 bits")
     return value
 
@@ -68,10 +68,6 @@ def _integer(value: object) -> int:
 Number = Annotated[Decimal, PlainValidator(_number)]
 Amount = Annotated[Decimal, PlainValidator(_amount)]
 Integer = Annotated[int, PlainValidator(_integer)]
-#: The same without a call into Python, for frames in which no number is written as text. A `FastNumber` is
-#: finite; its bounds and sign are for `check_amounts`.
-FastNumber = Annotated[Decimal, Field(allow_inf_nan=False)]
-FastInteger = Annotated[int, Field(strict=True, ge=-_INT64, lt=_INT64)]
 Text = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -161,20 +157,6 @@ def check_time(time_ms: int, received_ms: int) -> None:
     """
     if not EARLIEST_MS < time_ms < received_ms + LATEST_AHEAD_MS:
         raise MalformedMessage("implausible_time", f"{time_ms} ms")
-
-
-def check_amounts(numbers: Sequence[Decimal]) -> None:
-    """Refuse numbers with more digits or a larger exponent than any price or size has, and negative ones.
-
-    Raises:
-        MalformedMessage: `implausible_number`, `not_positive`.
-    """
-    try:
-        deque(map(_EXACT.plus, numbers), maxlen=0)
-    except ArithmeticError:
-        raise MalformedMessage("implausible_number", "a number out of all bounds") from None
-    if numbers and min(numbers) < 0:
-        raise MalformedMessage("not_positive", f"{min(numbers)}")
 
 
 def check_positive(name: str, number: Decimal) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 #: No silence shorter than this is suspicious.
 _LEAST_SUSPICIOUS_S = 3.0
+#: Frames closer together than this are one: in a burst nothing more can be learned from each.
+_INSTANT_S = 0.001
 _TOLERANCE = 10.0
 _SMOOTHING = 0.02
 #: A silence sets the limit to at least this many times its length; one that was called a hole, to its length.
@@ -100,8 +102,11 @@ class TradeSilence:
         Args:
             told: the last stretch that is known as a hole already.
         """
+        of_one = self._by_market.get(market)
+        if of_one is None:
+            of_one = self._by_market[market] = Silence()
         of_all = _suspicious(self._all, now_s, told)
-        of_market = _suspicious(self._by_market.setdefault(market, Silence()), now_s, told)
+        of_market = _suspicious(of_one, now_s, told)
         if of_all is not None:
             return None, of_all
         return None if of_market is None else (market, of_market)
@@ -109,7 +114,10 @@ class TradeSilence:
 
 def _suspicious(silence: Silence, now_s: float, told: Hole | None) -> Hole | None:
     """Return the silence that ends now as a hole if it is suspicious; what was told is none of it."""
-    since_s, limit_s = silence.newest_s, silence.heard(now_s)
+    since_s = silence.newest_s
+    if since_s is not None and now_s - since_s < _INSTANT_S:
+        return None
+    limit_s = silence.heard(now_s)
     if since_s is not None and told is not None and since_s < told.to_s and told.from_s - since_s <= limit_s:
         since_s = told.to_s
     if since_s is None or now_s - since_s <= limit_s:
@@ -128,8 +136,10 @@ class Coverage:
 
     def on_data(self, connection: int, now_s: float) -> Hole | None:
         """Note a data frame; return the hole it shows, if it shows one."""
-        limit_s = self._silence.heard(now_s)
         previous_s = self._last_s.get(connection)
+        if previous_s is not None and now_s - previous_s < _INSTANT_S:
+            return None
+        limit_s = self._silence.heard(now_s)
         self._last_s[connection] = now_s
         vouches = previous_s is not None and now_s - previous_s <= limit_s
         start_s = previous_s if vouches and previous_s is not None else now_s

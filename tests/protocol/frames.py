@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from collector.protocol.current import LONG_NAMES
+from collector.protocol.frames import LONG_NAMES
 
 #: When the frames below are received: a few hundred milliseconds after they were made.
 RECEIVED_MS = 1_790_133_514_300

@@ -12,7 +12,8 @@ from collector import batch
 from collector.batch import Kind, TradeBatch
 from collector.model import Channel, OrderBook, Side, Source, Ticker, Trade
 from collector.protocol.codec import Message, Rejected, ServerError, Status, Subscription
-from collector.protocol.current import LONG_NAMES, CurrentCodec
+from collector.protocol.current import CurrentCodec
+from collector.protocol.frames import LONG_NAMES
 from tests.protocol.frames import BOOK, RECEIVED_MS, SHORT_NAMES, TICKER, TRADE, Fields, simple, wire
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from collector.model import OrderBook
 from collector.protocol.codec import Rejected, Repeat
-from collector.protocol.current import CurrentCodec, RepeatedBooks
+from collector.protocol.current import CurrentCodec
+from collector.protocol.repeats import RepeatedBooks
 from tests.protocol.frames import BOOK, RECEIVED_MS, simple, wire
 
 T0_US = 1790133514064033

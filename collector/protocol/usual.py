@@ -1,0 +1,180 @@
+"""Trades and books that are written as the exchange usually writes them, read fast.
+
+pydantic validates such a frame straight from its bytes: names, types, signs, bounds. It takes numbers through
+doubles, so the numbers that count are not taken from it: their digits are cut out of the same bytes, exactly.
+What is written otherwise (exponents, numbers as text, another order, garbage) is None here and left to the
+careful way in `current.py`, which understands the same frames and says what is wrong with the rest.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import isfinite
+from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict, is_typeddict
+
+from collector.model import Level
+from collector.protocol.codec import INT64, Amount, Integer, Number
+from collector.protocol.frames import (
+    LONG_NAMES,
+    OrderbookFrame,
+    OrderbookUnit,
+    TradeFrame,
+    in_microseconds,
+    lengthen,
+)
+from collector.protocol.repeats import BookText
+
+_FINITE = Annotated[float, Field(strict=True, gt=-1e30, lt=1e30)]
+_NOT_NEGATIVE = Annotated[float, Field(strict=True, ge=0, lt=1e30)]
+_INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
+#: What validates a type of `frames.py` natively.
+_NATIVE = {Amount: _NOT_NEGATIVE, Number: _FINITE, Integer: _INT64}
+#: A number of so few digits, and no exponent, is within all bounds (`codec`, `batch`).
+_DIGITS = r"([\d.]{1,30})"
+
+
+class UsualBook(NamedTuple):
+    """A validated book: the frame with its numbers as doubles, and its levels exactly as they are written."""
+
+    frame: Any
+    bids: list[Level]
+    asks: list[Level]
+
+
+class _Spelling:
+    """The frames in one spelling of their names.
+
+    Args:
+        short: DEFAULT name -> how it is spelled; names that are missing are spelled like that.
+    """
+
+    def __init__(self, short: Mapping[str, str]) -> None:
+        def name(default: str) -> str:
+            return short.get(default, default)
+
+        self._is_short = bool(short)
+        self._price, self._volume = name("trade_price"), name("trade_volume")
+        self._type = name("type")
+        self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
+        self._trade_digits = re.compile(f'"{self._price}":{_DIGITS},"{self._volume}":{_DIGITS},'.encode())
+        unit = ",".join(f'"{name(field)}":{_DIGITS}' for field in OrderbookUnit.__annotations__)
+        self._unit_digits = re.compile(f"{{{unit}}}".encode())
+        self._layout = re.compile(
+            rf'\{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'
+            rf'[^\[]*"{name("orderbook_units")}":\[([^\]]*)\][^\]]*'
+            rf'"{name("timestamp")}":(\d{{13,16}}),'
+            rf'"{name("stream_type")}":"(?:SNAPSHOT|REALTIME)"\}}'.encode()
+        )
+
+    def start_of(self, kind: str) -> bytes:
+        """Return how every frame of `kind` begins."""
+        return f'{{"{self._type}":"{kind}"'[:_START].encode()
+
+    def read_trade(self, raw: bytes) -> dict[str, Any] | None:
+        """Return a trade's frame with DEFAULT names; `trade_price` and `trade_volume` are exact."""
+        digits = self._trade_digits.search(raw)
+        frame = self._trade(raw)
+        if digits is None or frame is None:
+            return None
+        price, volume = digits.groups()
+        # Of doubled keys pydantic takes the last, and the search the first.
+        if float(price) != frame[self._price] or float(volume) != frame[self._volume]:
+            return None
+        if self._is_short:
+            frame = lengthen(frame)
+        frame["trade_price"], frame["trade_volume"] = Decimal(price.decode()), Decimal(volume.decode())
+        return frame
+
+    def take_apart(self, raw: bytes) -> BookText | None:
+        """Take a book frame apart without parsing it."""
+        found = self._layout.fullmatch(raw)
+        if found is None:
+            return None
+        market, units, time = found.groups()
+        return BookText(market.decode(), raw[: found.start(3)], in_microseconds(int(time)), units)
+
+    def read_book(self, raw: bytes, text: BookText) -> UsualBook | None:
+        """Read a book that was taken apart; the frame has DEFAULT names."""
+        frame = self._book(raw)
+        if frame is None:
+            return None
+        if self._is_short:
+            frame = lengthen(frame)
+        units = self._unit_digits.findall(text.units)
+        if len(units) != len(frame["orderbook_units"]):
+            return None
+        numbers = [list(map(Decimal, map(bytes.decode, column))) for column in zip(*units, strict=True)]
+        ask_prices, bid_prices, ask_sizes, bid_sizes = numbers or ([], [], [], [])
+        return UsualBook(
+            frame,
+            list(zip(bid_prices, bid_sizes, strict=True)),
+            list(zip(ask_prices, ask_sizes, strict=True)),
+        )
+
+
+def read_trade(raw: bytes) -> dict[str, Any] | None:
+    """Return the validated frame of a trade that is written as usual, with DEFAULT names and exact numbers.
+
+    Exact are `trade_price` and `trade_volume`; fields nobody knows are left in.
+    """
+    spelling = _TRADES.get(raw[:_START])
+    return spelling.read_trade(raw) if spelling else None
+
+
+def take_apart(raw: bytes) -> BookText | None:
+    """Take a book frame apart without parsing it; None if it is none, or is written otherwise than usual."""
+    spelling = _BOOKS.get(raw[:_START])
+    return spelling.take_apart(raw) if spelling else None
+
+
+def read_book(raw: bytes, text: BookText) -> UsualBook | None:
+    """Read the book whose text was taken apart; None where it is not sound or not written as usual."""
+    return _BOOKS[raw[:_START]].read_book(raw, text)
+
+
+def _native(frame: Any, short: Mapping[str, str], extra: Any) -> Any:  # noqa: ANN401 - types
+    """Return a type that validates natively what `frame` does, in the given spelling."""
+    if is_typeddict(frame):
+        fields = {
+            short.get(name, name): _native(field, short, "forbid")
+            for name, field in frame.__annotations__.items()
+        }
+        return with_config(ConfigDict(extra=extra))(TypedDict(frame.__name__, fields))  # type: ignore[operator]
+    origin = get_origin(frame)
+    if origin in (NotRequired, list):
+        return origin[_native(get_args(frame)[0], short, extra)]
+    return _NATIVE.get(frame, frame)
+
+
+def _validator(frame: Any, short: Mapping[str, str]) -> Callable[[bytes], dict[str, Any] | None]:  # noqa: ANN401
+    """Return what validates a frame; it returns None where one is not sound or has an odd unknown field."""
+    validate = TypeAdapter(_native(frame, short, "allow")).validate_json
+    known = frozenset(short.get(name, name) for name in frame.__annotations__)
+
+    def validated(raw: bytes) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = validate(raw)
+        except ValidationError:
+            return None
+        if found.keys() <= known or all(_is_plain(found[name]) for name in found.keys() - known):
+            return found
+        return None
+
+    return validated
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether the value of an unknown field is harmless: a text, a flag or a number within bounds."""
+    return (
+        value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value))
+    )
+
+
+#: So many bytes at the start tell the spelling and the kind of a frame.
+_START = 12
+_SPELLINGS = (_Spelling({}), _Spelling({long: short for short, long in LONG_NAMES.items()}))
+_TRADES = {spelling.start_of("trade"): spelling for spelling in _SPELLINGS}
+_BOOKS = {spelling.start_of("orderbook"): spelling for spelling in _SPELLINGS}
