@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from collector.batch import Batch
 from collector.clock import Clock
 from collector.feed.session import MarketEvent
-from collector.model import Channel, Gap, OrderBook, Trade
+from collector.model import Channel, Gap, OrderBook, Trade, WrittenBook
 from collector.publish.outbox import Outbox
-from collector.stream.batcher import Batcher
+from collector.stream.batcher import KINDS, Batcher
 from collector.stream.coverage import Coverage, ExchangeTime, Hole, TradeSilence
 from collector.stream.pressure import Decision
 from collector.stream.sequencer import Sequencer
@@ -20,6 +20,9 @@ from collector.stream.sequencer import Sequencer
 _LAGS_KEPT = 2_000
 #: No silence of all trades shorter than this is a hole after a socket was given up for its trades.
 _SHORT_S = 3.0
+
+#: What rows are counted under.
+COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
 
 def _ignore(*_: object) -> None:
@@ -79,7 +82,7 @@ class Intake:
             self._tell(hole)
         for event in events:
             if self.sequencer.accept(event):
-                if not isinstance(event, OrderBook):
+                if not isinstance(event, OrderBook | WrittenBook):
                     self.exchange_time.saw(event.exchange_ms, now_s)
                 self.lags_ms.append(event.received_ms - event.exchange_ms)
                 self.add(event)
@@ -107,7 +110,7 @@ class Intake:
 
     def add(self, row: MarketEvent | Gap) -> None:
         """Put one row into its batch."""
-        self.counts[type(row).__name__.lower() + "_rows"] += 1
+        self.counts[COUNTED_AS[type(row)]] += 1
         filled = self._batcher.add(row, self._clock.monotonic(), self._clock.now_ms())
         if filled is not None:
             self._put(filled)

@@ -17,7 +17,7 @@ from collector.protocol.codec import Codec, Subscription
 from collector.publish.publisher import Transport, letter_of
 from collector.recording import Frame
 from collector.settings import Settings
-from collector.stream.batcher import Batcher
+from collector.stream.batcher import KINDS, Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Reading
 from collector.stream.sequencer import Sequencer
@@ -84,7 +84,7 @@ class Replay:
         raw = frame.raw if frame.binary else frame.raw.decode(errors="replace")
         for event in session.on_frame(raw, frame.received_ms, frame.received_us / 1e6) or ():
             if self._sequencer.accept(event):
-                self.counts[f"{type(event).__name__.lower()}_rows"] += 1
+                self.counts[f"{KINDS[type(event)]}_rows"] += 1
                 filled = self._batcher.add(event, frame.received_us / 1e6, _now_ms())
                 if filled is not None:
                     self._send(filled)

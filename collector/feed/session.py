@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from collector.feed.redundancy import FirstCopy
 from collector.feed.watchdog import Rhythm, Stall, Watchdog
-from collector.model import BookChange, Channel, OrderBook, Ticker, Trade
+from collector.model import BookChange, Channel, OrderBook, Ticker, Trade, WrittenBook
 from collector.protocol.codec import Codec, Rejected, Repeat, ServerError, Status, Subscription
 from collector.settings import ConnectionSettings
 from collector.stream.book import BookBuilder
@@ -77,10 +77,11 @@ _CHANNELS: dict[type, Channel] = {
     Trade: Channel.TRADE,
     Ticker: Channel.TICKER,
     OrderBook: Channel.ORDERBOOK,
+    WrittenBook: Channel.ORDERBOOK,
     BookChange: Channel.ORDERBOOK,
 }
 
-MarketEvent = Trade | Ticker | OrderBook
+MarketEvent = Trade | Ticker | OrderBook | WrittenBook
 
 
 class Session:

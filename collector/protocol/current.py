@@ -14,7 +14,7 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from collector.errors import MalformedMessage
-from collector.model import Channel, Level, OrderBook, Side, Ticker, Trade
+from collector.model import Channel, Level, OrderBook, Side, Ticker, Trade, WrittenBook
 from collector.protocol.codec import (
     Message,
     Repeat,
@@ -85,7 +85,7 @@ class CurrentCodec:
             message = self._usual(raw, text, received_ms) or self._message(parse_json(raw), received_ms)
         except (MalformedMessage, ValidationError) as error:
             return (rejected(error, raw),)
-        if isinstance(message, OrderBook):
+        if isinstance(message, OrderBook | WrittenBook):
             self._repeats.remember(message, text)
         return (message,)
 
@@ -98,7 +98,7 @@ class CurrentCodec:
             if book is None:
                 return None
             self._count_unknown("orderbook", book.frame)
-            return self._book(book.frame, book.bids, book.asks, received_ms)
+            return WrittenBook(*_book_head(book.frame, received_ms), book.bids, book.asks)
         trade: Any = read_trade(raw)
         if trade is None:
             return None
@@ -180,17 +180,8 @@ class CurrentCodec:
         units = frame["orderbook_units"]
         bids = [(unit["bid_price"], unit["bid_size"]) for unit in units]
         asks = [(unit["ask_price"], unit["ask_size"]) for unit in units]
-        return self._book(frame, bids, asks, received_ms)
-
-    def _book(
-        self, frame: OrderbookFrame, bids: list[Level], asks: list[Level], received_ms: int
-    ) -> OrderBook:
-        exchange_us = in_microseconds(frame["timestamp"])
-        check_time(exchange_us // 1000, received_ms)
         book = OrderBook(
-            check_market(frame["code"]),
-            exchange_us,
-            received_ms,
+            *_book_head(frame, received_ms),
             self._in_order(bids, best_first=gt),
             self._in_order(asks, best_first=lt),
         )
@@ -213,6 +204,13 @@ class CurrentCodec:
         if in_order != levels:
             self.surprises["unsorted_book"] += 1
         return tuple(in_order)
+
+
+def _book_head(frame: OrderbookFrame, received_ms: int) -> tuple[str, int, int]:
+    """Return market, time in microseconds, and the time of arrival in milliseconds."""
+    exchange_us = in_microseconds(frame["timestamp"])
+    check_time(exchange_us // 1000, received_ms)
+    return check_market(frame["code"]), exchange_us, received_ms
 
 
 def check_market(code: str) -> str:

@@ -7,15 +7,16 @@ careful way in `current.py`, which understands the same frames and says what is 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from math import isfinite
+from operator import gt, lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
 
+from msgspec import Raw
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict, is_typeddict
 
-from collector.model import Level
 from collector.protocol.codec import INT64, Amount, Integer, Number
 from collector.protocol.frames import (
     LONG_NAMES,
@@ -37,11 +38,11 @@ _DIGITS = r"([\d.]{1,30})"
 
 
 class UsualBook(NamedTuple):
-    """A validated book: the frame with its numbers as doubles, and its levels exactly as they are written."""
+    """A validated book: the frame with its numbers as doubles, and both sides exactly as they are written."""
 
     frame: Any
-    bids: list[Level]
-    asks: list[Level]
+    bids: Raw
+    asks: Raw
 
 
 class _Spelling:
@@ -104,15 +105,26 @@ class _Spelling:
         if self._is_short:
             frame = lengthen(frame)
         units = self._unit_digits.findall(text.units)
-        if len(units) != len(frame["orderbook_units"]):
+        if not units or len(units) != len(frame["orderbook_units"]) or not _is_tidy(frame["orderbook_units"]):
             return None
-        numbers = [list(map(Decimal, map(bytes.decode, column))) for column in zip(*units, strict=True)]
-        ask_prices, bid_prices, ask_sizes, bid_sizes = numbers or ([], [], [], [])
-        return UsualBook(
-            frame,
-            list(zip(bid_prices, bid_sizes, strict=True)),
-            list(zip(ask_prices, ask_sizes, strict=True)),
-        )
+        ask_prices, bid_prices, ask_sizes, bid_sizes = zip(*units, strict=True)
+        return UsualBook(frame, _written(bid_prices, bid_sizes), _written(ask_prices, ask_sizes))
+
+
+def _is_tidy(units: list[dict[str, float]]) -> bool:
+    """Tell whether both sides are in order, without padding, and not crossed.
+
+    Doubles will do: two prices in strict order as doubles are in that order exactly.
+    """
+    bids, asks = [unit["bid_price"] for unit in units], [unit["ask_price"] for unit in units]
+    return (
+        bids[-1] > 0 and bids[0] < asks[0] and all(map(gt, bids, bids[1:])) and all(map(lt, asks, asks[1:]))
+    )
+
+
+def _written(prices: Sequence[bytes], sizes: Sequence[bytes]) -> Raw:
+    """Return one side in its wire form."""
+    return Raw(b'[["' + b'"],["'.join(map(b'","'.join, zip(prices, sizes, strict=True))) + b'"]]')
 
 
 def read_trade(raw: bytes) -> dict[str, Any] | None:

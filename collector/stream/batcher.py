@@ -11,14 +11,16 @@ from zlib import crc32
 
 from collector import batch
 from collector.batch import Batch, Kind
-from collector.model import Gap, OrderBook, Ticker, Trade
+from collector.model import Gap, OrderBook, Ticker, Trade, WrittenBook
 from collector.settings import BatchSettings
 
-Row = Trade | Ticker | OrderBook | Gap
-_KINDS: dict[type, Kind] = {
+Row = Trade | Ticker | OrderBook | WrittenBook | Gap
+#: What a row of each class is a row of.
+KINDS: dict[type, Kind] = {
     Trade: Kind.TRADE,
     Ticker: Kind.TICKER,
     OrderBook: Kind.ORDERBOOK,
+    WrittenBook: Kind.ORDERBOOK,
     Gap: Kind.GAP,
 }
 #: Kinds of which the newest per market replaces the rest.
@@ -26,6 +28,8 @@ STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
 #: About how many bytes a row takes on the wire; books by their levels.
 _ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}
 _LEVEL_BYTES = 26
+#: Levels of a book that is not looked into: 15 a side.
+_LEVELS = 30
 
 
 class _Open:
@@ -57,7 +61,7 @@ class Batcher:
 
     def add(self, row: Row, now_s: float, now_ms: int) -> Batch | None:
         """Take one row; return the batch it filled, if it did."""
-        kind = _KINDS[type(row)]
+        kind = KINDS[type(row)]
         key = (kind, self._shard(row.market) if kind is Kind.TRADE else 0)
         open_batch = self._open.get(key)
         if open_batch is None:
@@ -124,6 +128,7 @@ def shard_of(market: str, count: int) -> int:
 
 
 def _size(kind: Kind, row: Row) -> int:
-    if isinstance(row, OrderBook):
-        return _ROW_BYTES[kind] + _LEVEL_BYTES * (len(row.bids) + len(row.asks))
+    if kind is Kind.ORDERBOOK:
+        levels = len(row.bids) + len(row.asks) if isinstance(row, OrderBook) else _LEVELS
+        return _ROW_BYTES[kind] + _LEVEL_BYTES * levels
     return _ROW_BYTES[kind]

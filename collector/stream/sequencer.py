@@ -7,7 +7,7 @@ is counted by name. The workers would not be fooled by a second copy either; thi
 from collections import Counter
 from collections.abc import Iterable
 
-from collector.model import OrderBook, Ticker, Trade
+from collector.model import OrderBook, Ticker, Trade, WrittenBook
 
 #: Ids remembered per market and generation; two generations are kept.
 _IDS_KEPT = 5_000
@@ -47,7 +47,7 @@ class Sequencer:
         self._ticker_ms: dict[str, int] = {}
         self._book_us: dict[str, int] = {}
 
-    def accept(self, event: Trade | Ticker | OrderBook) -> bool:
+    def accept(self, event: Trade | Ticker | OrderBook | WrittenBook) -> bool:
         """Tell whether `event` is to go on."""
         if isinstance(event, Trade):
             return self._accept_trade(event)

@@ -7,7 +7,7 @@ import pytest
 from collector.feed.redundancy import FirstCopy
 from collector.feed.session import ASK_INTERVAL_S, TRANSITIONS, Input, Session, State, advance, diagram
 from collector.feed.watchdog import Stall, new_rhythms
-from collector.model import Channel, OrderBook, Ticker, Trade
+from collector.model import Channel, OrderBook, Ticker, Trade, WrittenBook
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
@@ -63,7 +63,7 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
 def test_data_frames_give_their_events() -> None:
     """One frame, one event; the first of all is noted."""
     it = session()
-    for number, (frame, kind) in enumerate(((TRADE, Trade), (TICKER, Ticker), (BOOK, OrderBook)), 1):
+    for number, (frame, kind) in enumerate(((TRADE, Trade), (TICKER, Ticker), (BOOK, WrittenBook)), 1):
         (event,) = it.on_frame(wire(frame).encode(), RECEIVED_MS, float(number)) or ()
         assert type(event) is kind
     assert (it.first_data_s, it.last_data_s) == (1.0, 3.0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from collector.model import WrittenBook
 from collector.protocol.frames import LONG_NAMES
 
 #: When the frames below are received: a few hundred milliseconds after they were made.
@@ -92,3 +93,8 @@ def simple(fields: Fields) -> dict[str, str]:
         for name in ("ask_price", "bid_price", "ask_size", "bid_size"):
             short["obu"] = short["obu"].replace(f'"{name}"', f'"{SHORT_NAMES[name]}"')
     return short
+
+
+def read(message: object) -> object:
+    """Return a message with its numbers, if it is a book that was handed on as it was written."""
+    return message.read() if isinstance(message, WrittenBook) else message

@@ -16,7 +16,7 @@ from collector.protocol.codec import Codec, Message, Rejected
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
 from tests.protocol import legacy_frames
-from tests.protocol.frames import BOOK, RECEIVED_MS, TICKER, TRADE, simple, wire
+from tests.protocol.frames import BOOK, RECEIVED_MS, TICKER, TRADE, read, simple, wire
 
 CODECS = {"current": CurrentCodec, "legacy": LegacyCodec}
 GOOD = [wire(form(fields)) for fields in (TICKER, TRADE, BOOK) for form in (dict, simple)] + legacy_frames.ALL
@@ -67,6 +67,7 @@ def check(codec: Codec, raw: bytes | str) -> None:
 
 
 def accepted(message: Message) -> None:
+    message = read(message)
     kind = KINDS.get(type(message))
     if kind is None:
         return

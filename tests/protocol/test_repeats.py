@@ -9,7 +9,7 @@ from collector.model import OrderBook
 from collector.protocol.codec import Rejected, Repeat
 from collector.protocol.current import CurrentCodec
 from collector.protocol.repeats import RepeatedBooks
-from tests.protocol.frames import BOOK, RECEIVED_MS, simple, wire
+from tests.protocol.frames import BOOK, RECEIVED_MS, read, simple, wire
 
 T0_US = 1790133514064033
 FULL = BOOK["orderbook_units"]
@@ -21,7 +21,7 @@ def book(us: int = T0_US, units: str = FULL, form=dict, **changes: str | None) -
 
 
 def kinds(codec: CurrentCodec, *frames: bytes | str) -> list[type]:
-    return [type(message) for raw in frames for message in codec.decode(raw, RECEIVED_MS)]
+    return [type(read(message)) for raw in frames for message in codec.decode(raw, RECEIVED_MS)]
 
 
 def test_a_repeat_is_noticed_in_both_forms() -> None:
@@ -116,8 +116,7 @@ def test_a_repeat_says_what_the_newest_accepted_book_says(frames: list[bytes]) -
     codec = CurrentCodec()
     newest: dict[str, OrderBook] = {}
     for raw in frames:
-        (message,) = codec.decode(raw, RECEIVED_MS)
-        (plain,) = CurrentCodec().decode(raw, RECEIVED_MS)
+        message, plain = (read(one.decode(raw, RECEIVED_MS)[0]) for one in (codec, CurrentCodec()))
         if isinstance(message, Repeat):
             assert isinstance(plain, OrderBook)
             last = newest[plain.market]

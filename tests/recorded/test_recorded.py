@@ -14,6 +14,7 @@ from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.recording import open_recording
 from tasks.enrich.depth import Book, derive
+from tests.protocol.frames import read
 from tests.recorded import compare, plain
 from tests.recorded.line import Line
 from tests.recorded.sources import ALL, BOOKS, LEGACY, UPBIT, Source
@@ -92,7 +93,7 @@ def _derived(path: Path, market: str) -> Iterator[Book]:
     codec, last = CurrentCodec(), None
     codec.subscribe(Subscription((market,), (Channel.ORDERBOOK,)))
     for frame in open_recording(path):
-        for message in codec.decode(frame.raw, frame.received_ms):
+        for message in map(read, codec.decode(frame.raw, frame.received_ms)):
             if isinstance(message, OrderBook) and message.market == market:
                 last = derive(message, last)
                 yield last
