@@ -288,12 +288,12 @@ class Listener:
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,
-        raw: bytes | str,  # noqa: ARG002 - the Host protocol
+        frames: Sequence[bytes],  # noqa: ARG002 - the Host protocol
         received_ms: int,
     ) -> None:
-        """Take what one frame carried."""
+        """Take what frames that came together carried."""
         if events is not None:
-            self._intake.on_frame(connection.number, events)
+            self._intake.on_events(connection.number, events)
         session = connection.session
         if session is not None and session.rejections:
             self._note_rejections(session, received_ms)

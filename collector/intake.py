@@ -1,4 +1,4 @@
-"""What happens to an event between a socket and the outbox; synchronous, one call per frame.
+"""What happens to an event between a socket and the outbox; synchronous.
 
 events of a frame -> coverage (holes) -> sequencer (first copy wins) -> batcher -> outbox
 """
@@ -74,9 +74,9 @@ class Intake:
         self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
         self._on_market_hole = on_market_hole
 
-    def on_frame(self, connection: int, events: Sequence[MarketEvent]) -> None:
-        """Take the events of one data frame of a socket."""
-        now_s = self._clock.monotonic()
+    def on_events(self, connection: int, events: Sequence[MarketEvent]) -> None:
+        """Take the events of the data frames that a socket brought together."""
+        now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
         hole = self.coverage.on_data(connection, now_s)
         if hole is not None:
             self._tell(hole)
@@ -85,7 +85,7 @@ class Intake:
                 if not isinstance(event, OrderBook | WrittenBook):
                     self.exchange_time.saw(event.exchange_ms, now_s)
                 self.lags_ms.append(event.received_ms - event.exchange_ms)
-                self.add(event)
+                self._add(event, now_s, now_ms)
                 if isinstance(event, Trade):
                     self._on_trade(event, now_s)
 
@@ -110,10 +110,7 @@ class Intake:
 
     def add(self, row: MarketEvent | Gap) -> None:
         """Put one row into its batch."""
-        self.counts[COUNTED_AS[type(row)]] += 1
-        filled = self._batcher.add(row, self._clock.monotonic(), self._clock.now_ms())
-        if filled is not None:
-            self._put(filled)
+        self._add(row, self._clock.monotonic(), self._clock.now_ms())
 
     def tick(self, decision: Decision) -> None:
         """Close what has waited long enough, and follow the pressure policy."""
@@ -134,6 +131,12 @@ class Intake:
         self.sequencer.forget(row for row in batch.rows if isinstance(row, Trade))
         for gap in gaps_of(batch, reason):
             self._on_lost(gap)
+
+    def _add(self, row: MarketEvent | Gap, now_s: float, now_ms: int) -> None:
+        self.counts[COUNTED_AS[type(row)]] += 1
+        filled = self._batcher.add(row, now_s, now_ms)
+        if filled is not None:
+            self._put(filled)
 
     def _on_trade(self, trade: Trade, now_s: float) -> None:
         if self._untraded_since_s is not None:

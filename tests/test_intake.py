@@ -37,7 +37,7 @@ class Bench:
 
     def frame(self, *events: Any, connection: int = 0, after_s: float = 0.1) -> None:
         self.clock.advance(after_s)
-        self.intake.on_frame(connection, events)
+        self.intake.on_events(connection, events)
 
     def batches(self) -> list[Batch]:
         self.intake.flush()

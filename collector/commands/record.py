@@ -98,13 +98,13 @@ class Recorder:
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,  # noqa: ARG002 - the Host protocol
-        raw: bytes | str,
+        frames: Sequence[bytes],
         received_ms: int,
     ) -> None:
-        """Write the frame down."""
-        data = raw if isinstance(raw, bytes) else raw.encode()
-        self._writer.append(Frame(received_ms * 1000, data, isinstance(raw, bytes), connection.number))
-        self.frames += 1
+        """Write the frames down."""
+        for raw in frames:
+            self._writer.append(Frame(received_ms * 1000, raw, binary=True, connection=connection.number))
+        self.frames += len(frames)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """Say so; the recording goes on with the next socket."""

@@ -108,10 +108,10 @@ class Host(Protocol):
         self,
         connection: "Connection",
         events: Sequence[MarketEvent] | None,
-        raw: bytes | str,
+        frames: Sequence[bytes],
         received_ms: int,
     ) -> None:
-        """Take what one frame carried (None: it was not market data), and the frame."""
+        """Take what frames that came together carried (None: none was market data), and the frames."""
         ...
 
     def on_lost(self, connection: "Connection", reason: str) -> None:
@@ -265,13 +265,18 @@ class Connection:
         received_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         self.totals.frames += len(frames)
         self.totals.last_frame_ms = received_ms
+        events: list[MarketEvent] = []
+        is_data = False
         for raw in frames:
-            events = session.on_frame(raw, received_ms, now_s)
-            if events is not None and self.state is State.SUBSCRIBED:
-                self.state = advance(self.state, Input.DATA)
-                self.streaming.set()
-                log.info("connection %d is streaming", self.number)
-            self._host.on_events(self, events, raw, received_ms)
+            found = session.on_frame(raw, received_ms, now_s)
+            if found is not None:
+                is_data = True
+                events += found
+        if is_data and self.state is State.SUBSCRIBED:
+            self.state = advance(self.state, Input.DATA)
+            self.streaming.set()
+            log.info("connection %d is streaming", self.number)
+        self._host.on_events(self, events if is_data else None, frames, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`

@@ -7,6 +7,7 @@ Every order book is the whole top 15; its time is in microseconds now and was in
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import gt, itemgetter, lt
 from typing import Any, Literal
 
@@ -213,6 +214,7 @@ def _book_head(frame: OrderbookFrame, received_ms: int) -> tuple[str, int, int]:
     return check_market(frame["code"]), exchange_us, received_ms
 
 
+@lru_cache(maxsize=4096)
 def check_market(code: str) -> str:
     """Return `code` if it has the shape of a market.
 

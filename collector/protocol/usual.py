@@ -163,7 +163,7 @@ def _native(frame: Any, short: Mapping[str, str], extra: Any) -> Any:  # noqa: A
 
 def _validator(frame: Any, short: Mapping[str, str]) -> Callable[[bytes], dict[str, Any] | None]:  # noqa: ANN401
     """Return what validates a frame; it returns None where one is not sound or has an odd unknown field."""
-    validate = TypeAdapter(_native(frame, short, "allow")).validate_json
+    validate = TypeAdapter(_native(frame, short, "allow")).validator.validate_json
     known = frozenset(short.get(name, name) for name in frame.__annotations__)
 
     def validated(raw: bytes) -> dict[str, Any] | None:

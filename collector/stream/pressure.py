@@ -183,14 +183,15 @@ class Rates:
         """Return the rates with what happened in the last `elapsed_s` mixed in."""
         if elapsed_s <= 0:
             return self
-        weight = elapsed_s / (elapsed_s + SMOOTHING_S)
-        went = (sent - self.sent) / elapsed_s
-        came = max(0.0, went - (backlog - self.backlog) / elapsed_s)
+        # The rate of the stretch, weighted by elapsed_s / total_s; written so that no instant is too short.
+        total_s = elapsed_s + SMOOTHING_S
+        went = sent - self.sent
+        came = max(0, went - (backlog - self.backlog))
         return Rates(
             sent=sent,
             backlog=backlog,
-            sent_per_s=self.sent_per_s + weight * (went - self.sent_per_s),
-            taken_per_s=self.taken_per_s + weight * (came - self.taken_per_s),
+            sent_per_s=(self.sent_per_s * SMOOTHING_S + went) / total_s,
+            taken_per_s=(self.taken_per_s * SMOOTHING_S + came) / total_s,
             factor=self.factor,
         )
 

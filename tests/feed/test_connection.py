@@ -51,7 +51,6 @@ class Host:
 
     def __init__(self, settings: ConnectionSettings = QUICK, markets: tuple[str, ...] = ("KRW-BTC",)) -> None:
         self.events: list[MarketEvent] = []
-        self.not_data = 0
         self.lost: list[str] = []
         self.sessions: list[Session] = []
         self._settings = settings
@@ -68,10 +67,13 @@ class Host:
         return CurrentCodec().subscribe(self._subscription)
 
     def on_events(
-        self, connection: Connection, events: Sequence[MarketEvent] | None, raw: bytes | str, received_ms: int
+        self,
+        connection: Connection,
+        events: Sequence[MarketEvent] | None,
+        frames: Sequence[bytes],
+        received_ms: int,
     ) -> None:
         self.events += events or ()
-        self.not_data += events is None
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         self.lost.append(reason)
@@ -192,7 +194,9 @@ async def test_garbage_costs_neither_its_neighbours_nor_the_connection(eventuall
     host = Host()
     async with server(handler) as url, connected(url, host) as it:
         await eventually_async(lambda: len(host.events) >= 6)
-        assert (it.totals.connects, host.not_data) == (1, 6)
+        counts = host.sessions[-1].counts
+        refused = sum(count for name, count in counts.items() if name.startswith("rejected:"))
+        assert (it.totals.connects, refused, counts["statuses"]) == (1, 5, 1)
 
 
 async def test_a_server_that_accepts_and_hangs_up_is_not_hammered() -> None:

@@ -41,7 +41,11 @@ class Host:
         return ["[]"]
 
     def on_events(
-        self, connection: Connection, events: Sequence[MarketEvent] | None, raw: bytes | str, received_ms: int
+        self,
+        connection: Connection,
+        events: Sequence[MarketEvent] | None,
+        frames: Sequence[bytes],
+        received_ms: int,
     ) -> None:
         self.numbers.append(connection.number)
 
