@@ -63,11 +63,14 @@ class _Spelling:
         self._trade_digits = re.compile(f'"{self._price}":{_DIGITS},"{self._volume}":{_DIGITS},'.encode())
         unit = ",".join(f'"{name(field)}":{_DIGITS}' for field in OrderbookUnit.__annotations__)
         self._unit_digits = re.compile(f"{{{unit}}}".encode())
-        self._layout = re.compile(
-            rf'\{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'
-            rf'[^\[]*"{name("orderbook_units")}":\[([^\]]*)\][^\]]*'
-            rf'"{name("timestamp")}":(\d{{13,16}}),'
-            rf'"{name("stream_type")}":"(?:SNAPSHOT|REALTIME)"\}}'.encode()
+        self._head = re.compile(
+            f'{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'.encode()
+        )
+        self._units_start = f'"{name("orderbook_units")}":['.encode()
+        self._time_start = f'"{name("timestamp")}":'.encode()
+        self._tail = re.compile(
+            f"{self._time_start.decode()}(\\d{{13,16}}),"
+            f'"{name("stream_type")}":"(?:SNAPSHOT|REALTIME)"}}'.encode()
         )
 
     def start_of(self, kind: str) -> bytes:
@@ -91,11 +94,15 @@ class _Spelling:
 
     def take_apart(self, raw: bytes) -> BookText | None:
         """Take a book frame apart without parsing it."""
-        found = self._layout.fullmatch(raw)
-        if found is None:
+        head = self._head.match(raw)
+        start = raw.find(self._units_start) + len(self._units_start)
+        end = raw.find(b"]", start)
+        content_end = raw.find(self._time_start, end)
+        tail = self._tail.fullmatch(raw, content_end) if head and start < end < content_end else None
+        if head is None or tail is None:
             return None
-        market, units, time = found.groups()
-        return BookText(market.decode(), raw[: found.start(3)], in_microseconds(int(time)), units)
+        time = in_microseconds(int(tail[1]))
+        return BookText(head[1].decode(), raw[:content_end], time, raw[start:end])
 
     def read_book(self, raw: bytes, text: BookText) -> UsualBook | None:
         """Read a book that was taken apart; the frame has DEFAULT names."""

@@ -9,12 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from celery import Celery
+from kombu import compression
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from collector.batch import Kind
+from collector.compression import zstd
 from collector.errors import BrokerUnavailable
 
+#: The fastest level: half the time of kombu's, and the result is no larger.
+_ZSTD_LEVEL = 1
+compression.register(
+    lambda body: zstd.compress(body, _ZSTD_LEVEL), zstd.decompress, "application/zstd", aliases=["zstd"]
+)
 _ONE_CONNECT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 TASKS = {
     Kind.TRADE: "tasks.ingest.trades",

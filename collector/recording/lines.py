@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from collector.compression import zstd
 from collector.errors import ConfigurationError
-from collector.recording.compression import zstd
 from collector.recording.frames import Broken, Unintelligible
 
 MAX_LINE_BYTES = 16 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from collector.compression import zstd
 from collector.errors import ConfigurationError
 from collector.recording import own
-from collector.recording.compression import zstd
 from collector.recording.frames import Frame, Protocol
 
 FLUSH_S = 1.0
