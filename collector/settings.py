@@ -116,8 +116,8 @@ class ConnectionSettings(_Section):
 class BatchSettings(_Section):
     """When a batch is full."""
 
-    max_rows: int = Field(500, ge=1, le=10_000, description="rows in a batch at the most")
-    max_bytes: int = Field(256 << 10, ge=1 << 10, le=8 << 20, description="size before compression, about")
+    max_rows: int = Field(2000, ge=1, le=10_000, description="rows in a batch at the most")
+    max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="size before compression, about")
     max_age_ms: int = Field(40, ge=1, le=60_000, description="age of the oldest row when a batch is closed")
     shards: int = Field(1, ge=1, le=64, description="trade queues `trade.0 … trade.N-1`; 1 = just `trade`")
 

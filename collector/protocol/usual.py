@@ -7,8 +7,9 @@ careful way in `current.py`, which understands the same frames and says what is 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from operator import gt, lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
@@ -34,7 +35,11 @@ _INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
 #: What validates a type of `frames.py` natively.
 _NATIVE = {Amount: _NOT_NEGATIVE, Number: _FINITE, Integer: _INT64}
 #: A number of so few digits, and no exponent, is within all bounds (`codec`, `batch`).
-_DIGITS = r"([\d.]{1,30})"
+_DIGITS_MAX = 30
+_NUMBER = rf"([\d.]{{1,{_DIGITS_MAX}}})"
+_DIGITS = b"0123456789."
+_ALL_BUT_NUMBERS = bytes(set(range(256)) - {*_DIGITS, *b","})
+_sizes = TypeAdapter(list[_NOT_NEGATIVE]).validator.validate_json
 
 
 class UsualBook(NamedTuple):
@@ -60,13 +65,14 @@ class _Spelling:
         self._price, self._volume = name("trade_price"), name("trade_volume")
         self._type = name("type")
         self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
-        self._trade_digits = re.compile(f'"{self._price}":{_DIGITS},"{self._volume}":{_DIGITS},'.encode())
-        unit = ",".join(f'"{name(field)}":{_DIGITS}' for field in OrderbookUnit.__annotations__)
-        self._unit_digits = re.compile(f"{{{unit}}}".encode())
+        self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
+        unit = ",".join(f'"{name(field)}":' for field in OrderbookUnit.__annotations__)
+        self._unit = f"{{{unit}}}".encode()
         self._head = re.compile(
             f'{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'.encode()
         )
-        self._units_start = f'"{name("orderbook_units")}":['.encode()
+        self._units = name("orderbook_units")
+        self._units_start = f'"{self._units}":['.encode()
         self._time_start = f'"{name("timestamp")}":'.encode()
         self._tail = re.compile(
             f"{self._time_start.decode()}(\\d{{13,16}}),"
@@ -95,43 +101,62 @@ class _Spelling:
     def take_apart(self, raw: bytes) -> BookText | None:
         """Take a book frame apart without parsing it."""
         head = self._head.match(raw)
-        start = raw.find(self._units_start) + len(self._units_start)
+        start = raw.find(self._units_start)
+        if head is None or start < 0:
+            return None
+        start += len(self._units_start)
         end = raw.find(b"]", start)
         content_end = raw.find(self._time_start, end)
-        tail = self._tail.fullmatch(raw, content_end) if head and start < end < content_end else None
-        if head is None or tail is None:
+        tail = self._tail.fullmatch(raw, content_end) if start <= end < content_end else None
+        if tail is None or raw.find(self._units_start, end) > 0:
             return None
         time = in_microseconds(int(tail[1]))
         return BookText(head[1].decode(), raw[:content_end], time, raw[start:end])
 
     def read_book(self, raw: bytes, text: BookText) -> UsualBook | None:
-        """Read a book that was taken apart; the frame has DEFAULT names."""
-        frame = self._book(raw)
-        if frame is None:
+        """Read a book that was taken apart; the frame has DEFAULT names.
+
+        The names of the levels are compared as text, and their numbers validated as one list: parsed as
+        objects they would take most of the time a book takes.
+        """
+        digits = text.units.translate(None, _ALL_BUT_NUMBERS)
+        numbers = digits.split(b",")
+        names = b",".join([self._unit] * (len(numbers) // 4))
+        if text.units.translate(None, _DIGITS) != names or max(map(len, numbers)) > _DIGITS_MAX:
+            return None
+        doubles = _validated(_sizes, b"[%b]" % digits)
+        frame = self._book(raw.replace(text.units, b"", 1))
+        if doubles is None or frame is None or frame[self._units]:
+            return None
+        if not _is_tidy(bids=doubles[1::4], asks=doubles[0::4]):
             return None
         if self._is_short:
             frame = lengthen(frame)
-        units = self._unit_digits.findall(text.units)
-        if not units or len(units) != len(frame["orderbook_units"]) or not _is_tidy(frame["orderbook_units"]):
-            return None
-        ask_prices, bid_prices, ask_sizes, bid_sizes = zip(*units, strict=True)
+        ask_prices, bid_prices, ask_sizes, bid_sizes = (numbers[place::4] for place in range(4))
         return UsualBook(frame, _written(bid_prices, bid_sizes), _written(ask_prices, ask_sizes))
 
 
-def _is_tidy(units: list[dict[str, float]]) -> bool:
+def _is_tidy(bids: list[float], asks: list[float]) -> bool:
     """Tell whether both sides are in order, without padding, and not crossed.
 
     Doubles will do: two prices in strict order as doubles are in that order exactly.
     """
-    bids, asks = [unit["bid_price"] for unit in units], [unit["ask_price"] for unit in units]
-    return (
-        bids[-1] > 0 and bids[0] < asks[0] and all(map(gt, bids, bids[1:])) and all(map(lt, asks, asks[1:]))
-    )
+    if not bids[-1] > 0 or bids[0] >= asks[0]:
+        return False
+    return all(map(gt, bids, bids[1:])) and all(map(lt, asks, asks[1:]))
 
 
-def _written(prices: Sequence[bytes], sizes: Sequence[bytes]) -> Raw:
+def _written(prices: list[bytes], sizes: list[bytes]) -> Raw:
     """Return one side in its wire form."""
-    return Raw(b'[["' + b'"],["'.join(map(b'","'.join, zip(prices, sizes, strict=True))) + b'"]]')
+    both = prices + sizes
+    both[0::2], both[1::2] = prices, sizes
+    return Raw(_side(len(prices)) % tuple(both))
+
+
+@lru_cache(maxsize=64)
+def _side(levels: int) -> bytes:
+    """Return how a side of so many levels is written."""
+    return b"[%b]" % b",".join([b'["%b","%b"]'] * levels)
 
 
 def read_trade(raw: bytes) -> dict[str, Any] | None:
@@ -174,15 +199,19 @@ def _validator(frame: Any, short: Mapping[str, str]) -> Callable[[bytes], dict[s
     known = frozenset(short.get(name, name) for name in frame.__annotations__)
 
     def validated(raw: bytes) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = validate(raw)
-        except ValidationError:
-            return None
-        if found.keys() <= known or all(_is_plain(found[name]) for name in found.keys() - known):
+        found: dict[str, Any] | None = _validated(validate, raw)
+        if found is None or found.keys() <= known:
             return found
-        return None
+        return found if all(_is_plain(found[name]) for name in found.keys() - known) else None
 
     return validated
+
+
+def _validated(validate: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: ANN401 - whatever it validates
+    try:
+        return validate(raw)
+    except ValidationError:
+        return None
 
 
 def _is_plain(value: object) -> bool:
