@@ -181,6 +181,18 @@ class WorkerSettings(_Section):
     analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
 
 
+class AnalysisSettings(_Section):
+    """What the workers on the queue `analysis` do by themselves."""
+
+    periodic: str = Field(
+        "", description="analyses to repeat, `name [market] [window]`, semicolons between; docs/analyses.md"
+    )
+    periodic_s: float = Field(60, ge=1, le=86_400, description="how often they are repeated")
+    periodic_kept: int = Field(60, ge=1, le=100_000, description="answers of each that are kept")
+    book_samples_s: float = Field(10, ge=0, le=3600, description="how often books are sampled; 0 = never")
+    book_samples_kept: int = Field(360, ge=2, le=100_000, description="samples of a book that are kept")
+
+
 class ArchiveSettings(_Section):
     """Parquet files of what Redis keeps for some days only."""
 
@@ -263,6 +275,7 @@ class Settings(BaseSettings):
     pressure: PressureSettings = PressureSettings()
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
     archive: ArchiveSettings = ArchiveSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
