@@ -32,6 +32,8 @@ Markets = Annotated[
 Channels = Annotated[
     str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
 ]
+Flower = Annotated[bool, typer.Option("--flower", help="Watch the workers in a browser, on loopback.")]
+FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="Where.")]
 Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
 
 
@@ -58,14 +60,14 @@ def up(
     markets: Markets = None,
     channels: Channels = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
-    flower: Annotated[
-        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
-    ] = False,
+    flower: Flower = False,
+    flower_port: FlowerPort = 5555,
 ) -> None:
     """Run everything on one machine: Redis, workers, listener; Ctrl-C ends all."""
     from collector.commands import up as command
 
-    raise typer.Exit(command.up(_load(markets=markets, channels=channels), workers=workers, flower=flower))
+    loaded = _load(markets=markets, channels=channels)
+    raise typer.Exit(command.up(loaded, workers=workers, flower_port=flower_port if flower else None))
 
 
 @app.command(epilog="Example: collector demo --seconds 60 --rate 200 --faults 'cut@10s/10s'")
@@ -74,15 +76,21 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Trades per second over all markets.")] = 100,
     faults: Faults = "",
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
-    flower: Annotated[
-        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
-    ] = False,
+    flower: Flower = False,
+    flower_port: FlowerPort = 5555,
 ) -> None:
     """Run the whole system against a simulated exchange, then show what it counted."""
     from collector.commands import demo as command
 
     raise typer.Exit(
-        command.demo(_load(), seconds=seconds, rate=rate, faults=faults, workers=workers, flower=flower)
+        command.demo(
+            _load(),
+            seconds=seconds,
+            rate=rate,
+            faults=faults,
+            workers=workers,
+            flower_port=flower_port if flower else None,
+        )
     )
 
 
