@@ -179,6 +179,7 @@ class WorkerSettings(_Section):
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
     analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
 
 
 class AnalysisSettings(_Section):
