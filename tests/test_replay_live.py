@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from collector.batch import Batch
+from collector.batch import CLASSES, Batch, decode
 from collector.clock import ManualClock
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
@@ -16,6 +16,7 @@ from collector.model import Channel, OrderBook, Ticker, Trade
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.publish.outbox import Outbox
+from collector.publish.publisher import letter_of
 from collector.recording import Recording, open_recording
 from collector.replay import Replay
 from collector.settings import BatchSettings, Settings, StoreSettings
@@ -51,17 +52,19 @@ def live(recording: Recording) -> Rows:
         clock.advance(max(0, frame.received_us - at_us) / 1e6)
         at_us = max(at_us, frame.received_us)
         events = session.on_frame(frame.raw, frame.received_ms, frame.received_us / 1e6)
-        intake.on_frame(frame.connection, events or ())
+        intake.on_events(frame.connection, events or ())
         rows += taken(outbox)
     intake.flush()
     return [*rows, *taken(outbox)]
 
 
 def taken(outbox: Outbox) -> Iterator[Any]:
-    """Yield the rows of all batches that wait."""
+    """Yield the rows of all batches that wait, as a worker reads them."""
     batch: Batch | None
     while batch := outbox.take(0, states=True):
-        yield from batch.rows
+        letter = letter_of(batch, 1)
+        cls: Any = CLASSES[letter.kind]
+        yield from decode(letter.text, cls).rows
 
 
 def replayed(recording: Recording) -> Rows:
