@@ -32,6 +32,8 @@ Markets = Annotated[
 Channels = Annotated[
     str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
 ]
+Flower = Annotated[bool, typer.Option("--flower", help="Watch the workers in a browser, on loopback.")]
+FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="Where.")]
 Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
 
 
@@ -58,14 +60,14 @@ def up(
     markets: Markets = None,
     channels: Channels = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
-    flower: Annotated[
-        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
-    ] = False,
+    flower: Flower = False,
+    flower_port: FlowerPort = 5555,
 ) -> None:
     """Run everything on one machine: Redis, workers, listener; Ctrl-C ends all."""
     from collector.commands import up as command
 
-    raise typer.Exit(command.up(_load(markets=markets, channels=channels), workers=workers, flower=flower))
+    loaded = _load(markets=markets, channels=channels)
+    raise typer.Exit(command.up(loaded, workers=workers, flower_port=flower_port if flower else None))
 
 
 @app.command(epilog="Example: collector demo --seconds 60 --rate 200 --faults 'cut@10s/10s'")
@@ -74,15 +76,21 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Trades per second over all markets.")] = 100,
     faults: Faults = "",
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
-    flower: Annotated[
-        bool, typer.Option("--flower", help="Watch the workers at http://127.0.0.1:5555.")
-    ] = False,
+    flower: Flower = False,
+    flower_port: FlowerPort = 5555,
 ) -> None:
     """Run the whole system against a simulated exchange, then show what it counted."""
     from collector.commands import demo as command
 
     raise typer.Exit(
-        command.demo(_load(), seconds=seconds, rate=rate, faults=faults, workers=workers, flower=flower)
+        command.demo(
+            _load(),
+            seconds=seconds,
+            rate=rate,
+            faults=faults,
+            workers=workers,
+            flower_port=flower_port if flower else None,
+        )
     )
 
 
@@ -125,29 +133,46 @@ def simulate(
 
 @app.command(epilog="Example: collector record session.zst --markets KRW-BTC --seconds 60")
 def record(
-    file: Annotated[Path, typer.Argument(help="Where to write.")],
+    file: Annotated[Path, typer.Argument(help="Where to write; with --rotate-… the index of several files.")],
     markets: Markets = None,
     channels: Channels = None,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Stop after so long; default: Ctrl-C.")
     ] = None,
+    rotate_mb: Annotated[
+        float | None, typer.Option(min=0.001, help="Begin another file after so many MB.")
+    ] = None,
+    rotate_s: Annotated[
+        float | None, typer.Option(min=1, help="Begin another file after so many seconds.")
+    ] = None,
+    as_json: reading.Json = False,
 ) -> None:
-    """Record a raw session of the exchange to a compressed file."""
+    """Record a raw session of the exchange to a compressed file, or to several with an index."""
     from collector.commands import record as command
+    from collector.recording import Limits
 
-    raise typer.Exit(command.record(_load(markets=markets, channels=channels), file, seconds))
+    limits = Limits(None if rotate_mb is None else int(rotate_mb * 1_000_000), rotate_s)
+    loaded = _load(markets=markets, channels=channels)
+    raise typer.Exit(command.record(loaded, file, seconds, limits, as_json=as_json))
 
 
-@app.command(epilog="Example: collector replay session.zst --speed 10")
+@app.command(epilog="Example: collector replay session.zst --speed 10 --from 2026-09-21T09:00")
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recording of ours or in a format of cryptofeed.")],
+    file: Annotated[Path, typer.Argument(help="A recording of ours, its index, or one of cryptofeed.")],
     speed: Annotated[float, typer.Option(min=0, help="1 = as recorded; 0 = as fast as possible.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Workers, if none is running yet.")] = 1,
+    from_: reading.From = None,
+    to: reading.To = None,
+    as_json: reading.Json = False,
 ) -> None:
-    """Send a recorded session through the whole pipeline."""
+    """Send a recorded session, or a stretch of it, through the whole pipeline."""
     from collector.commands import replay as command
+    from collector.commands.times import parse_span
 
-    raise typer.Exit(command.replay(_load(), file, speed=speed, workers=workers))
+    stretch = parse_span(from_, to)
+    raise typer.Exit(
+        command.replay(_load(), file, speed=speed, workers=workers, stretch=stretch, as_json=as_json)
+    )
 
 
 @app.command(epilog="Example: collector metrics --port 9464")

@@ -1,7 +1,7 @@
 """Every metric in one table, and their Prometheus form.
 
-A listener exports itself; `collector metrics` exports the whole system from what all its processes keep in
-Redis, so it does not matter how many processes there are, on how many machines.
+A listener and a worker export themselves; `collector metrics` exports the whole system from what all its
+processes keep in Redis, so it does not matter how many processes there are, on how many machines.
 
 Counters are events since the start of a listener, or of the store for those of the workers. A counter with a
 colon has variants (`rejected:not_json`); in Prometheus the part behind it is the label `detail`.
@@ -107,7 +107,7 @@ class Snapshot:
         queues: batches ready by queue.
         workers: the workers' rows.
         worker_counters: what all workers counted together.
-        system: values of `SYSTEM_GAUGES`; empty where one listener speaks for itself alone.
+        system: values of `SYSTEM_GAUGES`; empty where one listener or worker speaks for itself alone.
     """
 
     listeners: Sequence[Row] = ()
@@ -142,6 +142,8 @@ class HealthCollector(Collector):
         yield _by_queue("queue_length", "batches ready in a queue", snapshot.queues)
         if snapshot.system:
             yield from _system(snapshot)
+        if snapshot.system or snapshot.workers:
+            yield from _workers(snapshot)
 
     def describe(self) -> Iterable[Metric]:
         """Name nothing in advance, so that registering does not look."""
@@ -152,15 +154,18 @@ def _system(snapshot: Snapshot) -> Iterable[Metric]:
     for name, value in snapshot.system.items():
         yield GaugeMetricFamily(f"{NAMESPACE}_{name}", SYSTEM_GAUGES[name], value=value)
     yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
+    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
+    for counter, count in snapshot.worker_counters.items():
+        events.add_metric([counter], count)
+    yield events
+
+
+def _workers(snapshot: Snapshot) -> Iterable[Metric]:
     yield from _gauges("worker", "hostname", WORKER_GAUGES, snapshot.workers)
     done = CounterMetricFamily(f"{NAMESPACE}_worker_tasks", "tasks finished", labels=["worker"])
     for row in snapshot.workers:
         done.add_metric([row["hostname"]], row["tasks_done"])
     yield done
-    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
-    for counter, count in snapshot.worker_counters.items():
-        events.add_metric([counter], count)
-    yield events
 
 
 def _gauges(
@@ -220,8 +225,9 @@ def reference() -> str:
         "# Metrics",
         "",
         "`collector metrics` serves `/metrics`, `/healthz`, `/readyz` of the whole system: listeners,",
-        "workers, queues. A listener serves the rows marked ● of itself, on loopback, port",
-        "`COLLECTOR_HEALTH__METRICS_PORT`.",
+        "workers, queues. On loopback a listener serves the rows marked ● of itself, port",
+        "`COLLECTOR_HEALTH__METRICS_PORT`, a worker those marked ○, port",
+        "`COLLECTOR_WORKER__METRICS_PORT`: its main process knows of the tasks of all its children.",
         "",
         "Made by `python -m collector.metrics > docs/metrics.md`.",
         "",
@@ -233,10 +239,10 @@ def reference() -> str:
         f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
         f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
         *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
-        *(f"| `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),
+        *(f"| ○ `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),
         "",
-        f"`{worker}_tasks_total`, label `worker`: tasks a worker finished. All else is counted by name, the",
-        "same as in `collector show health`.",
+        f"○ `{worker}_tasks_total`, label `worker`: tasks a worker finished. All else is counted by name,",
+        "the same as in `collector show health`.",
         "",
         f"● `{listener}_events_total`, labels `listener`, `name` and, where there are kinds, `detail`:",
         "",

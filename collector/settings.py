@@ -179,6 +179,19 @@ class WorkerSettings(_Section):
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
     analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
+
+
+class AnalysisSettings(_Section):
+    """What the workers on the queue `analysis` do by themselves."""
+
+    periodic: str = Field(
+        "", description="analyses to repeat, `name [market] [window]`, semicolons between; docs/analyses.md"
+    )
+    periodic_s: float = Field(60, ge=1, le=86_400, description="how often they are repeated")
+    periodic_kept: int = Field(60, ge=1, le=100_000, description="answers of each that are kept")
+    book_samples_s: float = Field(10, ge=0, le=3600, description="how often books are sampled; 0 = never")
+    book_samples_kept: int = Field(360, ge=2, le=100_000, description="samples of a book that are kept")
 
 
 class ArchiveSettings(_Section):
@@ -263,6 +276,7 @@ class Settings(BaseSettings):
     pressure: PressureSettings = PressureSettings()
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
     archive: ArchiveSettings = ArchiveSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()

@@ -1,4 +1,4 @@
-"""An HTTP port of `/metrics`, `/healthz` and `/readyz`: a listener's own, or that of `collector metrics`.
+"""An HTTP port of `/metrics`, `/healthz`, `/readyz`: of a listener, a worker, or of `collector metrics`.
 
 Healthy means the process works; ready means data flows: a stalled listener is healthy and not ready.
 """
@@ -93,7 +93,8 @@ def why_not_ready(snapshot: Snapshot, now_ms: int) -> str | None:
     if snapshot.system and not snapshot.system["redis_up"]:
         return "Redis does not answer"
     if not snapshot.listeners:
-        return "no listener reports"
+        alone = snapshot.workers and not snapshot.system  # a worker that speaks for itself
+        return None if alone else "no listener reports"
     reasons = [_why_not_streaming(row, now_ms) for row in snapshot.listeners]
     if snapshot.system:
         reasons += [

@@ -6,7 +6,14 @@ is raised as `NoData` or `ConfigurationError`, whose one-line message reaches th
 lists them all: `python -m tasks.analysis` prints it.
 """
 
-from tasks.analyses.books import book_imbalance, depth_curve, slippage, walls
+from tasks.analyses.books import (
+    book_changes,
+    book_imbalance,
+    depth_curve,
+    slippage,
+    spread,
+    walls,
+)
 from tasks.analyses.markets import correlation, top_movers, volume_spikes
 from tasks.analyses.registry import ANALYSIS_BY_NAME, Answer, find, names, reference
 from tasks.analyses.trades import (
@@ -27,6 +34,7 @@ from tasks.analyses.trades import (
 __all__ = [
     "ANALYSIS_BY_NAME",
     "Answer",
+    "book_changes",
     "book_imbalance",
     "bursts",
     "changes",
@@ -40,6 +48,7 @@ __all__ = [
     "reference",
     "runs",
     "slippage",
+    "spread",
     "sweeps",
     "top_movers",
     "twap",

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from collector.errors import BrokerUnavailable, CollectorError, PipelineError
+from tasks.analyses.results import Result
 from tasks.analysis import find
 from tasks.app import app
 from tasks.routing import ANALYSES
@@ -41,6 +42,11 @@ def ask(name: str, *arguments: str, timeout_s: float = 10, **named: object) -> d
     with sending("the question"):
         answer = _answer(name, arguments, named, timeout_s)
     return _checked(name, answer)
+
+
+def result(name: str, *arguments: str, timeout_s: float = 10, **named: object) -> Result:
+    """Return the same as `ask` as the pydantic model of the analysis (`tasks.analyses.results`)."""
+    return find(name).result.model_validate(ask(name, *arguments, timeout_s=timeout_s, **named))
 
 
 def _answer(name: str, arguments: tuple[str, ...], named: dict[str, object], timeout_s: float) -> object:

@@ -1,4 +1,7 @@
-"""A worker tells that it lives: `health:worker:{hostname}`, every second or so, gone soon after it dies."""
+"""A worker tells that it lives: `health:worker:{hostname}`, every second or so, gone soon after it dies.
+
+With `COLLECTOR_WORKER__METRICS_PORT` it says the same on a port: `/metrics`, `/healthz`, `/readyz`.
+"""
 
 import logging
 import os
@@ -12,8 +15,10 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 
 from collector.clock import SystemClock
-from collector.errors import CollectorError
+from collector.errors import CollectorError, ConfigurationError
+from collector.metrics import Snapshot
 from collector.settings import current
+from collector.web import Web
 from tasks.keys import Keys
 from tasks.redis_client import client, translated
 
@@ -21,6 +26,7 @@ log = logging.getLogger(__name__)
 
 #: How many intervals a report outlives its worker.
 MISSED_REPORTS = 5
+PORT_SETTING = "COLLECTOR_WORKER__METRICS_PORT"
 
 
 class Heartbeat(threading.Thread):
@@ -32,19 +38,26 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self._redis, self._key, self._report, self._interval_s = client, key, report, interval_s
         self._stopped = threading.Event()
+        self.redis_answers = False
 
     def run(self) -> None:
         """Report until stopped; a Redis that is away is tried again at the next beat."""
         while not self._stopped.is_set():
             try:
                 self._beat()
+                self.redis_answers = True
             except CollectorError as error:
+                self.redis_answers = False
                 log.warning("heartbeat: %s", error)
             self._stopped.wait(self._interval_s)
 
     def stop(self) -> None:
         """End the thread at its next breath; the report expires by itself."""
         self._stopped.set()
+
+    def look(self) -> Snapshot:
+        """Return what the worker says of itself, and whether its last report reached Redis."""
+        return Snapshot(workers=[self._report()], system={} if self.redis_answers else {"redis_up": 0})
 
     def _beat(self) -> None:
         ttl_ms = int(self._interval_s * MISSED_REPORTS * 1000)
@@ -77,7 +90,18 @@ class Report:
         }
 
 
-_running: list[Heartbeat] = []
+class Served:
+    """The port of a worker; open until stopped."""
+
+    def __init__(self, port: int, heartbeat: Heartbeat) -> None:
+        self._web = Web(port, heartbeat.look, SystemClock().now_ms, setting=PORT_SETTING)
+
+    def stop(self) -> None:
+        """Close the port."""
+        self._web.close()
+
+
+_running: list[Heartbeat | Served] = []
 
 
 @worker_ready.connect
@@ -90,6 +114,11 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     heartbeat = Heartbeat(client(), key, report, settings.health.interval_s)
     heartbeat.start()
     _running.append(heartbeat)
+    if port := settings.worker.metrics_port:
+        try:
+            _running.append(Served(port, heartbeat))
+        except ConfigurationError as error:
+            log.error("%s", error)
 
 
 @worker_shutting_down.connect

@@ -14,6 +14,9 @@
     unconfirmed                    HASH    batch id -> letter, by the listener until it is stored   for ever
     unconfirmed-due                ZSET    batch id, by the epoch ms it may be sent again from      for ever
     lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
+    book-samples:{market}          LIST    samples of the book, oldest first, JSON          book_samples_kept
+    answers:{analysis}:{arguments} LIST    answers of a periodic analysis, oldest first     periodic_kept
+    periodic:{what}                STRING  `run` or `sample` is not due before it expires   seconds
     archive:{what}                 STRING  `run` or `sweep` is not due before it expires            seconds
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
@@ -22,6 +25,7 @@ Days are UTC. Times to live start with the first write of a minute, a day's agai
 minute's trades never outlive its candle.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from time import gmtime, strftime
@@ -54,6 +58,18 @@ class Keys:
         """The newest ticker or book of a market."""
         kind = "ticker" if channel is Channel.TICKER else "book"
         return f"{self.prefix}{kind}:{market}"
+
+    def book_samples(self, market: str) -> str:
+        """The samples of a market's book."""
+        return f"{self.prefix}book-samples:{market}"
+
+    def answers(self, analysis: str, arguments: Iterable[str]) -> str:
+        """The kept answers of a periodic analysis."""
+        return f"{self.prefix}answers:{':'.join((analysis, *arguments))}"
+
+    def periodic(self, what: str) -> str:
+        """Whose turn it is to send a periodic task."""
+        return f"{self.prefix}periodic:{what}"
 
     def gaps(self, market: str) -> str:
         """The gaps of a market."""

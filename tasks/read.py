@@ -25,6 +25,7 @@ from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.redis_server import find_url
 from collector.settings import Settings, current
 from tasks.dead_letters import DeadLetter, DeadLetters
+from tasks.enrich.book_window import BookSample
 from tasks.enrich.candles import Candle, Minute, align, interval_ms, view
 from tasks.enrich.change import Change, changes, close_before
 from tasks.enrich.depth import Book
@@ -54,6 +55,8 @@ __all__ = [
 #: Markets named in the message about an unknown one.
 NAMED_MARKETS = 10
 _SCAN_COUNT = 5000
+#: Reads a stored sample of a book.
+decode_sample = msgspec.json.Decoder(BookSample).decode
 #: Minutes of trades read in one round trip.
 MINUTES_AT_ONCE = 60
 
@@ -102,6 +105,19 @@ class Reader:
     def book(self, market: str | None = None) -> list[Book]:
         """Return the newest order book of `market`, or of all."""
         return [decode_book(value) for value in self._states(Channel.ORDERBOOK, market)]
+
+    def book_samples(self, market: str, from_ms: int, to_ms: int) -> list[BookSample]:
+        """Return the samples of the book of `market` from `from_ms` to `to_ms`, oldest first."""
+        with translated():
+            stored = self._redis.lrange(self._keys.book_samples(market), 0, -1)
+        samples = map(decode_sample, stored)
+        return [sample for sample in samples if from_ms <= sample.exchange_ms <= to_ms]
+
+    def kept_answers(self, analysis: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the kept answers of a periodic analysis, oldest first."""
+        with translated():
+            stored = self._redis.lrange(self._keys.answers(analysis, arguments), 0, -1)
+        return [msgspec.json.decode(value) for value in stored]
 
     def candles(
         self,

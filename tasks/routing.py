@@ -8,6 +8,9 @@ INGEST_GAPS = "tasks.ingest.gaps"
 ARCHIVE_RUN = "tasks.archive.run"
 ARCHIVE_SWEEP = "tasks.archive.sweep"
 
+PERIODIC_RUN = "tasks.periodic.run"
+PERIODIC_SAMPLE = "tasks.periodic.sample_books"
+
 #: Every analysis task's name starts with this.
 ANALYSES = "tasks.analysis."
 
@@ -26,6 +29,7 @@ ROUTES: dict[str, dict[str, str]] = {
     INGEST_ORDERBOOKS: {"queue": ORDERBOOK},
     INGEST_TICKERS: {"queue": TICKER},
     f"{ANALYSES}*": {"queue": ANALYSIS},
+    "tasks.periodic.*": {"queue": ANALYSIS},
     "tasks.archive.*": {"queue": ARCHIVE},
 }
 

@@ -15,7 +15,7 @@ FILES = sorted(file for package in ("collector", "tasks") for file in (ROOT / pa
 
 BOTTOM = (
     *("model", "errors", "clock", "batch", "settings", "metrics"),
-    *("lifeline", "logs", "compression", "redis_client", "__version__"),
+    *("lifeline", "logs", "compression", "redis_client", "web", "__version__"),
 )
 
 #: Room of a module: the longest of these names that is the module or one of its parents.

@@ -18,7 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError
-from collector.recording import CutRecording, Frame, RecordingWriter, open_recording
+from collector.recording import (
+    CutRecording,
+    Frame,
+    Limits,
+    RecordingWriter,
+    RotatingWriter,
+    open_recording,
+)
 
 SHARED = Path(os.environ.get("SHARED_DIR") or Path(__file__).resolve().parents[2] / "shared") / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"recorded data is not at {SHARED}")
@@ -160,6 +167,96 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         open_recording(tmp_path / "none")
     with pytest.raises(ConfigurationError, match="directory"):
         open_recording(tmp_path)
+
+
+def rotate(path: Path, written: list[Frame], limits: Limits) -> list[str]:
+    """Write with rotation; return the names in the folder."""
+    with RotatingWriter(path, "current", "wss://example.invalid/websocket/v1", MS, limits) as writer:
+        for frame in written:
+            writer.append(frame)
+    return sorted(file.name for file in path.parent.iterdir())
+
+
+@given(frames, st.integers(1, 3))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_recording_in_several_files_is_one_recording(
+    tmp_path: Path, written: list[Frame], seconds: int
+) -> None:
+    """Read through its index it has every frame once, in order, wherever it was cut into files."""
+    path = tmp_path / str(next(numbers)) / "session.zst"
+    path.parent.mkdir()
+    rotate(path, written, Limits(max_s=seconds * 1e9))
+    assert list(open_recording(path)) == written
+
+
+def test_files_are_cut_by_time_and_by_size(tmp_path: Path) -> None:
+    """Ten seconds at most in a file, or so many bytes; the index says what each holds."""
+    written = [Frame(MS * 1000 + n * 1_000_000, b"%d" % n) for n in range(25)]
+    names = rotate(tmp_path / "t.zst", written, Limits(max_s=10))
+    assert names == ["t.0001.zst", "t.0002.zst", "t.0003.zst", "t.zst"]
+    rows = [json.loads(line) for line in (tmp_path / "t.zst").read_text().splitlines()[1:]]
+    assert [row["frames"] for row in rows] == [10, 10, 5]
+    assert [row["first_us"] for row in rows] == [written[n].received_us for n in (0, 10, 20)]
+    assert [row["bytes"] for row in rows] == [(tmp_path / row["file"]).stat().st_size for row in rows]
+
+    (tmp_path / "size").mkdir()
+    noise = [Frame(n, random.Random(n).randbytes(2_000)) for n in range(4_000)]
+    rotate(tmp_path / "size" / "s.zst", noise, Limits(max_bytes=2_000_000))
+    sizes = [file.stat().st_size for file in (tmp_path / "size").glob("s.0*")]
+    assert len(sizes) >= 3
+    assert max(sizes) < 5_500_000
+    assert list(open_recording(tmp_path / "size" / "s.zst")) == noise
+
+
+def test_only_files_of_the_asked_stretch_are_opened(tmp_path: Path) -> None:
+    """The index leads to them: the others may even be gone."""
+    written = [Frame(n * 1_000_000, b"%d" % n) for n in range(30)]
+    rotate(tmp_path / "t.zst", written, Limits(max_s=10))
+    (tmp_path / "t.0001.zst").unlink()
+    assert list(open_recording(tmp_path / "t.zst", from_us=12_000_000)) == written[10:]
+    assert list(open_recording(tmp_path / "t.zst", 12_000_000, 15_000_000)) == written[10:20]
+    with pytest.raises(ConfigurationError, match=r"t\.0001\.zst.*No such file"):
+        open_recording(tmp_path / "t.zst")
+
+
+def test_a_killed_rotation_leaves_the_whole_files_in_the_index(tmp_path: Path) -> None:
+    """What was complete is indexed; the running file stays as a part of its own."""
+    script = (
+        "import sys,time,pathlib\n"
+        "from collector.recording import *\n"
+        "w = RotatingWriter(pathlib.Path(sys.argv[1]), 'current', 'ws://x', 1, Limits(max_s=10))\n"
+        "for i in range(25): w.append(Frame(i * 1_000_000, b'{}'))\n"
+        "w._writer.flush(); print('ready', flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "r.zst")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert len(list(open_recording(tmp_path / "r.zst"))) == 20
+    assert len(collect(tmp_path / "r.0003.zst.part")[0]) == 5
+
+
+def test_the_bytes_read_add_up_to_the_size(tmp_path: Path) -> None:
+    """A progress bar ends at its end, of one file and of several."""
+    written = [Frame(n * 1_000_000, b"%d" % n * 50) for n in range(30)]
+    rotate(tmp_path / "t.zst", written, Limits(max_s=10))
+    recording, seen = open_recording(tmp_path / "t.zst"), []
+    assert list(recording.frames(seen.append)) == written
+    assert sum(seen) == recording.size > 0
+
+
+@pytest.mark.parametrize("damage", [b'{"file":3}\n', b"x\n"])
+def test_a_damaged_index_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    """So is one of a version to come."""
+    rotate(tmp_path / "t.zst", [Frame(1, b"{}")], Limits(max_s=10))
+    text = (tmp_path / "t.zst").read_bytes()
+    (tmp_path / "t.zst").write_bytes(text + damage)
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        open_recording(tmp_path / "t.zst")
+    (tmp_path / "t.zst").write_bytes(text.replace(b'"version":1', b'"version":2'))
+    with pytest.raises(ConfigurationError, match="version 2"):
+        open_recording(tmp_path / "t.zst")
 
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from collector.commands.store import open_running
 from collector.errors import ConfigurationError
 from collector.render import output
-from collector.render.answers import answer
+from collector.render.answers import answer, kept_answers
 from collector.render.sheet import Column, Sheet
 from collector.settings import Settings
 from tasks.analysis import find, names
 from tasks.ask import ask
-from tasks.read import to_json
+from tasks.periodic import Question
+from tasks.read import Reader, to_json
 
 
 def analyze(
@@ -44,6 +45,27 @@ def analyze(
         output.write(to_json(figures))
     else:
         output.show(answer(name, figures))
+    return 0
+
+
+def kept(settings: Settings, name: str, market: str | None, *, window: str | None, as_json: bool) -> int:
+    """Print the kept answers of a periodic analysis, oldest first; return the exit code.
+
+    Raises:
+        ConfigurationError: no such analysis, or it needs a market, or knows no window.
+        BrokerUnavailable: no Redis.
+    """
+    question = Question.of(name, market, window)
+    with open_running(settings) as client:
+        answers = Reader(client, settings).kept_answers(name, question.arguments)
+    if as_json:
+        output.write(to_json(answers))
+    elif answers:
+        output.show([kept_answers(name, answers)])
+    else:
+        output.write(
+            f"none is kept of `{name} {' '.join(question.arguments)}` (COLLECTOR_ANALYSIS__PERIODIC)"
+        )
     return 0
 
 

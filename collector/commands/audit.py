@@ -10,7 +10,8 @@ from decimal import Decimal
 from msgspec import Struct
 
 from collector.clock import SystemClock
-from collector.commands.lookback import day_start_ms, open_history, progress
+from collector.commands.lookback import day_start_ms, open_history
+from collector.commands.progress import progress
 from collector.commands.store import open_reader
 from collector.errors import ConfigurationError, NoData
 from collector.feed.rest_client import PAGE_CANDLES, RestClient

@@ -27,7 +27,7 @@ from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
 from collector.model import MINUTE_MS
 from collector.redis_client import connect
-from collector.roles import FLOWER_PORT, log_dir, simulator_role
+from collector.roles import log_dir, simulator_role
 from collector.settings import Settings
 from collector.supervisor import Supervisor
 from tasks.enrich.exact import EXACT
@@ -87,13 +87,15 @@ class Truth:
         self.trades += 1
 
 
-def demo(settings: Settings, *, seconds: float, rate: float, faults: str, workers: int, flower: bool) -> int:
+def demo(
+    settings: Settings, *, seconds: float, rate: float, faults: str, workers: int, flower_port: int | None
+) -> int:
     """Run for about `seconds`, then compare; return the exit code."""
     clear_demo(settings.data_dir)
     settings = _own_folder(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     (settings.data_dir / DEMO_MARK).touch()
-    return asyncio.run(_Demo(settings, seconds, rate, faults).run(workers, flower))
+    return asyncio.run(_Demo(settings, seconds, rate, faults).run(workers, flower_port))
 
 
 def _own_folder(settings: Settings) -> Settings:
@@ -127,12 +129,12 @@ class _Demo:
         )
         self._console = Console()
 
-    async def run(self, workers: int, flower: bool) -> int:
-        with all_roles(self._settings, workers=workers, flower=flower) as (roles, url):
+    async def run(self, workers: int, flower_port: int | None) -> int:
+        with all_roles(self._settings, workers=workers, flower_port=flower_port) as (roles, url):
             roles = [replace(role, log=True) for role in roles]  # the terminal is for the live status
             roles.append(simulator_role(sys.executable, self._simulator, {}))
             supervisor = Supervisor(roles, log_dir(self._settings))
-            self._greet(flower)
+            self._greet(flower_port)
             client = connect(url, self._settings)
             reader = Reader(client, self._settings)
             running = asyncio.create_task(supervisor.run())
@@ -147,14 +149,14 @@ class _Demo:
                 await running
                 await asyncio.to_thread(client.close)
 
-    def _greet(self, flower: bool) -> None:
+    def _greet(self, flower_port: int | None) -> None:
         self._console.print(
             f"A simulated Bithumb for about {self._seconds:g} s: {MARKETS} markets, "
             f"{self._trades_planned:,} trades, order books, tickers."
         )
         self._console.print(f"Logs: {log_dir(self._settings)}", soft_wrap=True)
-        if flower:
-            self._console.print(f"Flower: http://127.0.0.1:{FLOWER_PORT}")
+        if flower_port:
+            self._console.print(f"Flower: http://127.0.0.1:{flower_port}")
 
     async def _watch(self, reader: Reader, running: asyncio.Task[bool]) -> None:
         """Show the state until every trade is made and counted, or the time for that is over."""

@@ -11,7 +11,8 @@ from typing import IO, Any
 
 import msgspec
 
-from collector.commands.lookback import open_history, progress
+from collector.commands.lookback import open_history
+from collector.commands.progress import progress
 from collector.errors import ConfigurationError, NoData
 from collector.render import output
 from collector.settings import Settings

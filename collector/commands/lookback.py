@@ -1,15 +1,11 @@
-"""What the commands that look back share: a session over archive and Redis, exact text, a progress bar."""
+"""What the commands that look back share: a session over archive and Redis, exact text."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from collector.commands.store import open_redis
 from collector.errors import BrokerUnavailable
@@ -41,19 +37,6 @@ def open_history(
                 raise
             log.warning("the archive alone, without what is newer in Redis: %s", error)
         yield stack.enter_context(open_session(settings, client, from_ms, to_ms))
-
-
-@contextmanager
-def progress(title: str, total: float) -> Iterator[Any]:
-    """Yield a function that moves a progress bar on by so much; on a terminal only, and gone at the end."""
-    screen = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(), console=screen, transient=True, disable=not sys.stderr.isatty(),
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task(title, total=total)
-        yield lambda step: bar.advance(task, step)
 
 
 def exact(number: Decimal) -> str:

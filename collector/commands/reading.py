@@ -40,6 +40,13 @@ def _upper(market: str | None) -> str | None:
     return market.upper() if market else None
 
 
+def _analyses() -> list[str]:
+    """Return the names of the analyses, for completion."""
+    from tasks.analysis import names
+
+    return list(names())
+
+
 @app.command(epilog="Example: collector show candles KRW-BTC --interval 5m --limit 12 --json")
 def show(
     what: What,
@@ -64,7 +71,7 @@ def show(
 
 @app.command(epilog="Example: collector analyze vwap KRW-BTC --window 15m --json")
 def analyze(
-    name: Annotated[str | None, typer.Argument(help="As listed by --list.")] = None,
+    name: Annotated[str | None, typer.Argument(help="As listed by --list.", autocompletion=_analyses)] = None,
     market: AnyMarket = None,
     window: Annotated[
         str | None, typer.Option(help="How far back from the newest data: 15m, 4h, 1d.", show_default=False)
@@ -75,6 +82,9 @@ def analyze(
     as_json: Json = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for a worker.")] = 10,
     list_: Annotated[bool, typer.Option("--list", help="List the analyses.")] = False,
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Show the kept answers of COLLECTOR_ANALYSIS__PERIODIC.")
+    ] = False,
 ) -> None:
     """Have the workers analyse a market, several (KRW-BTC,KRW-ETH) or all, and show their answer."""
     from collector.commands import analyze as command
@@ -85,6 +95,8 @@ def analyze(
         raise ConfigurationError(
             "`analyze` needs a name and a market: collector analyze vwap KRW-BTC (or --list)"
         )
+    if kept:
+        raise typer.Exit(command.kept(_load(), name, market, window=window, as_json=as_json))
     raise typer.Exit(
         command.analyze(
             _load(),

@@ -18,24 +18,43 @@ from collector.feed.session import MarketEvent, Session
 from collector.feed.watchdog import new_rhythms
 from collector.markets import choose, plain_names
 from collector.protocol.codec import Subscription
-from collector.recording import Frame, RecordingWriter
+from collector.recording import Frame, Limits, RecordingWriter, RotatingWriter
+from collector.render import output
 from collector.settings import Settings
+from tasks.read import to_json
 
 log = logging.getLogger(__name__)
 
 
-def record(settings: Settings, file: Path, seconds: float | None) -> int:
-    """Record until `seconds` have passed or a signal comes; return the exit code."""
-    return asyncio.run(_record(settings, file, seconds))
+#: Either takes frames.
+Writer = RecordingWriter | RotatingWriter
 
 
-async def _record(settings: Settings, file: Path, seconds: float | None) -> int:
+def record(
+    settings: Settings, file: Path, seconds: float | None, limits: Limits, *, as_json: bool = False
+) -> int:
+    """Record until `seconds` have passed or a signal comes; return the exit code.
+
+    Args:
+        settings: where the exchange is, and what to subscribe to.
+        file: the recording; with `limits` its index, beside its numbered files.
+        seconds: None = until a signal.
+        limits: when a file is full and the next one begins.
+        as_json: say what was recorded as JSON.
+    """
+    return asyncio.run(_record(settings, file, seconds, limits, as_json))
+
+
+async def _record(
+    settings: Settings, file: Path, seconds: float | None, limits: Limits, as_json: bool
+) -> int:
     stop = asyncio.Event()
     received = watch_signals(stop)
     clock = SystemClock()
     subscription = Subscription(await _markets(settings), settings.channels)
     exchange = settings.exchange
-    with RecordingWriter(file, exchange.protocol, exchange.websocket_url, clock.now_ms()) as writer:
+    about = (file, exchange.protocol, exchange.websocket_url, clock.now_ms())
+    with RotatingWriter(*about, limits) if any(limits) else RecordingWriter(*about) as writer:
         recorder = Recorder(settings, subscription, writer)
         connection = Connection(
             0,
@@ -52,7 +71,11 @@ async def _record(settings: Settings, file: Path, seconds: float | None) -> int:
             task.result()
         task.cancel()
         await asyncio.wait({task})
-    print(f"{recorder.frames} frames of {len(subscription.markets)} markets in {file}")
+    markets = len(subscription.markets)
+    if as_json:
+        output.write(to_json({"frames": recorder.frames, "markets": markets, "file": str(file)}))
+    else:
+        output.write(f"{recorder.frames} frames of {markets} markets in {file}")
     return INTERRUPTED if signal.SIGINT in received else 0
 
 
@@ -78,7 +101,7 @@ async def _first_of(task: asyncio.Task[None], stop: asyncio.Event) -> None:
 class Recorder:
     """Host of a connection that writes every frame down."""
 
-    def __init__(self, settings: Settings, subscription: Subscription, writer: RecordingWriter) -> None:
+    def __init__(self, settings: Settings, subscription: Subscription, writer: Writer) -> None:
         self.frames = 0
         self._settings = settings
         self._subscription = subscription

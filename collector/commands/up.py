@@ -21,12 +21,12 @@ DEMO_MARK = "DEMO"
 _DEMO_DATA = ("redis", "spool", "logs", "archive", "truth.jsonl", DEMO_MARK)
 
 
-def up(settings: Settings, *, workers: int, flower: bool) -> int:
-    """Run everything until SIGINT or SIGTERM; return the exit code."""
+def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
+    """Run everything until SIGINT or SIGTERM, Flower too where it has a port; return the exit code."""
     clear_demo(settings.data_dir)
-    with all_roles(settings, workers=workers, flower=flower) as (found, _):
+    with all_roles(settings, workers=workers, flower_port=flower_port) as (found, _):
         supervisor = Supervisor(found, log_dir(settings))
-        print(_greeting(settings, workers, flower), flush=True)
+        print(_greeting(settings, workers, flower_port), flush=True)
         asyncio.run(supervisor.run())
     print("stopped, everything flushed")
     return INTERRUPTED
@@ -34,7 +34,7 @@ def up(settings: Settings, *, workers: int, flower: bool) -> int:
 
 @contextmanager
 def all_roles(
-    settings: Settings, *, workers: int, flower: bool = False, listener: bool = True
+    settings: Settings, *, workers: int, flower_port: int | None = None, listener: bool = True
 ) -> Iterator[tuple[list[Role], str]]:
     """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty."""
     url = settings.redis_url.get_secret_value()
@@ -44,7 +44,14 @@ def all_roles(
         server.prepare()
         url = server.url
     try:
-        found = roles(settings, url=url, workers=workers, python=sys.executable, flower=flower)
+        found = roles(
+            settings,
+            url=url,
+            workers=workers,
+            python=sys.executable,
+            flower=flower_port is not None,
+            flower_port=flower_port or FLOWER_PORT,
+        )
         if not listener:
             found = [role for role in found if role.name != "listener"]
         if server is not None:
@@ -68,13 +75,13 @@ def clear_demo(data_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _greeting(settings: Settings, workers: int, flower: bool) -> str:
+def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:
     lines = [
         f"exchange  {settings.exchange.websocket_url}",
         f"markets   {','.join(settings.markets)}, {settings.redundancy} sockets, {workers} ingest worker(s)",
         f"data      {settings.data_dir.absolute()}",
         "look      collector show candles KRW-BTC | collector top | Ctrl-C ends all",
     ]
-    if flower:
-        lines.append(f"flower    http://127.0.0.1:{FLOWER_PORT}")
+    if flower_port:
+        lines.append(f"flower    http://127.0.0.1:{flower_port}")
     return "\n".join(lines)

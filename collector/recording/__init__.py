@@ -8,11 +8,23 @@
 - `*.jsonl` with one example frame in the `raw` field of each line (`examples`);
 - CSV order books polled over REST (`books`): each becomes an `orderbook` frame.
 
+A long session may be in several files with an index (`rotation`), which is opened like any of them.
+
 Reading streams: memory is bounded by the longest line.
 """
 
 from collector.recording.frames import CutRecording, Frame, Protocol
 from collector.recording.reader import Recording, open_recording
+from collector.recording.rotation import Limits, RotatingWriter
 from collector.recording.writer import RecordingWriter
 
-__all__ = ["CutRecording", "Frame", "Protocol", "Recording", "RecordingWriter", "open_recording"]
+__all__ = [
+    "CutRecording",
+    "Frame",
+    "Limits",
+    "Protocol",
+    "Recording",
+    "RecordingWriter",
+    "RotatingWriter",
+    "open_recording",
+]

@@ -3,7 +3,7 @@
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from collector.compression import zstd
@@ -15,8 +15,12 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, read: Callable[[int], object] | None = None) -> Iterator[str]:
     """Yield the lines of a plain, gzipped or zstd-compressed file; a last one without its newline too.
+
+    Args:
+        path: the file.
+        read: is told, now and then, how many of its bytes more were read.
 
     Raises:
         Broken: the compressed data end in the middle.
@@ -24,10 +28,14 @@ def read_lines(path: Path) -> Iterator[str]:
         ConfigurationError: the file can't be opened.
     """
     try:
+        told = 0
         with path.open("rb") as file, _decompressed(file) as source:
             while line := source.readline(MAX_LINE_BYTES):
                 if len(line) == MAX_LINE_BYTES:
                     raise Unintelligible(f"a line is longer than {MAX_LINE_BYTES} bytes")
+                if read is not None and (at := file.tell()) > told:
+                    read(at - told)
+                    told = at
                 yield line.decode()
     except EOFError:
         raise Broken from None

@@ -44,7 +44,12 @@ def recognise(head: list[str]) -> Form | None:
         return None
     if header.version != VERSION:
         raise ConfigurationError(f"A recording of version {header.version} needs a newer collector")
-    return Form("own", header.protocol, read_frames)
+    return form(header.protocol)
+
+
+def form(protocol: Protocol) -> Form:
+    """Return our own form of a session in the words of `protocol`."""
+    return Form("own", protocol, read_frames)
 
 
 def read_frames(lines: Iterator[str]) -> Iterator[Frame]:

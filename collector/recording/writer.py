@@ -25,6 +25,10 @@ class RecordingWriter:
     The file is `<path>.part` until `finish`, which gives it its name at once. What was flushed (every second,
     every thousand frames, or by `flush`) survives a kill: such a part can be read, and says that it is cut.
 
+    Attributes:
+        frames: how many were added.
+        bytes_flushed: size on disk at the last flush.
+
     Raises:
         ConfigurationError: the file exists already, can't be written, or the disk is full.
     """
@@ -32,6 +36,7 @@ class RecordingWriter:
     def __init__(self, path: Path, protocol: Protocol, url: str, started_ms: int) -> None:
         self.path = path
         self.frames = 0
+        self.bytes_flushed = 0
         self._part = path.with_name(path.name + ".part")
         self._unflushed = 0
         for taken in (path, self._part):
@@ -55,11 +60,17 @@ class RecordingWriter:
         """Hand everything so far to the operating system, in a form that can be read back."""
         with self._writing():
             self._file.flush(FLUSH_BLOCK)
+            self.bytes_flushed = self._part.stat().st_size
         self._unflushed, self._flushed_at = 0, time.monotonic()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be written to."""
+        return not self._file.closed
 
     def finish(self) -> None:
         """Complete the file and give it its name; more than once is harmless."""
-        if self._file.closed:
+        if not self.is_open:
             return
         with self._writing():
             self._file.close()

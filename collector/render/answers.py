@@ -11,6 +11,8 @@ from collector.render.sheet import Column, Sheet
 #: More decimals than this come from a division, and nobody reads them.
 EXACT_PLACES, ROUNDED_PLACES = 8, 4
 LIST_ROWS = 20
+#: What all answers of one question have in common.
+_ABOUT = ("market", "window")
 
 
 def answer(name: str, figures: Mapping[str, object]) -> Iterator[RenderableType]:
@@ -28,6 +30,20 @@ def answer(name: str, figures: Mapping[str, object]) -> Iterator[RenderableType]
             yield from answer(title(key), value)
         elif isinstance(value, list):
             yield _table(title(key), value)
+
+
+def kept_answers(name: str, answers: Sequence[Mapping[str, object]]) -> RenderableType:
+    """Return the single figures of answers of one analysis, one answer a row; market and window once."""
+    about = [str(answers[0][key]) for key in ("market", "window") if key in answers[0]]
+    rows = [
+        {key: value for key, value in row.items() if not isinstance(value, list | dict) and key not in _ABOUT}
+        for row in answers
+    ]
+    return Sheet(f"{name} {' '.join(about)}, times in KST", _columns(rows[-LIST_ROWS:]), _more(len(rows)))
+
+
+def _more(count: int) -> str:
+    return f"the newest {LIST_ROWS} of {count}; --json has all" if count > LIST_ROWS else ""
 
 
 def figure(key: str, value: object) -> str:

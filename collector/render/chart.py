@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from functools import reduce
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -143,8 +144,19 @@ def _total(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def _fonts() -> list[str]:
+    """Return the fonts to try for each letter, Korean ones after the usual one."""
+    found = _korean_fonts()
+    if not found:  # matplotlib remembers the fonts of its first start: one may have been installed since
+        for file in font_manager.findSystemFonts():
+            if any(name.replace(" ", "") in Path(file).stem for name in KOREAN_FONTS):
+                font_manager.fontManager.addfont(file)
+        found = _korean_fonts()
+    return ["DejaVu Sans", *found]
+
+
+def _korean_fonts() -> list[str]:
     present = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in KOREAN_FONTS if name in present)]
+    return [name for name in KOREAN_FONTS if name in present]
 
 
 def _page(picture: Picture, svg: str) -> bytes:

@@ -17,9 +17,11 @@ from collector.render.results import FALL, QUIET, WARN, sign
 from collector.render.sheet import Column, Sheet
 from tasks.read import Health, TickerRow
 
-WIDE, SYSTEM_WIDTH = 132, 68
+WIDE, SYSTEM_WIDTH = 140, 78
 #: From this height on there is an empty line between two parts.
 AIRY = 28
+#: Below this height the workers make room for markets.
+LOW = 18
 MARKETS_SHOWN = 20
 WORKERS_SHOWN = 4
 
@@ -40,6 +42,8 @@ TOLLS: Mapping[str, tuple[str, ...]] = {
     "refused": ("rejected:*", "batches_invalid"),
     "lost": ("*_rows_lost", "trades_too_late", "dead_letters_dropped"),
 }
+#: Where there is no room, these queues are left out while nothing waits in them, the higher first.
+EMPTY_QUEUES_GO = {"analysis": 1, "archive": 2}
 ALARMING = {"spooled": WARN, "refused": WARN, "lost": FALL}
 
 
@@ -77,7 +81,8 @@ class Frame:
             yield Text()
             yield self._side_by_side()
             return
-        above = Group(headline, *_parts(self.view, airy=self.height is None or self.height >= AIRY), Text())
+        height = AIRY if self.height is None else self.height
+        above = Group(headline, *_parts(self.view, airy=height >= AIRY, workers=height >= LOW), Text())
         yield above
         taken = len(console.render_lines(above, options.update(height=None)))
         yield _markets(self.view, None if self.height is None else self.height - taken)
@@ -111,14 +116,14 @@ def _headline(view: View, width: int) -> Text:
     return line
 
 
-def _parts(view: View, *, airy: bool) -> list[RenderableType]:
+def _parts(view: View, *, airy: bool, workers: bool = True) -> list[RenderableType]:
     """Return the parts about the system, an empty line before the first or, if `airy`, before each."""
-    parts = (
+    parts = [
         _listeners(view),
         Sheet("", [_queue(name, length) for name, length in view.health.queues.items()], compact=True),
         _flows(view),
-        _workers(view),
-    )
+        *([_workers(view)] if workers else []),
+    ]
     if not airy:
         return [Text(), *parts]
     return [line for part in parts for line in (Text(), part)]
@@ -146,7 +151,10 @@ def _listeners(view: View) -> RenderableType:
 
 def _queue(name: str, length: int) -> Column:
     colour = FALL if name == "dead-letters" and length else ""
-    return Column("queue trade" if name == "trade" else name, [values.count(length)], styles=[colour])
+    rank = 0 if length else EMPTY_QUEUES_GO.get(name, 0)
+    return Column(
+        "queue trade" if name == "trade" else name, [values.count(length)], styles=[colour], rank=rank
+    )
 
 
 def _flows(view: View) -> Group:

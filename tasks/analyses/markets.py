@@ -4,6 +4,7 @@ from decimal import Decimal
 from itertools import combinations
 
 from collector.errors import ConfigurationError, NoData
+from tasks.analyses import results
 from tasks.analyses.fields import DEFAULT_WINDOW, LONG_WINDOW, Limit, Markets, Times, Window, Windows
 from tasks.analyses.registry import Answer, analysis
 from tasks.analyses.scope import ALL_MARKETS, Span, candles_of, markets_of, open_reader, span_of
@@ -15,7 +16,7 @@ from tasks.read import Reader
 PAIR_MINUTES_MAX = 400_000
 
 
-@analysis(explained_by=risk.correlation)
+@analysis(explained_by=risk.correlation, answers=results.Correlations)
 def correlation(market: Markets, window: Window = LONG_WINDOW, *, limit: Limit = 20) -> Answer:
     """Correlation of the markets' minute returns, strongest first; of one market with every other."""
     reader = open_reader()
@@ -45,7 +46,7 @@ def _price_before(reader: Reader, market: str, span: Span, minutes: dict[int, Mi
     return None if span.start_ms in minutes else reader.price_before(market, span.start_ms)
 
 
-@analysis(explained_by=rankings.top_movers)
+@analysis(explained_by=rankings.top_movers, answers=results.TopMovers)
 def top_movers(
     market: Markets = ALL_MARKETS, window: Window = DEFAULT_WINDOW, *, limit: Limit = 10
 ) -> Answer:
@@ -59,7 +60,7 @@ def top_movers(
     return span.answer(market, rankings.top_movers(ends, window, limit))
 
 
-@analysis(explained_by=rankings.volume_spikes)
+@analysis(explained_by=rankings.volume_spikes, answers=results.VolumeSpikes)
 def volume_spikes(
     market: Markets = ALL_MARKETS,
     window: Window = DEFAULT_WINDOW,

@@ -2,12 +2,13 @@
 
 An analysis is a plain function whose parameters say what they allow, as pydantic fields:
 
-    @analysis(explained_by=flow.vpin)
+    @analysis(explained_by=flow.vpin, answers=results.Vpin)
     def vpin(market: Market, window: Window = "1h", *, buckets: Buckets = 50) -> Answer:
 
 Market and window may be given by position, the rest by name only. The function becomes the task
 `tasks.analysis.vpin`, an entry of `collector analyze --list`, and a section of `docs/analyses.md`, whose
-formula and source are those in the docstring of the function it is explained by.
+formula and source are those in the docstring of the function it is explained by. Its answer is checked
+against its pydantic model.
 """
 
 import inspect
@@ -15,12 +16,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
 from collector.errors import ConfigurationError
+from tasks.analyses.results import Result
 from tasks.app import app
 from tasks.routing import ANALYSES
 
@@ -32,8 +34,25 @@ Made by `python -m tasks.analysis > docs/analyses.md`. Ask with `collector analy
 `tasks.ask.ask`, or with `celery -A tasks call tasks.analysis.NAME --args='["KRW-BTC","15m"]'`; further
 parameters are `--arg name=value`. Windows are whole minutes and end at the newest event of any market.
 Volumes, prices and their sums are exact; quotients, logarithms and roots have 28 digits. Book analyses see
-the newest book only: statistics over time (of the spread, for instance) are a matter of the sampled books in
-the archive, `collector query "SELECT market, avg(spread_bps) FROM books GROUP BY market"`.
+the newest book, but for `spread` and `book_changes`: these see samples of it, one every
+`COLLECTOR_ANALYSIS__BOOK_SAMPLES_S` where the book has changed, the newest
+`COLLECTOR_ANALYSIS__BOOK_SAMPLES_KEPT` of each market. Samples of longer ago are in the archive:
+`collector query "SELECT market, avg(spread_bps) FROM books GROUP BY market"`.
+
+An answer is JSON with decimals as text, `null` where a figure has no value. Its models are in
+`tasks/analyses/results.py`; `tasks.ask.result` returns them. In brackets stand the fields of a list's rows.
+
+## Again and again
+
+    COLLECTOR_ANALYSIS__PERIODIC='vwap KRW-BTC 15m; top_movers * 1h; walls KRW-BTC' collector up
+
+has the workers on the queue `analysis` repeat these, each written `name [market] [window]`, every
+`COLLECTOR_ANALYSIS__PERIODIC_S`. The newest `COLLECTOR_ANALYSIS__PERIODIC_KEPT` answers of each are kept:
+
+    collector analyze vwap KRW-BTC --window 15m --kept --json
+
+What can't be answered is said in the worker's log, and the others go on. While nothing happens on the market,
+no answer is added.
 """
 
 
@@ -60,6 +79,7 @@ class Analysis:
     parameters: tuple[Parameter, ...]
     formula: str
     source: str
+    result: type[Result]
     run: Callable[..., Answer]
 
     @property
@@ -80,18 +100,21 @@ class Analysis:
 ANALYSIS_BY_NAME: dict[str, Analysis] = {}
 
 
-def analysis(*, explained_by: Callable[..., object]) -> Callable[[Callable[..., Answer]], Any]:
+def analysis(
+    *, explained_by: Callable[..., object], answers: type[Result]
+) -> Callable[[Callable[..., Answer]], Any]:
     """Make an analysis task of a function, named after it; see the module's docstring."""
 
     def register(function: Callable[..., Answer]) -> Any:  # noqa: ANN401 - Celery's task
         name = function.__name__
-        run = _checked(name, function)
+        run = _checked(name, function, answers)
         ANALYSIS_BY_NAME[name] = Analysis(
             name=name,
             summary=str(inspect.getdoc(function)).split("\n")[0],
             parameters=tuple(_parameters(function)),
             formula=_section("Formula", explained_by),
             source=_section("Source", explained_by),
+            result=answers,
             run=run,
         )
         return app.task(name=ANALYSES + name, ignore_result=False)(run)
@@ -120,17 +143,22 @@ def reference() -> str:
     return "\n".join([_HEAD, *(_chapter(found) for _, found in sorted(ANALYSIS_BY_NAME.items()))])
 
 
-def _checked(name: str, function: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Return `function` with its arguments converted and checked; those it doesn't know are left out."""
+def _checked(name: str, function: Callable[..., Answer], answers: type[Result]) -> Callable[..., Answer]:
+    """Return `function` with its arguments converted and checked; those it doesn't know are left out.
+
+    Its answer, plain JSON, is checked to be an `answers`.
+    """
     validated = validate_call(function)
     known = inspect.signature(function).parameters
 
     @wraps(function)
     def run(*arguments: object, **named: object) -> Answer:
         try:
-            return validated(*arguments, **{key: value for key, value in named.items() if key in known})
+            answer = validated(*arguments, **{key: value for key, value in named.items() if key in known})
         except ValidationError as error:
             raise ConfigurationError(f"{name}: {_sentence(error, list(known))}") from None
+        answers.model_validate(answer)
+        return answer
 
     return run
 
@@ -166,8 +194,22 @@ def _section(title: str, function: Callable[..., object]) -> str:
 def _chapter(found: Analysis) -> str:
     lines = [f"## {found.name}", "", found.summary, "", "| parameter | default | |", "|---|---|---|"]
     lines += [f"| `{row.name}` | {_default(row)} | {row.meaning} |" for row in found.parameters]
-    lines += ["", f"Formula: {found.formula}", "", f"Source: {found.source}", ""]
+    lines += ["", f"Answer: {_fields(found.result)}", ""]
+    lines += [f"Formula: {found.formula}", "", f"Source: {found.source}", ""]
     return "\n".join(lines)
+
+
+def _fields(model: type[Result]) -> str:
+    """Return the fields of a model; of a list, those of its rows too."""
+    return " ".join(map(_field, model.model_fields.items()))
+
+
+def _field(item: tuple[str, FieldInfo]) -> str:
+    name, field = item
+    inner = [
+        kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, Result)
+    ]
+    return f"`{name}` ({_fields(inner[0])})" if inner else f"`{name}`"
 
 
 def _default(parameter: Parameter) -> str:

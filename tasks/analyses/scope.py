@@ -10,6 +10,7 @@ from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS
 from collector.settings import current
 from tasks.analyses.registry import Answer
+from tasks.enrich.book_window import BookSample
 from tasks.enrich.candles import Losses, Minute
 from tasks.enrich.windows import window_minutes, window_start_ms
 from tasks.read import Book, Reader, TradeRow, plain
@@ -118,6 +119,25 @@ def book_of(market: str) -> Book:
     if not books or not (books[0].bids or books[0].asks):
         raise NoData(f"{market}: no order book yet")
     return books[0]
+
+
+def samples_of(market: str, window: str) -> tuple[Span, list[BookSample]]:
+    """Return a window, and the samples of the book of `market` in it; there is at least one.
+
+    Raises:
+        NoData: an unknown market, or no sample in the window.
+        ConfigurationError: not a window.
+    """
+    window_minutes(window)
+    reader = open_reader()
+    reader.check(market)
+    span = span_of(reader, window)
+    samples = reader.book_samples(market, span.start_ms, span.as_of_ms)
+    if not samples:
+        raise NoData(
+            f"{market}: no book was sampled in the last {window} (COLLECTOR_ANALYSIS__BOOK_SAMPLES_S)"
+        )
+    return span, samples
 
 
 def book_answer(book: Book, *figures: Struct, **more: object) -> Answer:

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from tasks.analyses import results
 from tasks.analyses.fields import (
     DEFAULT_WINDOW,
     LONG_WINDOW,
@@ -24,7 +25,7 @@ from tasks.enrich import arrivals, change, flow, profile, risk
 from tasks.enrich import volume as volumes
 
 
-@analysis(explained_by=profile.vwap)
+@analysis(explained_by=profile.vwap, answers=results.Vwap)
 def vwap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Volume-weighted average price: quote volume by base volume."""
     found = window_of(market, window)
@@ -38,7 +39,7 @@ def vwap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     )
 
 
-@analysis(explained_by=profile.twap)
+@analysis(explained_by=profile.twap, answers=results.Twap)
 def twap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Time-weighted average price: the mean of the prices at the end of each minute."""
     found = window_of(market, window)
@@ -46,7 +47,7 @@ def twap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     return found.answer(twap=profile.twap(found.minutes, found.span.opens, before))
 
 
-@analysis(explained_by=flow.imbalance)
+@analysis(explained_by=flow.imbalance, answers=results.Imbalance)
 def imbalance(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Buy against sell volume of the takers, from -1 (all sell) to 1 (all buy)."""
     found = window_of(market, window)
@@ -59,7 +60,7 @@ def imbalance(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     )
 
 
-@analysis(explained_by=flow.large_trades)
+@analysis(explained_by=flow.large_trades, answers=results.LargeTrades)
 def large_trades(
     market: Market, window: Window = DEFAULT_WINDOW, *, z_score: ZScore = flow.LARGE_Z
 ) -> Answer:
@@ -74,7 +75,7 @@ def large_trades(
     return found.answer(trades=large, trade_count=len(trades))
 
 
-@analysis(explained_by=volumes.volume)
+@analysis(explained_by=volumes.volume, answers=results.Volume)
 def volume(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Base, quote, buy and sell volume, and the number of trades."""
     found = window_of(market, window)
@@ -82,7 +83,7 @@ def volume(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     return found.answer(volumes.volume(market, found.minutes, window, span.length, span.as_of_ms))
 
 
-@analysis(explained_by=change.change)
+@analysis(explained_by=change.change, answers=results.Changes)
 def changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Change of the price over the window, with its range."""
     found = window_of(market, window)
@@ -98,7 +99,7 @@ def changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     )
 
 
-@analysis(explained_by=arrivals.bursts)
+@analysis(explained_by=arrivals.bursts, answers=results.Bursts)
 def bursts(
     market: Market, window: Window = DEFAULT_WINDOW, *, gap_ms: GapMs = 100, min_trades: MinTrades = 5
 ) -> Answer:
@@ -108,7 +109,7 @@ def bursts(
     return found.answer(trade_count=len(trades), bursts=arrivals.bursts(trades, gap_ms, min_trades))
 
 
-@analysis(explained_by=arrivals.sweeps)
+@analysis(explained_by=arrivals.sweeps, answers=results.Sweeps)
 def sweeps(
     market: Market, window: Window = DEFAULT_WINDOW, *, within_ms: WithinMs = 10, min_levels: MinLevels = 2
 ) -> Answer:
@@ -118,7 +119,7 @@ def sweeps(
     return found.answer(trade_count=len(trades), sweeps=arrivals.sweeps(trades, within_ms, min_levels))
 
 
-@analysis(explained_by=arrivals.runs)
+@analysis(explained_by=arrivals.runs, answers=results.Runs)
 def runs(market: Market, window: Window = DEFAULT_WINDOW, *, limit: Limit = 10) -> Answer:
     """Runs of same-side trades: whether sides persist or alternate, and the longest runs."""
     found = window_of(market, window)
@@ -127,14 +128,14 @@ def runs(market: Market, window: Window = DEFAULT_WINDOW, *, limit: Limit = 10) 
     return found.answer(figures, runs=longest)
 
 
-@analysis(explained_by=flow.vpin)
+@analysis(explained_by=flow.vpin, answers=results.Vpin)
 def vpin(market: Market, window: Window = LONG_WINDOW, *, buckets: Buckets = 50) -> Answer:
     """Volume-synchronised probability of informed trading, from 0 (balanced) to 1 (one-sided)."""
     found = window_of(market, window)
     return found.answer(flow.vpin(found.trades(), buckets))
 
 
-@analysis(explained_by=profile.volume_profile)
+@analysis(explained_by=profile.volume_profile, answers=results.VolumeProfile)
 def volume_profile(
     market: Market,
     window: Window = LONG_WINDOW,
@@ -148,7 +149,7 @@ def volume_profile(
     return found.answer(profile.volume_profile(found.trades(), rows, share, step))
 
 
-@analysis(explained_by=risk.realised_volatility)
+@analysis(explained_by=risk.realised_volatility, answers=results.RealisedVolatility)
 def realised_volatility(market: Market, window: Window = LONG_WINDOW) -> Answer:
     """Realised volatility of minute returns, of the window and by the year."""
     found = window_of(market, window)

@@ -1,18 +1,13 @@
 """The archive's Celery tasks, on their own queue, and the clock that calls them.
 
-A worker that takes the queue `archive` sends itself `tasks.archive.run` every `interval_s`, from a thread
-that ends with it: no scheduler process to keep alive, no schedule file to damage, and a worker that starts
-again just goes on. Of several such workers one sends per interval. A run that comes while another is at it
-leaves the work to that one.
+A worker that takes the queue `archive` sends itself `tasks.archive.run` every `interval_s` (`tasks.clock`).
+A run that comes while another is at it leaves the work to that one.
 """
 
 import logging
-import threading
 from typing import Any
 
-import redis
 from celery.signals import worker_ready, worker_shutting_down
-from kombu.exceptions import OperationalError
 
 from collector.errors import BrokerUnavailable, CollectorError
 from collector.settings import Settings, current
@@ -23,6 +18,7 @@ from tasks.archive.files import Files
 from tasks.archive.keeper import Archive
 from tasks.archive.layout import FOLDER
 from tasks.archive.source import Source
+from tasks.clock import Clock, claim
 from tasks.keys import Keys
 from tasks.redis_client import client, translated
 
@@ -30,8 +26,6 @@ log = logging.getLogger(__name__)
 
 #: How often all that Redis keeps is compared, at the least: single trades may be kept for an hour only.
 SWEEP_S = 1800
-#: A run is due this much earlier than its interval, so that clocks need not agree to the millisecond.
-EARLY = 0.9
 
 
 @app.task(name=routing.ARCHIVE_RUN, ignore_result=True, throws=(CollectorError,))
@@ -41,7 +35,7 @@ def run(**_: object) -> None:
     if not settings.archive.enabled:
         return
     archive = Archive(Files(settings.data_dir / FOLDER), Source(client(), settings), settings.archive)
-    everything = _claim(client(), Keys(settings.store.key_prefix).archive("sweep"), SWEEP_S)
+    everything = claim(client(), Keys(settings.store.key_prefix).archive("sweep"), SWEEP_S)
     try:
         failed = archive.run(everything=everything)
     except ArchiveBusy as error:
@@ -62,32 +56,6 @@ def sweep(**_: object) -> None:
     run()
 
 
-class Clock(threading.Thread):
-    """Sends `run` every `interval_s` until stopped."""
-
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        super().__init__(name="archive-clock", daemon=True)
-        self._redis = client
-        self._key = Keys(settings.store.key_prefix).archive("run")
-        self._interval_s = settings.archive.interval_s
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        """Send until stopped; while Redis is away, nothing is due."""
-        while not self._stopped.is_set():
-            try:
-                if _claim(self._redis, self._key, self._interval_s * EARLY):
-                    # One that waited longer than the interval would only do the work of the next.
-                    app.send_task(routing.ARCHIVE_RUN, queue=routing.ARCHIVE, expires=self._interval_s)
-            except (CollectorError, OperationalError) as error:
-                log.warning("archive: %s", error)
-            self._stopped.wait(self._interval_s)
-
-    def stop(self) -> None:
-        """End the thread at its next breath."""
-        self._stopped.set()
-
-
 _running: list[Clock] = []
 
 
@@ -100,9 +68,16 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     if not is_installed():
         log.warning("nothing is archived: pip install 'bithumb-collector[%s]'", EXTRA)
         return
-    clock = Clock(client(), settings)
+    interval_s = settings.archive.interval_s
+    key = Keys(settings.store.key_prefix).archive("run")
+    clock = Clock("archive", client(), key, interval_s, lambda: _send(interval_s))
     clock.start()
     _running.append(clock)
+
+
+def _send(expires_s: float) -> None:
+    """Send a run; one that waited longer than the interval would only do the work of the next."""
+    app.send_task(routing.ARCHIVE_RUN, queue=routing.ARCHIVE, expires=expires_s)
 
 
 @worker_shutting_down.connect
@@ -110,12 +85,6 @@ def stop(**_: object) -> None:
     """Stop the clock; Celery calls this when a stop begins."""
     while _running:
         _running.pop().stop()
-
-
-def _claim(client: redis.Redis, key: str, seconds: float) -> bool:
-    """Tell whether this is the first to ask in so many seconds."""
-    with translated():
-        return bool(client.set(key, "1", nx=True, px=max(1, int(seconds * 1000))))
 
 
 def _release(settings: Settings, everything: bool) -> None:

@@ -1,5 +1,7 @@
 """`collector analyze` and `tasks.ask`: a question to real workers, and what is said where none answers."""
 
+import json
+import re
 import subprocess
 import sys
 import time
@@ -7,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 
 from collector.redis_server import PrivateRedis
 from collector.settings import Settings
+from tasks.keys import Keys
 
-from .conftest import MINUTE, T0
+from .conftest import MINUTE, T0, Run
 
 TIMEOUT_S = 30
 Ended = subprocess.CompletedProcess[str]
@@ -33,6 +37,15 @@ def test_worker_answers(filled: str, worker: None) -> None:
     assert answer["from_ms"] == T0 - 13 * MINUTE
     table = collector("analyze", "vwap", "KRW-BTC")
     assert "99,999,714.2857" in table.stdout
+
+
+def test_python_gets_the_model_of_the_answer(filled: str, worker: None) -> None:
+    """`tasks.ask.result` gives a pydantic model: decimals are decimals."""
+    program = (
+        "from tasks.ask import result; r = result('vwap', 'KRW-BTC'); print(repr(r.vwap), type(r).__name__)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert ended.stdout == "Decimal('99999714.28571020408165597668') Vwap\n", ended.stderr
 
 
 def test_further_arguments_and_all_markets(filled: str, worker: None) -> None:
@@ -93,3 +106,23 @@ def test_name_and_market_are_needed(filled: str) -> None:
     ended = collector("analyze", "vwap")
     assert ended.returncode == 2
     assert "collector analyze vwap KRW-BTC" in ended.stderr
+
+
+def test_kept_answers_are_shown_oldest_first(run: Run, filled: str, settings: Settings) -> None:
+    """As a table of their single figures, as JSON with everything; none is a sentence, or []."""
+    assert run("analyze", "vwap", "KRW-BTC", "--kept", "--json").out == "[]\n"
+    assert "COLLECTOR_ANALYSIS__PERIODIC" in run("analyze", "vwap", "KRW-BTC", "--kept").out
+    key = Keys(settings.store.key_prefix).answers("vwap", ("KRW-BTC", "15m"))
+    answers = [
+        {"market": "KRW-BTC", "window": "15m", "to_ms": 1_790_000_000_000 + n, "vwap": str(100 + n)}
+        for n in range(25)
+    ]
+    with redis.Redis.from_url(filled) as client:
+        client.rpush(key, *map(json.dumps, answers))
+    assert json.loads(run("analyze", "vwap", "krw-btc", "--kept", "--json").out) == answers
+    shown = run("analyze", "vwap", "KRW-BTC", "--kept").out
+    assert "vwap KRW-BTC 15m" in shown
+    assert "the newest 20 of 25" in shown
+    assert " 124\n" in re.sub(" +\n", "\n", shown)
+    refused = run("analyze", "walls", "KRW-BTC", "--window", "5m", "--kept")
+    assert (refused.code, refused.err) == (2, "collector: walls has no window\n")

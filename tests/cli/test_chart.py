@@ -9,6 +9,7 @@ import pytest
 
 from collector.errors import ConfigurationError
 from collector.model import Channel
+from collector.render import chart
 from collector.render.chart import check_kind, render
 from collector.render.panels import Picture, PriceFormatter, incomplete_spans, running_vwap, short
 from tasks.enrich.candles import Candle, iso
@@ -150,3 +151,17 @@ def test_missing_library_is_named(run: Run, filled: str, monkeypatch: pytest.Mon
     ended = run("chart", "KRW-BTC")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "pip install 'bithumb-collector[charts]'" in ended.err
+
+
+def test_a_korean_font_installed_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib's list of fonts may be older than the font; where there is none, the usual one is all."""
+    manager = chart.font_manager.fontManager
+    known = [font for font in manager.ttflist if font.name not in chart.KOREAN_FONTS]
+    monkeypatch.setattr(manager, "ttflist", list(known))
+    monkeypatch.setattr(chart.font_manager, "findSystemFonts", list)
+    assert chart._fonts() == ["DejaVu Sans"]
+    added: list[str] = []
+    monkeypatch.setattr(chart.font_manager, "findSystemFonts", lambda: ["/x/NanumGothic.ttf", "/x/Other.ttf"])
+    monkeypatch.setattr(manager, "addfont", added.append)
+    chart._fonts()
+    assert added == ["/x/NanumGothic.ttf"]

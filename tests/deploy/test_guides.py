@@ -23,9 +23,16 @@ from tasks.read import Book, Candle, Change, GapRow, Health, TickerRow, TradeRow
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ("operate", "grow", "troubleshooting", "comparison", "data-model")
+PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
 SETTINGS = {name for name, _ in settings.variable_names()}
 #: Celery and Flower have their own settings, which they read themselves.
 FOREIGN = re.compile(r"^(FLOWER_BASIC_AUTH|FLOWER_UNAUTHENTICATED_API)$")
+
+
+def test_every_page_is_in_the_index() -> None:
+    """`docs/README.md` leads to all of them."""
+    linked = re.findall(r"\]\(([\w-]+)\.md\)", page("README"))
+    assert [name for name in PAGES if name not in (*linked, "README")] == []
 
 
 def page(name: str) -> str:
@@ -164,7 +171,7 @@ def test_command_of_a_guide_exists(guide: str, command: str) -> None:
     check(command)
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("guide", PAGES)
 def test_settings_and_links_of_a_guide_exist(guide: str) -> None:
     """No setting was renamed away, no page or picture moved."""
     text = page(guide)

@@ -6,6 +6,7 @@ from the network with another app). One Redis plays both parts, as in our settin
 """
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ from pytest_docker_tools.wrappers import container as container_module
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_START_S = 60
+#: Stands in for the public image, which no registry gives out here: Debian's package in an image of ours.
+PROMETHEUS = "bithumb-prometheus:test"
+PROMETHEUS_DOCKERFILE = """
+FROM debian:bookworm-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus && mkdir /prometheus
+ENTRYPOINT ["prometheus"]
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,3 +151,12 @@ def worker(celery_setup: CeleryTestSetup) -> CeleryTestWorker:
     """The worker, once it has said that it is ready."""
     assert celery_setup.ready()
     return celery_setup.worker
+
+
+@pytest.fixture(scope="session")
+def prometheus_image() -> None:
+    """An image with Prometheus, built once and kept."""
+    words = ["docker", "build", "--quiet", "--network", "host", "--tag", PROMETHEUS, "-"]
+    built = subprocess.run(words, input=PROMETHEUS_DOCKERFILE, capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(f"no image with Prometheus could be built: {built.stderr[-200:]}")

@@ -13,18 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.smoke.conftest import PROMETHEUS
+
 ROOT = Path(__file__).resolve().parents[2]
 HEALTH_S = 150
 JOBS = ("bithumb", "flower", "prometheus")
 SERVICES = {"redis", "simulator", "collector", "worker", "analysis", "flower", "exporter", "prometheus"}
 WITHOUT_HEALTHCHECK = {"simulator", "prometheus"}
-#: Stands in for the public image, which no registry gives out here: Debian's package in an image of ours.
-PROMETHEUS = "bithumb-prometheus:test"
-PROMETHEUS_DOCKERFILE = """
-FROM debian:bookworm-slim
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus && mkdir /prometheus
-ENTRYPOINT ["prometheus"]
-"""
 
 
 class Project:
@@ -57,15 +52,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def prometheus_image() -> None:
-    """An image with Prometheus, built once and kept."""
-    words = ["docker", "build", "--quiet", "--network", "host", "--tag", PROMETHEUS, "-"]
-    built = subprocess.run(words, input=PROMETHEUS_DOCKERFILE, capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(f"no image with Prometheus could be built: {built.stderr[-200:]}")
 
 
 @pytest.fixture

@@ -123,6 +123,20 @@ def test_record_and_replay_agree(run, exchange):
     assert output.rstrip().endswith("0 refused")
 
 
+def test_a_rotated_recording_is_replayed_as_one(run, exchange):
+    """Two seconds a file: the index leads to all frames, and a stretch of it to some."""
+    options = ("--seconds", "5", "--rotate-s", "2", "--json")
+    code, output, errors = run("record", "session.zst", *options, **exchange)
+    assert code == 0, errors
+    recorded = json.loads(output)
+    code, output, errors = run("replay", "session.zst", "--json", timeout_s=100)
+    assert code == 0, errors
+    replayed = json.loads(output)
+    assert (replayed["frames"], replayed["refused"]) == (recorded["frames"], 0)
+    code, output, _ = run("replay", "session.zst", "--to", "2020-01-01", "--json", timeout_s=100)
+    assert (code, json.loads(output)["frames"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "says"),
     [

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from collector.model import Level, Side, Trade
-from tests.recorded.plain import rounded
+from tests.recorded.plain import PlainBook, exact, rounded
 
 #: Floats have 15 to 16 digits; a correlation loses some of them.
 REL = 1e-9
@@ -183,3 +183,56 @@ def walls(levels: Sequence[Level], times: Decimal) -> list[Decimal]:
     """Return the prices of the levels of at least `times` the median size."""
     usual = median(Fraction(size) for _, size in levels) if len(levels) > 2 else None
     return [price for price, size in levels if usual and Fraction(size) >= Fraction(times) * usual]
+
+
+def spread(books: Sequence[PlainBook], to_ms: int) -> dict[str, Any]:
+    """Spread statistics of books, none of which lacks a side, straight from their best levels."""
+    bests = [(max(p for p, size in b.bids if size), min(p for p, size in b.asks if size)) for b in books]
+    spreads = [Fraction(ask) - Fraction(bid) for bid, ask in bests]
+    bps = [
+        Fraction(rounded((Fraction(ask) - Fraction(bid)) * 20_000 / (Fraction(ask) + Fraction(bid))))
+        for bid, ask in bests
+    ]
+    times = [b.us // 1000 for b in books] + [to_ms]
+    held = [later - earlier for earlier, later in pairwise(times)]
+    in_order = sorted(spreads)
+    middle = (in_order[(len(books) - 1) // 2] + in_order[len(books) // 2]) / 2
+    return {
+        "book_count": len(books),
+        "min_spread": exact(in_order[0]),
+        "median_spread": exact(middle),
+        "max_spread": exact(in_order[-1]),
+        "mean_spread": rounded(sum(spreads) / len(books)),
+        "mean_spread_bps": rounded(sum(bps) / len(books)),
+        "time_weighted_spread_bps": rounded(
+            sum((b * h for b, h in zip(bps, held, strict=True)), Fraction(0)) / sum(held)
+        ),
+        "newest_spread": exact(spreads[-1]),
+    }
+
+
+def book_changes(books: Sequence[PlainBook]) -> dict[str, Any]:
+    """Changes from each book to the next, the first against an empty one, by sets of prices."""
+    counts, moved, changed = dict.fromkeys(("added", "removed", "resized"), 0), 0, 0
+    for before, book in pairwise([None, *books]):
+        total, best_moved = 0, False
+        for side, best in (("bids", max), ("asks", min)):
+            new = {price: size for price, size in getattr(book, side) if size}
+            old = {price: size for price, size in getattr(before, side) if size} if before else {}
+            found = {
+                "added": len(set(new) - set(old)),
+                "removed": len(set(old) - set(new)),
+                "resized": len({price for price in set(new) & set(old) if new[price] != old[price]}),
+            }
+            counts = {name: counts[name] + found[name] for name in counts}
+            total += sum(found.values())
+            best_moved |= best(new, default=None) != best(old, default=None)
+        moved, changed = moved + best_moved, changed + bool(total)
+    return {
+        "book_count": len(books),
+        "changed_count": changed,
+        **counts,
+        "mean_changed_levels": rounded(Fraction(sum(counts.values()), len(books))),
+        "best_moved_count": moved,
+        "best_moved_share": rounded(Fraction(moved, len(books))),
+    }

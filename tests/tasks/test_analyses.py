@@ -175,7 +175,7 @@ def test_missing_and_surplus_arguments_are_named(ask: Ask) -> None:
     with pytest.raises(ConfigurationError, match="vpin has no argument 'size': it has window, buckets"):
         analysis.find("vpin").check({"size": 5})
     with pytest.raises(
-        ConfigurationError, match="there is no analysis 'vipn': one of book_imbalance, bursts"
+        ConfigurationError, match="there is no analysis 'vipn': one of book_changes, book_imbalance, bursts"
     ):
         analysis.find("vipn")
 
@@ -207,4 +207,10 @@ def test_the_page_is_what_the_registry_says() -> None:
     """`docs/analyses.md` is what `python -m tasks.analysis` prints, with a formula and a source for each."""
     page = (ROOT / "docs" / "analyses.md").read_text(encoding="utf-8")
     assert page == analysis.reference()
-    assert page.count("\nFormula: ") == page.count("\nSource: ") == len(analysis.names()) == 19
+    assert (
+        page.count("\nAnswer: ")
+        == page.count("\nFormula: ")
+        == page.count("\nSource: ")
+        == len(analysis.names())
+        == 21
+    )

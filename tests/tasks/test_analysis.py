@@ -11,7 +11,8 @@ from celery import Celery
 
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Side
-from tasks import analysis
+from collector.settings import Settings
+from tasks import analysis, periodic
 from tasks.analyses import scope
 from tasks.store import Store
 from tests.tasks.making import BTC, T0, book, trade
@@ -19,7 +20,7 @@ from tests.tasks.making import BTC, T0, book, trade
 
 @pytest.fixture
 def asked(
-    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    store: Store, client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, Any]]:
     """A function that runs an analysis in this process, on 20 minutes of one trade each."""
     store.put_trades(
@@ -30,7 +31,9 @@ def asked(
             for n in range(20)
         ]
     )
-    store.put_books([book(((99, 1), (98, 9), (97, 1)), ((101, 2), (103, 1)))])
+    at_us = (T0 + 19 * MINUTE_MS) * 1000
+    store.put_books([book(((99, 1), (98, 9), (97, 1)), ((101, 2), (103, 1)), exchange_us=at_us)])
+    periodic.keep_samples(client, settings)
     monkeypatch.setattr(scope, "client", lambda: client)
 
     def ask(name: str, *arguments: object, **named: object) -> dict[str, Any]:
@@ -52,6 +55,8 @@ def test_every_analysis_is_listed_with_what_it_is(asked: Callable[..., dict[str,
         window = {"window": "5m"} if has_window(name) else {}
         answer = asked(name, BTC, **window, of_a_newer_program=1)
         assert json.loads(json.dumps(answer)) == answer
+        result = analysis.find(name).result.model_validate(answer)
+        assert set(result.model_dump()) == set(answer)
         assert answer["market"] == BTC
         assert not window or answer["window"] == "5m"
 

@@ -1,0 +1,169 @@
+"""Analyses that repeat by themselves, and samples of the order books.
+
+A worker that takes the queue `analysis` sends itself both tasks (`tasks.clock`). Their results are lists of
+bounded length in Redis: `collector analyze NAME MARKET --kept` shows the answers, the analyses `spread` and
+`book_changes` are made of the samples.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+import redis
+from celery.signals import worker_ready, worker_shutting_down
+
+from collector.errors import CollectorError, ConfigurationError
+from collector.settings import Settings, current
+from tasks import routing
+from tasks.analysis import find
+from tasks.app import app
+from tasks.clock import Clock
+from tasks.enrich.book_window import sample
+from tasks.keys import Keys
+from tasks.read import Reader, decode_sample
+from tasks.redis_client import client, translated
+
+log = logging.getLogger(__name__)
+
+#: Lists live this many times as long as it takes to fill them: what nobody adds to is forgotten.
+LIVES = 2
+
+
+@dataclass(frozen=True)
+class Question:
+    """An analysis with market and window, as far as it has them."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, market: str | None = None, window: str | None = None) -> Self:
+        """Return the question with the defaults of its analysis filled in.
+
+        Raises:
+            ConfigurationError: no such analysis, or it needs a market, or knows no window.
+        """
+        found = find(name)
+        defaults = {parameter.name: parameter.default for parameter in found.parameters}
+        if market is None and found.needs_market:
+            raise ConfigurationError(f"{name} needs a market: {name} KRW-BTC")
+        if window is not None and "window" not in defaults:
+            raise ConfigurationError(f"{name} has no window")
+        chosen = [market.upper() if market else str(defaults["market"])]
+        if "window" in defaults:
+            chosen.append(window or str(defaults["window"]))
+        return cls(name, tuple(chosen))
+
+
+def questions(text: str) -> Iterator[Question]:
+    """Yield what `COLLECTOR_ANALYSIS__PERIODIC` asks for.
+
+    Raises:
+        ConfigurationError: a part that is none.
+    """
+    for words in (part.split() for part in text.split(";")):
+        if len(words) > 3:
+            raise ConfigurationError(f"{' '.join(words)!r} is not `name [market] [window]`")
+        if words:
+            yield Question.of(*words)
+
+
+@app.task(name=routing.PERIODIC_RUN, ignore_result=True, throws=(CollectorError,))
+def run(**_: object) -> None:
+    """Answer every periodic question once and keep the answers."""
+    keep_answers(client(), current())
+
+
+@app.task(name=routing.PERIODIC_SAMPLE, ignore_result=True, throws=(CollectorError,))
+def sample_books(**_: object) -> None:
+    """Sample the newest book of every market, where it is another than at the last sample."""
+    keep_samples(client(), current())
+
+
+def keep_answers(client: redis.Redis, settings: Settings) -> None:
+    """Answer every periodic question and keep the answers; one without an answer is logged."""
+    for question in questions(settings.analysis.periodic):
+        try:
+            _keep(client, settings, question, find(question.name).run(*question.arguments))
+        except CollectorError as error:
+            log.warning("%s %s: %s", question.name, " ".join(question.arguments), error)
+
+
+def _keep(client: redis.Redis, settings: Settings, question: Question, answer: dict[str, Any]) -> None:
+    """Add an answer to the kept ones of its question, unless it is of the same time as the newest."""
+    key = Keys(settings.store.key_prefix).answers(question.name, question.arguments)
+    chosen = settings.analysis
+    with translated():
+        newest = client.lindex(key, -1)
+        if newest is not None and _time(msgspec.json.decode(newest)) == _time(answer):
+            return
+        pipeline = client.pipeline(transaction=True)
+        pipeline.rpush(key, msgspec.json.encode(answer))
+        pipeline.ltrim(key, -chosen.periodic_kept, -1)
+        pipeline.pexpire(key, _life_ms(chosen.periodic_s, chosen.periodic_kept))
+        pipeline.execute()
+
+
+def keep_samples(client: redis.Redis, settings: Settings) -> None:
+    """Add a sample of each book that has changed since the last one."""
+    keys, chosen = Keys(settings.store.key_prefix), settings.analysis
+    books = Reader(client, settings).book()
+    with translated():
+        pipeline = client.pipeline(transaction=False)
+        for book in books:
+            pipeline.lindex(keys.book_samples(book.market), -1)
+        newest = pipeline.execute()
+        for book, last in zip(books, newest, strict=True):
+            if last is not None and decode_sample(last).exchange_ms >= book.exchange_ms:
+                continue
+            key = keys.book_samples(book.market)
+            pipeline.rpush(key, msgspec.json.encode(sample(book)))
+            pipeline.ltrim(key, -chosen.book_samples_kept, -1)
+            pipeline.pexpire(key, _life_ms(chosen.book_samples_s, chosen.book_samples_kept))
+        pipeline.execute()
+
+
+def _life_ms(interval_s: float, kept: int) -> int:
+    return int(interval_s * kept * LIVES * 1000)
+
+
+def _time(answer: dict[str, Any]) -> object:
+    return answer.get("to_ms", answer.get("exchange_ms"))
+
+
+_running: list[Clock] = []
+
+
+@worker_ready.connect
+def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
+    """Start the clocks of a worker that takes the queue `analysis`; Celery calls this once it consumes."""
+    if routing.ANALYSIS not in sender.app.amqp.queues.consume_from:
+        return
+    settings = current()
+    keys, chosen = Keys(settings.store.key_prefix), settings.analysis
+    wanted = []
+    try:
+        wanted = list(questions(chosen.periodic))
+    except ConfigurationError as error:
+        log.error("COLLECTOR_ANALYSIS__PERIODIC: %s: nothing is repeated", error)
+    for name, task, interval_s, is_wanted in (
+        ("run", routing.PERIODIC_RUN, chosen.periodic_s, bool(wanted)),
+        ("sample", routing.PERIODIC_SAMPLE, chosen.book_samples_s, chosen.book_samples_s > 0),
+    ):
+        if is_wanted:
+            _running.append(Clock(name, client(), keys.periodic(name), interval_s, _sender(task, interval_s)))
+            _running[-1].start()
+
+
+def _sender(task: str, expires_s: float) -> Any:  # noqa: ANN401 - whatever Celery returns
+    """Return a function that sends `task`; one that waited longer than `expires_s` is not worth doing."""
+    return lambda: app.send_task(task, queue=routing.ANALYSIS, expires=expires_s)
+
+
+@worker_shutting_down.connect
+def stop(**_: object) -> None:
+    """Stop the clocks; Celery calls this when a stop begins."""
+    while _running:
+        _running.pop().stop()
