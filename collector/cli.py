@@ -38,6 +38,8 @@ Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@1
 def _load(**overrides: str | None) -> settings.Settings:
     """Read the settings, command-line choices before the environment."""
     for name, value in overrides.items():
+        if value == "":  # from an unset shell variable, say: never all markets in silence
+            raise ConfigurationError(f"--{name} is empty: name some, or leave the option out")
         if value is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = value
     loaded = settings.current()
@@ -196,5 +198,6 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"collector: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # else it has been said already, by a process of ours
+        print(f"collector: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
