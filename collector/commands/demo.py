@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.table import Table
 
 from collector.commands.run import INTERRUPTED
+from collector.commands.store import check_room, open_running
 from collector.commands.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
@@ -29,6 +30,7 @@ from collector.model import MINUTE_MS
 from collector.redis_client import connect
 from collector.roles import FLOWER_PORT, log_dir, simulator_role
 from collector.settings import Settings
+from collector.simulator.faults import parse_faults
 from collector.supervisor import Supervisor
 from tasks.enrich.exact import EXACT
 from tasks.read import Health, Reader
@@ -88,12 +90,39 @@ class Truth:
 
 
 def demo(settings: Settings, *, seconds: float, rate: float, faults: str, workers: int, flower: bool) -> int:
-    """Run for about `seconds`, then compare; return the exit code."""
+    """Run for about `seconds`, then compare; return the exit code.
+
+    Raises:
+        ConfigurationError: faults nobody knows; a folder that can't be written, or where a demo is running;
+            a Redis that holds results already.
+        BrokerUnavailable: the Redis of `REDIS_URL` refuses or does not answer.
+    """
+    parse_faults(faults)
+    _check_redis(settings)
     clear_demo(settings.data_dir)
     settings = _own_folder(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    (settings.data_dir / DEMO_MARK).touch()
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / DEMO_MARK).touch()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {settings.data_dir} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR"
+        ) from error
     return asyncio.run(_Demo(settings, seconds, rate, faults).run(workers, flower))
+
+
+def _check_redis(settings: Settings) -> None:
+    """Keep invented data away from real data in a Redis that is not ours alone."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return
+    with open_running(settings) as client:
+        check_room(client, url)
+        if Reader(client, settings).markets():
+            raise ConfigurationError(
+                "the Redis of REDIS_URL holds results already, and invented trades would mix with them: "
+                "unset REDIS_URL for a demo on a private server"
+            )
 
 
 def _own_folder(settings: Settings) -> Settings:

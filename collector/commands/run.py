@@ -7,7 +7,9 @@ import signal
 from contextlib import suppress
 
 from collector.app import Listener, connect_redis, new_lease
+from collector.commands.store import greet
 from collector.errors import LeaseLost
+from collector.redis_server import find_url
 from collector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
     lease = new_lease(settings, client)
     said = ""
     try:
+        await asyncio.to_thread(greet, client, find_url(settings), settings.publish.socket_timeout_s)
         while (holder := await asyncio.to_thread(lease.take)) and not stop.is_set():
             if holder != said:
                 said = holder
