@@ -5,6 +5,7 @@ is imported when it runs, so that `--help` is quick.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -183,6 +184,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; never shows a stack trace for what the user can put right."""
+    signal.signal(signal.SIGTERM, _interrupt)
     command = typer.main.get_command(app)
     try:
         code = command(standalone_mode=False)
@@ -195,6 +197,11 @@ def main() -> None:
             raise
         _fail(f"{error.format_message()} (see `collector --help`)", ConfigurationError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what `signal` calls with
+    """End as Ctrl-C does, cleaning up; for what has no handler of its own."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich import box
@@ -229,7 +230,7 @@ class _Demo:
         for listener in health.listeners:
             table.add_row("sockets", ", ".join(c["state"] for c in listener["connections"]))
             table.add_row("frames/s, mode", f"{listener['frames_per_s']:,.0f}, {listener['mode']}")
-            table.add_row("exchange to us, ms", f"p50 {listener['lag_ms_p50']}, p99 {listener['lag_ms_p99']}")
+            table.add_row("exchange to us", _lag(listener))
         table.add_row("queues", ", ".join(f"{name} {length}" for name, length in health.queues.items()))
         table.add_row("workers", str(len(health.workers)))
         return table
@@ -270,19 +271,24 @@ class _Demo:
     def _print_figures(self, health: Health) -> None:
         counters: Counter[str] = Counter(added_up([Counter(health.counters)]))
         listener = health.listeners[0] if health.listeners else None
-        lag = f"p50 {listener['lag_ms_p50']} ms, p99 {listener['lag_ms_p99']} ms" if listener else "-"
         rows = (
             ("frames received", f"{counters['frames']:,} on {self._settings.redundancy} sockets"),
             ("second copies, repeats", f"{counters['frame_copies']:,}, {counters['books_repeated']:,}"),
             ("Celery tasks", f"{counters['batches']:,}"),
             ("books stored, tickers stored", f"{counters['books_stored']:,}, {counters['tickers_stored']:,}"),
-            ("exchange to listener", lag),
+            ("exchange to listener", _lag(listener) if listener else "-"),
             ("trades recovered through REST", f"{counters['trades_backfilled']:,}"),
         )
         table = Table.grid(padding=(0, 3))
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
+
+
+def _lag(listener: Mapping[str, Any]) -> str:
+    if listener["lag_ms_p50"] is None:  # nothing has come yet
+        return "-"
+    return f"p50 {listener['lag_ms_p50']} ms, p99 {listener['lag_ms_p99']} ms"
 
 
 def _price(price: Decimal) -> str:

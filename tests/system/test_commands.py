@@ -167,6 +167,21 @@ def test_a_simulator_that_is_stopped_tells_ctrl_c_from_a_plain_stop(start, numbe
     assert (process.returncode, errors) == (code, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_waits_for_an_answer_can_be_stopped(start, redis_url, settings, number):
+    """Either signal ends it at once, status 130, without a stack trace."""
+    fill(redis_url, settings)
+    process = start("analyze", "vwap", "KRW-BTC", "--timeout", "60", REDIS_URL=redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        deadline = time.monotonic() + 20
+        while not client.llen("analysis"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "says"),
     [
