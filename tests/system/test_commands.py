@@ -249,6 +249,16 @@ def test_a_demo_does_not_touch_real_results(run, redis_url, settings):
     assert "unset REDIS_URL" in one_line(errors)
 
 
+def test_a_listener_without_a_spool_leaves_its_share_to_others(run, exchange, redis_url):
+    """One line for the folder that can't be written, and no lease that keeps a standby waiting."""
+    nowhere = {"COLLECTOR_DATA_DIR": "/proc/nowhere", "REDIS_URL": redis_url}
+    code, output, errors = run("run", timeout_s=30, **{**exchange, **nowhere})
+    assert (code, output) == (2, "")
+    assert "/proc/nowhere" in one_line(errors)
+    with redis.Redis.from_url(redis_url) as client:
+        assert list(client.scan_iter("*lease*")) == []
+
+
 def test_unknown_market_is_named(run, exchange, redis_url):
     """A market that the exchange does not list ends the listener with a line that names it."""
     code, _, errors = run("run", "--markets", "KRW-NOPE", REDIS_URL=redis_url, **exchange)
