@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ import redis
 from collector.errors import BrokerUnavailable
 from collector.redis_server import find_url
 from collector.settings import Settings
+from tasks.read import Reader
 from tests.cli.conftest import fill
 
 COLLECTOR = (sys.executable, "-m", "collector")
@@ -87,15 +89,24 @@ def one_line(text):
 
 
 def wait_for_redis(folder, within_s=20):
-    """Wait until the private server of a data folder answers."""
-    settings = Settings(data_dir=folder)
+    """Wait until the private server of a data folder answers; return its address."""
+    settings, found = Settings(data_dir=folder), []
+
+    def answers():
+        with suppress(BrokerUnavailable):
+            found.append(find_url(settings))
+        return found
+
+    wait_until(answers, within_s)
+    return found[0]
+
+
+def wait_until(condition, within_s):
+    """Wait until `condition()` is true."""
     deadline = time.monotonic() + within_s
-    while True:
-        try:
-            return find_url(settings)
-        except BrokerUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.05)
 
 
 def test_demo_counts_every_trade_once_and_its_results_stay_readable(run):
@@ -146,8 +157,8 @@ def test_an_interrupted_replay_sends_what_it_read_and_leaves(run, start, exchang
     """A signal in the middle ends replay, workers and Redis within ten seconds; what was read is counted."""
     run("record", "session.zst", "--seconds", "3", **exchange)
     process = start("replay", "session.zst", "--speed", "0.05")
-    wait_for_redis(tmp_path / "data")
-    time.sleep(4)
+    with redis.Redis.from_url(wait_for_redis(tmp_path / "data")) as client:
+        wait_until(lambda: Reader(client, Settings()).markets(), 30)  # something has been read and counted
     begin = time.monotonic()
     process.send_signal(number)
     output, errors = process.communicate(timeout=15)
@@ -173,10 +184,7 @@ def test_a_command_that_waits_for_an_answer_can_be_stopped(start, redis_url, set
     fill(redis_url, settings)
     process = start("analyze", "vwap", "KRW-BTC", "--timeout", "60", REDIS_URL=redis_url)
     with redis.Redis.from_url(redis_url) as client:
-        deadline = time.monotonic() + 20
-        while not client.llen("analysis"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: client.llen("analysis"), 20)
     process.send_signal(number)
     output, errors = process.communicate(timeout=10)
     assert (process.returncode, output, errors) == (130, "", "")
@@ -303,8 +311,13 @@ def test_up_says_in_one_line_that_the_exchange_cannot_be_reached(start):
         "COLLECTOR_EXCHANGE__REST_URL": "http://127.0.0.1:1",
     }
     process = start("up", **nowhere)
-    time.sleep(8)
+    before = []
+    for line in process.stderr:
+        before.append(line)
+        if "can't be reached" in line:
+            break
+    time.sleep(4)  # several more tries, which say nothing
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
-    assert errors.count("can't be reached") == 1
+    assert "".join([*before, errors]).count("can't be reached") == 1
