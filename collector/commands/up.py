@@ -97,7 +97,7 @@ def _check_port(port: int) -> None:
         except OSError as error:
             raise ConfigurationError(
                 f"port {port} on 127.0.0.1 can't be used for Flower ({error.strerror}): "
-                "stop what uses it, or leave out --flower"
+                "stop what uses it, or leave out --flower and start `celery -A tasks flower --port=5556`"
             ) from error
 
 
