@@ -5,6 +5,7 @@ is imported when it runs, so that `--help` is quick.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,8 @@ Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@1
 def _load(**overrides: str | None) -> settings.Settings:
     """Read the settings, command-line choices before the environment."""
     for name, value in overrides.items():
+        if value == "":  # from an unset shell variable, say: never all markets in silence
+            raise ConfigurationError(f"--{name} is empty: name some, or leave the option out")
         if value is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = value
     loaded = settings.current()
@@ -206,6 +209,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; never shows a stack trace for what the user can put right."""
+    signal.signal(signal.SIGTERM, _interrupt)
     command = typer.main.get_command(app)
     try:
         code = command(standalone_mode=False)
@@ -220,6 +224,12 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what `signal` calls with
+    """End as Ctrl-C does, cleaning up; for what has no handler of its own."""
+    raise KeyboardInterrupt
+
+
 def _fail(message: str, code: int) -> None:
-    print(f"collector: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # else it has been said already, by a process of ours
+        print(f"collector: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

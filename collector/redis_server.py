@@ -78,6 +78,17 @@ def find_binary() -> str:
     return found
 
 
+def is_owned(data_dir: Path) -> bool:
+    """Tell whether a collector that keeps its private server in this data folder is running."""
+    path = data_dir.absolute() / "redis" / "owner.lock"
+    if not path.exists():
+        return False
+    lock = _Lock(path)
+    is_free = lock.acquire()
+    lock.release()
+    return not is_free
+
+
 class PrivateRedis:
     """A Redis server of our own that lives as long as its owner.
 

@@ -30,6 +30,7 @@ from collector.model import Channel
 
 PREFIX = "COLLECTOR_"
 ENV_FILE = ".env"
+_ALL_SETTINGS = "`collector check` lists all settings"
 NESTING = "__"
 _WEB = {"ws", "wss", "http", "https"}
 _WITH_PORT = _WEB | {"redis", "rediss"}  # a list of sentinels has several, a socket file none
@@ -358,14 +359,15 @@ def variable_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> I
 def unknown_variables(environment: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each `COLLECTOR_` variable that is no setting."""
     known = [name for name, _ in variable_names()]
+    bare_names = [name.removeprefix(PREFIX) for name in known]  # the prefix alone would look similar
     sentences = []
     for variable in environment:
         name = variable.upper()
         if not name.startswith(PREFIX) or name in known:
             continue
         bare = name.removeprefix(PREFIX)  # REDIS_URL has no prefix
-        close = [bare] if bare in known else difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "`collector check` lists all settings"
+        close = difflib.get_close_matches(bare, bare_names, n=1)
+        hint = f"did you mean {known[bare_names.index(close[0])]}?" if close else _ALL_SETTINGS
         sentences.append(f"{variable} is not a setting: {hint}")
     return sentences
 

@@ -99,10 +99,29 @@ class RestartPolicy:
 
 
 class Supervisor:
-    """Keep `roles` running until `stop()`, SIGINT or SIGTERM; a second signal leaves at once."""
+    """Keep `roles` running until `stop()`, SIGINT or SIGTERM; a second signal leaves at once.
 
-    def __init__(self, roles: Sequence[Role], log_dir: Path, policy: RestartPolicy | None = None) -> None:
+    Args:
+        roles: what to run.
+        log_dir: where their output goes.
+        policy: how long a role that died waits.
+        on_signal: called at the first signal instead of `stop()`, by an owner with something to finish first.
+
+    Attributes:
+        is_interrupted: whether SIGINT (Ctrl-C) was among the signals.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        log_dir: Path,
+        policy: RestartPolicy | None = None,
+        *,
+        on_signal: Callable[[], None] | None = None,
+    ) -> None:
+        self.is_interrupted = False
         self._log_dir = log_dir
+        self._on_first_signal = on_signal or self.stop
         policy = policy or RestartPolicy()
         self._runners = [_Runner(role, _log_of(role, log_dir), policy, self._fail) for role in roles]
         self._stop = asyncio.Event()
@@ -190,17 +209,20 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         for number in signals:
-            loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: signal.Signals) -> None:
+        self.is_interrupted |= number == signal.SIGINT
         self._signals_seen += 1
-        self._stop.set()
-        if self._signals_seen > 1:
+        if self._signals_seen == 1:
+            self._on_first_signal()
+        else:
+            self._stop.set()
             for runner in self._runners:
                 runner.kill()
 
@@ -230,7 +252,8 @@ class _Runner:
             if self._stopping.is_set():
                 return
             if self._status in self.role.fatal:
-                self._fail(ConfigurationError(self.last_words()))
+                # Without a log it has said what is wrong on our own stderr, where one line is enough.
+                self._fail(ConfigurationError(self.last_words() if self.log else ""))
                 return
             failures = self._policy.failures(failures, time.monotonic() - started)
             await self._pause(self._policy.delay_s(failures))

@@ -1,5 +1,6 @@
 """A recorded session through the whole line: everything is sent, in order, at the pace of the workers."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -138,6 +139,47 @@ def test_a_long_absence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0.001)
     with pytest.raises(BrokerUnavailable, match="away"):
         replay(Broker(refusals=10**6)).run([trade(1)], speed=0)
+
+
+def test_a_stop_sends_what_was_read_and_reads_no_more() -> None:
+    """Between two frames that are an hour apart, the replay ends at once."""
+    broker, stop = Broker(), threading.Event()
+    it = Replay(Settings(), "current", CurrentCodec, broker, broker.probe, stop)
+    threading.Timer(0.2, stop.set).start()
+    started = time.monotonic()
+    it.run([trade(1), trade(2, 3_600_000)], speed=1)
+    it.wait_for_workers(0)
+    assert time.monotonic() - started < 3
+    assert broker.trade_ids() == [1]
+
+
+def test_a_stop_does_not_wait_for_workers_that_never_come() -> None:
+    """What is in the queue stays there for the next ones."""
+    broker, stop = Broker(queue=5, drained_per_look=0), threading.Event()
+    stop.set()
+    started = time.monotonic()
+    Replay(Settings(), "current", CurrentCodec, broker, broker.probe, stop).wait_for_workers(0)
+    assert time.monotonic() - started < 3
+
+
+def test_a_broker_that_stays_away_is_not_asked_to_take_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes after the tries for one batch; the frames read are counted all the same."""
+    monkeypatch.setattr(module, "_RETRY_S", 0.001)
+    broker = Broker(refusals=15)
+    it = replay(broker, batch=BatchSettings(max_rows=1))
+    with pytest.raises(BrokerUnavailable, match="away"):
+        it.run([trade(1), trade(2)], speed=0)
+    assert broker.rows == []
+    assert it.counts["frames"] == 1
+
+
+def test_an_empty_queue_is_believed_at_the_second_look() -> None:
+    """On its way from the queue to a worker a batch is in neither count."""
+    lengths = iter([1, 0, 1, 0, 0])
+    broker = Broker()
+    probe = lambda: Reading(queue_lengths={"trade": next(lengths)})  # noqa: E731 - two words
+    Replay(Settings(), "current", CurrentCodec, broker, probe).wait_for_workers(0)
+    assert next(lengths, None) is None
 
 
 def test_the_recorded_pace_is_kept() -> None:

@@ -121,6 +121,36 @@ async def test_wrong_settings_end_everything(tmp_path: Path) -> None:
         await asyncio.wait_for(Supervisor([healthy, wrong], tmp_path).run(), 10)
 
 
+async def test_a_role_without_a_log_has_said_what_is_wrong(tmp_path: Path) -> None:
+    """Its line stands on our own stderr already: the error adds no second one."""
+    wrong = script("wrong", "import sys; sys.exit(2)", log=False)
+    with pytest.raises(ConfigurationError) as caught:
+        await asyncio.wait_for(Supervisor([wrong], tmp_path).run(), 10)
+    assert str(caught.value) == ""
+
+
+async def test_an_owner_with_something_to_finish_gets_the_first_signal(
+    tmp_path: Path, eventually_async: Waiter
+) -> None:
+    """Roles go on until the owner says `stop()`; the owner is told which signal it was."""
+    told: list[str] = []
+    system = Supervisor(
+        [script("steady", "print('up'); import time; time.sleep(60)")],
+        tmp_path,
+        on_signal=lambda: told.append("once"),
+    )
+    running = asyncio.create_task(system.run())
+    await eventually_async(lambda: read(tmp_path / "steady.log") == "up\n")
+    os.kill(os.getpid(), signal.SIGINT)
+    await eventually_async(lambda: told == ["once"])
+    await asyncio.sleep(0.1)
+    assert system.pids
+    assert not running.done()
+    system.stop()
+    assert await running is True
+    assert system.is_interrupted
+
+
 async def test_role_that_never_comes_up_is_named(tmp_path: Path) -> None:
     """A role that is not ready in time fails the start within its limit; later stages never begin."""
     never = script(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich import box
@@ -22,6 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from collector.commands.run import INTERRUPTED
+from collector.commands.store import check_room, open_running
 from collector.commands.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
@@ -29,6 +31,7 @@ from collector.model import MINUTE_MS
 from collector.redis_client import connect
 from collector.roles import log_dir, simulator_role
 from collector.settings import Settings
+from collector.simulator.faults import parse_faults
 from collector.supervisor import Supervisor
 from tasks.enrich.exact import EXACT
 from tasks.read import Health, Reader
@@ -90,12 +93,39 @@ class Truth:
 def demo(
     settings: Settings, *, seconds: float, rate: float, faults: str, workers: int, flower_port: int | None
 ) -> int:
-    """Run for about `seconds`, then compare; return the exit code."""
+    """Run for about `seconds`, then compare; return the exit code.
+
+    Raises:
+        ConfigurationError: faults nobody knows; a folder that can't be written, or where a demo is running;
+            a Redis that holds results already.
+        BrokerUnavailable: the Redis of `REDIS_URL` refuses or does not answer.
+    """
+    parse_faults(faults)
+    _check_redis(settings)
     clear_demo(settings.data_dir)
     settings = _own_folder(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    (settings.data_dir / DEMO_MARK).touch()
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        (settings.data_dir / DEMO_MARK).touch()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {settings.data_dir} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR"
+        ) from error
     return asyncio.run(_Demo(settings, seconds, rate, faults).run(workers, flower_port))
+
+
+def _check_redis(settings: Settings) -> None:
+    """Keep invented data away from real data in a Redis that is not ours alone."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return
+    with open_running(settings) as client:
+        check_room(client, url)
+        if Reader(client, settings).markets():
+            raise ConfigurationError(
+                "the Redis of REDIS_URL holds results already, and invented trades would mix with them: "
+                "unset REDIS_URL for a demo on a private server"
+            )
 
 
 def _own_folder(settings: Settings) -> Settings:
@@ -202,7 +232,7 @@ class _Demo:
         for listener in health.listeners:
             table.add_row("sockets", ", ".join(c["state"] for c in listener["connections"]))
             table.add_row("frames/s, mode", f"{listener['frames_per_s']:,.0f}, {listener['mode']}")
-            table.add_row("exchange to us, ms", f"p50 {listener['lag_ms_p50']}, p99 {listener['lag_ms_p99']}")
+            table.add_row("exchange to us", _lag(listener))
         table.add_row("queues", ", ".join(f"{name} {length}" for name, length in health.queues.items()))
         table.add_row("workers", str(len(health.workers)))
         return table
@@ -243,19 +273,24 @@ class _Demo:
     def _print_figures(self, health: Health) -> None:
         counters: Counter[str] = Counter(added_up([Counter(health.counters)]))
         listener = health.listeners[0] if health.listeners else None
-        lag = f"p50 {listener['lag_ms_p50']} ms, p99 {listener['lag_ms_p99']} ms" if listener else "-"
         rows = (
             ("frames received", f"{counters['frames']:,} on {self._settings.redundancy} sockets"),
             ("second copies, repeats", f"{counters['frame_copies']:,}, {counters['books_repeated']:,}"),
             ("Celery tasks", f"{counters['batches']:,}"),
             ("books stored, tickers stored", f"{counters['books_stored']:,}, {counters['tickers_stored']:,}"),
-            ("exchange to listener", lag),
+            ("exchange to listener", _lag(listener) if listener else "-"),
             ("trades recovered through REST", f"{counters['trades_backfilled']:,}"),
         )
         table = Table.grid(padding=(0, 3))
         for row in rows:
             table.add_row(*row)
         self._console.print(table)
+
+
+def _lag(listener: Mapping[str, Any]) -> str:
+    if listener["lag_ms_p50"] is None:  # nothing has come yet
+        return "-"
+    return f"p50 {listener['lag_ms_p50']} ms, p99 {listener['lag_ms_p99']} ms"
 
 
 def _price(price: Decimal) -> str:

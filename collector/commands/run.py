@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from collector.app import Listener, connect_redis, new_lease
-from collector.errors import LeaseLost
+from collector.commands.store import greet
+from collector.errors import BrokerUnavailable, CollectorError, LeaseLost
+from collector.redis_server import find_url
 from collector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ async def _run(settings: Settings) -> int:
         await _standby(settings, stop)
         if stop.is_set():
             break
-        listener = Listener(settings)
+        listener = await _new_listener(settings)
         log.info("listener %s: %s", listener.id, settings.exchange.websocket_url)
         try:
             await listener.run(stop)
@@ -35,6 +37,17 @@ async def _run(settings: Settings) -> int:
             log.warning("%s; on standby", error)
     log.info("stopped, everything flushed")
     return INTERRUPTED if signal.SIGINT in received else 0
+
+
+async def _new_listener(settings: Settings) -> Listener:
+    """Make a listener; one that can't be made (no room for its spool) does not keep its share from others."""
+    try:
+        return Listener(settings)
+    except CollectorError:
+        client = connect_redis(settings)
+        with closing(client), suppress(BrokerUnavailable):
+            await asyncio.to_thread(new_lease(settings, client).give_up)
+        raise
 
 
 async def _standby(settings: Settings, stop: asyncio.Event) -> None:
@@ -47,6 +60,7 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
     lease = new_lease(settings, client)
     said = ""
     try:
+        await asyncio.to_thread(greet, client, find_url(settings), settings.publish.socket_timeout_s)
         while (holder := await asyncio.to_thread(lease.take)) and not stop.is_set():
             if holder != said:
                 said = holder

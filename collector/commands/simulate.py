@@ -1,9 +1,10 @@
 """`collector simulate`: a local Bithumb."""
 
 import asyncio
+import signal
 from typing import Any
 
-from collector.commands.run import watch_signals
+from collector.commands.run import INTERRUPTED, watch_signals
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.server import Simulator, serve
 
@@ -15,9 +16,9 @@ def simulate(**options: Any) -> int:  # noqa: ANN401 - the fields of SimulatorOp
 
 async def _simulate(options: SimulatorOptions) -> int:
     stop = asyncio.Event()
-    watch_signals(stop)
+    received = watch_signals(stop)
     await serve(options, stop, _announce)
-    return 0
+    return INTERRUPTED if signal.SIGINT in received else 0
 
 
 def _announce(exchange: Simulator) -> None:

@@ -13,7 +13,7 @@ from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.redis_server import POLL_S, PrivateRedis, find_url
 from collector.settings import Settings
 from tasks.read import Reader
-from tasks.redis_client import connect
+from tasks.redis_client import connect, translated
 
 #: How long to wait for the folder of a private server that is just starting, or that another reader has.
 OWNER_WAIT_S = 3.0
@@ -94,7 +94,7 @@ def explain(error: redis.RedisError, url: str, limit_s: float) -> str:
 @contextmanager
 def _connected(url: str, settings: Settings) -> Iterator[redis.Redis]:
     with closing(connect(url, settings)) as client:
-        _greet(client, url, settings.publish.socket_timeout_s)
+        greet(client, url, settings.publish.socket_timeout_s)
         yield client
 
 
@@ -116,7 +116,12 @@ def _find_or_start(settings: Settings) -> tuple[str, PrivateRedis | None]:
         time.sleep(POLL_S)
 
 
-def _greet(client: redis.Redis, url: str, limit_s: float) -> None:
+def greet(client: redis.Redis, url: str, limit_s: float) -> None:
+    """Ask for one answer.
+
+    Raises:
+        BrokerUnavailable: none, or a refusal; the message says what to do.
+    """
     usual = client.get_retry()
     client.set_retry(Retry(NoBackoff(), 0))  # nothing can be stale yet: one wait is enough
     try:
@@ -125,3 +130,19 @@ def _greet(client: redis.Redis, url: str, limit_s: float) -> None:
         raise BrokerUnavailable(explain(error, url, limit_s)) from error
     if usual is not None:
         client.set_retry(usual)
+
+
+def check_room(client: redis.Redis, url: str) -> None:
+    """See that Redis can take anything at all, for commands that would only half do their work.
+
+    Raises:
+        BrokerUnavailable: it is full.
+    """
+    with translated():
+        memory = client.info("memory")
+    used, limit = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
+    if limit and used >= limit:
+        raise BrokerUnavailable(
+            f"Redis at {masked(url)} is full ({used / 1e6:.1f} of {limit / 1e6:.1f} MB): "
+            "make room, or raise its maxmemory"
+        )

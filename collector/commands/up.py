@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from collector.commands.run import INTERRUPTED
-from collector.redis_server import PrivateRedis
+from collector.commands.store import open_running
+from collector.errors import ConfigurationError
+from collector.redis_server import PrivateRedis, is_owned
 from collector.roles import FLOWER_PORT, log_dir, redis_role, roles
 from collector.settings import Settings
 from collector.supervisor import Role, Supervisor
@@ -29,17 +32,27 @@ def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
         print(_greeting(settings, workers, flower_port), flush=True)
         asyncio.run(supervisor.run())
     print("stopped, everything flushed")
-    return INTERRUPTED
+    return INTERRUPTED if supervisor.is_interrupted else 0
 
 
 @contextmanager
 def all_roles(
     settings: Settings, *, workers: int, flower_port: int | None = None, listener: bool = True
 ) -> Iterator[tuple[list[Role], str]]:
-    """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty."""
+    """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty.
+
+    Raises:
+        ConfigurationError: no private server is possible, or Flower's port is in use.
+        BrokerUnavailable: the Redis of `REDIS_URL` refuses or does not answer.
+    """
+    if flower_port is not None:
+        _check_port(flower_port)
     url = settings.redis_url.get_secret_value()
     server = None
-    if not url:
+    if url:
+        with open_running(settings):
+            pass  # one line now, not a restart of everything every few seconds
+    else:
         server = PrivateRedis(settings)
         server.prepare()
         url = server.url
@@ -63,9 +76,17 @@ def all_roles(
 
 
 def clear_demo(data_dir: Path) -> None:
-    """Remove what a demo left in this folder."""
+    """Remove what a demo left in this folder.
+
+    Raises:
+        ConfigurationError: the demo is still running.
+    """
     if not (data_dir / DEMO_MARK).exists():
         return
+    if is_owned(data_dir):
+        raise ConfigurationError(
+            f"a demo is running in {data_dir}: stop it, or give this one its own COLLECTOR_DATA_DIR"
+        )
     log.info("removing the invented data of a demo from %s", data_dir)
     for name in _DEMO_DATA:
         path = data_dir / name
@@ -73,6 +94,18 @@ def clear_demo(data_dir: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} on 127.0.0.1 can't be used for Flower ({error.strerror}): "
+                "stop what uses it, or choose another with --flower-port"
+            ) from error
 
 
 def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:

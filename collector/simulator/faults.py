@@ -109,7 +109,7 @@ def _parse(text: str) -> Fault:
     name = re.split("[=:@!]", text)[0]
     if name not in KINDS:
         near = difflib.get_close_matches(name, KINDS, 1)
-        hint = f", did you mean {near[0]}?" if near else ""
+        hint = f", did you mean {near[0]}?" if near else "."
         raise ConfigurationError(f"Unknown fault {name!r}{hint} Known: {', '.join(KINDS)}")
     if found is None:
         raise ConfigurationError(

@@ -6,6 +6,7 @@ for changes nothing, and a client of the other protocol hears nothing.
 """
 
 import json
+import logging
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from collector.simulator.listing import Listing
 from collector.simulator.market import SimMarket
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
+
+log = logging.getLogger(__name__)
 
 #: At full speed, frames per beat: some milliseconds of reading.
 FULL_SPEED_FRAMES = 400
@@ -80,12 +83,15 @@ class Player:
         self._loop = loop
         self._sockets = sockets
         self._started_us: int | None = None
+        prices, cut = _first_prices(recording)
+        if not prices:
+            raise cut or ConfigurationError(f"Recording {recording.path} has no frames about any market")
+        if cut:
+            log.warning("%s; what is whole is played", cut)
         self.markets: Mapping[str, SimMarket] = {
             code: SimMarket(_listing(code, price), 1, now_us, random.Random(0))
-            for code, price in _first_prices(recording).items()
+            for code, price in prices.items()
         }
-        if not self.markets:
-            raise ConfigurationError(f"Recording {recording.path} has no frames about any market")
         self.trades_made = 0
         self.finished = False
         self._frames = self._read()
@@ -151,17 +157,17 @@ def _subject(raw: bytes) -> tuple[str, str]:
     return (channel[1].decode(), code[1].decode()) if channel and code else ("", "")
 
 
-def _first_prices(recording: Recording) -> dict[str, int]:
-    """Find every market of a recording with the first price mentioned, by reading it once."""
+def _first_prices(recording: Recording) -> tuple[dict[str, int], CutRecording | None]:
+    """Find every market of a recording with the first price mentioned, by reading it once; and its cut."""
     found: dict[str, int] = {}
     try:
         for frame in recording:
             code, price = _CODE.search(frame.raw), _PRICE.search(frame.raw)
             if code and price and (name := _as_code(code[1].decode())) not in found:
                 found[name] = max(1, _atoms(price[1].decode()))
-    except CutRecording:
-        pass  # what is whole is played
-    return found
+    except CutRecording as cut:
+        return found, cut
+    return found, None
 
 
 def _as_code(name: str) -> str:

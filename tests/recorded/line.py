@@ -15,6 +15,7 @@ from tests.scenarios.processes import Process, run
 QUEUES = "trade,orderbook,ticker"
 REPLAY_TIMEOUT_S = 90.0
 SETTLE_TIMEOUT_S = 20.0
+CALM_LOOKS = 4
 
 
 class Line:
@@ -39,9 +40,18 @@ class Line:
         return printed.splitlines()[-1]
 
     def settle(self) -> None:
-        """Wait until no batch waits or is being worked on."""
+        """Wait until no batch waits or is being worked on.
+
+        On its way from the queue to the worker a batch is in neither count: only rest that lasts is rest.
+        """
+        looks = [1] * CALM_LOOKS
+
+        def rests() -> bool:
+            looks.append(sum(self.reader.queues().values()))
+            return not any(looks[-CALM_LOOKS:])
+
         waits.until(
-            lambda: not any(self.reader.queues().values()),
+            rests,
             SETTLE_TIMEOUT_S,
             "the queues are empty",
             self._state,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,8 +124,10 @@ async def test_played_trades_are_in_rest(listen: Listen, tmp_path: Path) -> None
     ]
 
 
-async def test_a_cut_recording_is_played_up_to_the_cut(listen: Listen, tmp_path: Path) -> None:
-    """What is whole is played, and that is the end."""
+async def test_a_cut_recording_is_played_up_to_the_cut(
+    listen: Listen, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is whole is played, and that is the end; one line says so at the start."""
     whole = record(tmp_path / "r.zst", 5_000).read_bytes()
     (tmp_path / "cut.zst").write_bytes(whole[: len(whole) - 20])
     async with (
@@ -134,6 +137,17 @@ async def test_a_cut_recording_is_played_up_to_the_cut(listen: Listen, tmp_path:
         await listener.ask("trade")
         await finished(exchange)
         assert 0 < exchange.trades_made <= 5_000
+    (said,) = caplog.messages
+    assert re.search(r"cut\.zst is cut: \d+ whole frames, .* what is whole is played", said)
+
+
+def test_a_recording_cut_before_its_first_frame_says_that_it_is_cut(tmp_path: Path) -> None:
+    """Not that it is about no market."""
+    with RecordingWriter(tmp_path / "r.zst", "current", "ws://x", MS):
+        head = (tmp_path / "r.zst.part").read_bytes()
+    (tmp_path / "cut.zst").write_bytes(head)
+    with pytest.raises(ConfigurationError, match="is cut: 0 whole frames"):
+        Simulator(playing(tmp_path / "cut.zst"))
 
 
 async def test_what_is_not_a_recording_is_refused(tmp_path: Path) -> None:

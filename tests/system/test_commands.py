@@ -7,8 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
+import redis
+
+from collector.errors import BrokerUnavailable
+from collector.redis_server import find_url
+from collector.settings import Settings
+from tasks.read import Reader
+from tests.cli.conftest import fill
 
 COLLECTOR = (sys.executable, "-m", "collector")
 
@@ -80,6 +88,27 @@ def one_line(text):
     return lines[0]
 
 
+def wait_for_redis(folder, within_s=20):
+    """Wait until the private server of a data folder answers; return its address."""
+    settings, found = Settings(data_dir=folder), []
+
+    def answers():
+        with suppress(BrokerUnavailable):
+            found.append(find_url(settings))
+        return found
+
+    wait_until(answers, within_s)
+    return found[0]
+
+
+def wait_until(condition, within_s):
+    """Wait until `condition()` is true."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.05)
+
+
 def test_demo_counts_every_trade_once_and_its_results_stay_readable(run):
     """`collector demo` ends with status 0, and `collector show` reads what it left."""
     code, output, errors = run("demo", "--seconds", "6", "--rate", "60", timeout_s=100)
@@ -137,11 +166,52 @@ def test_a_rotated_recording_is_replayed_as_one(run, exchange):
     assert (code, json.loads(output)["frames"]) == (0, 0)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_sends_what_it_read_and_leaves(run, start, exchange, tmp_path, number):
+    """A signal in the middle ends replay, workers and Redis within ten seconds; what was read is counted."""
+    run("record", "session.zst", "--seconds", "3", **exchange)
+    process = start("replay", "session.zst", "--speed", "0.05")
+    with redis.Redis.from_url(wait_for_redis(tmp_path / "data")) as client:
+        wait_until(lambda: Reader(client, Settings()).markets(), 30)  # something has been read and counted
+    begin = time.monotonic()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=15)
+    assert time.monotonic() - begin < 10
+    assert process.returncode == 130, errors
+    assert int(output.split()[0]) > 0
+    assert errors == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_simulator_that_is_stopped_tells_ctrl_c_from_a_plain_stop(start, number, code):
+    """130 for Ctrl-C, 0 where somebody ended a service that has no end of its own."""
+    process = start("simulate", "--markets", "3")
+    assert process.stdout.readline().startswith("websocket")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (code, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_waits_for_an_answer_can_be_stopped(start, redis_url, settings, number):
+    """Either signal ends it at once, status 130, without a stack trace."""
+    fill(redis_url, settings)
+    process = start("analyze", "vwap", "KRW-BTC", "--timeout", "60", REDIS_URL=redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        wait_until(lambda: client.llen("analysis"), 20)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "says"),
     [
-        (["run"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "Redis does not answer"),
+        (["run"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "can't be reached"),
+        (["up"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "can't be reached"),
+        (["demo"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "can't be reached"),
         (["run"], {}, 1, "no Redis"),
+        (["up", "--markets", ""], {}, 2, "--markets is empty"),
         (["run", "--channels", "candles"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_CHANNELS"),
         (["run", "--markets", "krw-btc"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_MARKETS"),
         (["run"], {"COLLECTOR_BACTH__MAX_ROWS": "5"}, 2, "COLLECTOR_BACTH__MAX_ROWS is not a setting"),
@@ -149,6 +219,8 @@ def test_a_rotated_recording_is_replayed_as_one(run, exchange):
         (["run", "--nope"], {}, 2, "--nope"),
         (["nope"], {}, 2, "nope"),
         (["up"], {"COLLECTOR_DATA_DIR": "/proc/nowhere"}, 2, "COLLECTOR_DATA_DIR"),
+        (["demo"], {"COLLECTOR_DATA_DIR": "/proc/nowhere"}, 2, "COLLECTOR_DATA_DIR"),
+        (["demo", "--faults", "earthquake@3s"], {}, 2, "earthquake"),
         (["replay", "missing.zst"], {}, 2, "missing.zst"),
         (["simulate", "--faults", "earthquake@3s"], {}, 2, "earthquake"),
     ],
@@ -160,11 +232,69 @@ def test_bad_input_is_one_clear_line(run, arguments, variables, code, says):
     assert (status, output) == (code, "")
 
 
+@pytest.mark.parametrize("command", ["run", "up", "replay"])
+@pytest.mark.parametrize("password", ["", ":wrong@"])
+def test_a_refused_password_is_one_clear_line(run, redis_server, tmp_path, command, password):
+    """Whoever needs Redis says that the password is not right, at once, and shows none."""
+    file = tmp_path / "frames.jsonl"
+    file.write_text(json.dumps({"raw": "{}", "endpoint": "", "observed_utc": "2026-09-23T03:18:33Z"}) + "\n")
+    port = redis_server.url.rpartition(":")[2]
+    arguments = [command, *([file.name] if command == "replay" else [])]
+    code, output, errors = run(*arguments, timeout_s=30, REDIS_URL=f"redis://{password}127.0.0.1:{port}")
+    assert (code, output) == (1, "")
+    assert "refuses the password" in one_line(errors)
+    assert "wrong" not in errors
+
+
+@pytest.mark.parametrize("command", ["demo", "replay"])
+def test_a_full_redis_is_said_before_half_the_work_is_done(run, redis_url, tmp_path, command):
+    """What has an end does not begin where it could not store anything."""
+    file = tmp_path / "frames.jsonl"
+    file.write_text(json.dumps({"raw": "{}", "endpoint": "", "observed_utc": "2026-09-23T03:18:33Z"}) + "\n")
+    with redis.Redis.from_url(redis_url) as client:
+        limit = client.config_get("maxmemory")["maxmemory"]
+        client.config_set("maxmemory", "1mb")
+        try:
+            arguments = [command, *([file.name] if command == "replay" else [])]
+            code, output, errors = run(*arguments, timeout_s=30, REDIS_URL=redis_url)
+        finally:
+            client.config_set("maxmemory", limit)
+    assert (code, output) == (1, "")
+    assert "is full" in one_line(errors)
+
+
+def test_a_demo_does_not_touch_real_results(run, redis_url, settings):
+    """Where `REDIS_URL` holds results, invented trades would mix with them: the demo refuses."""
+    fill(redis_url, settings)
+    code, output, errors = run("demo", REDIS_URL=redis_url)
+    assert (code, output) == (2, "")
+    assert "unset REDIS_URL" in one_line(errors)
+
+
+def test_a_listener_without_a_spool_leaves_its_share_to_others(run, exchange, redis_url):
+    """One line for the folder that can't be written, and no lease that keeps a standby waiting."""
+    nowhere = {"COLLECTOR_DATA_DIR": "/proc/nowhere", "REDIS_URL": redis_url}
+    code, output, errors = run("run", timeout_s=30, **{**exchange, **nowhere})
+    assert (code, output) == (2, "")
+    assert "/proc/nowhere" in one_line(errors)
+    with redis.Redis.from_url(redis_url) as client:
+        assert list(client.scan_iter("*lease*")) == []
+
+
 def test_unknown_market_is_named(run, exchange, redis_url):
     """A market that the exchange does not list ends the listener with a line that names it."""
     code, _, errors = run("run", "--markets", "KRW-NOPE", REDIS_URL=redis_url, **exchange)
     assert code == 2
     assert "KRW-NOPE is not a market" in errors.strip().splitlines()[-1]
+
+
+def test_unknown_market_ends_the_whole_system_with_one_line(run, exchange):
+    """`up` adds nothing to what its listener says, and stops all it has started."""
+    code, _, errors = run("up", "--markets", "KRW-NOPE", **exchange)
+    assert code == 2
+    complaints = [line for line in errors.splitlines() if line.startswith("collector: ")]
+    assert len(complaints) == 1, errors
+    assert "KRW-NOPE is not a market" in complaints[0]
 
 
 def test_port_in_use_is_one_clear_line(run):
@@ -195,8 +325,13 @@ def test_up_says_in_one_line_that_the_exchange_cannot_be_reached(start):
         "COLLECTOR_EXCHANGE__REST_URL": "http://127.0.0.1:1",
     }
     process = start("up", **nowhere)
-    time.sleep(8)
+    before = []
+    for line in process.stderr:
+        before.append(line)
+        if "can't be reached" in line:
+            break
+    time.sleep(4)  # several more tries, which say nothing
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
-    assert errors.count("can't be reached") == 1
+    assert "".join([*before, errors]).count("can't be reached") == 1
