@@ -1,4 +1,7 @@
-"""Ten times what the workers sustain: `python -m benchmarks.overload [--seconds N]`.
+"""Ten times what the workers sustain: `python -m benchmarks.overload [--seconds N]`, half an hour.
+
+In pieces, each of some minutes: `--part NAME --keep FOLDER` for each of PARTS in turn. What is kept in FOLDER
+is not measured again, so the same without `--part` shows all of it and draws the picture.
 
 Two workers, slowed down to a share of a core so that the rest of the machine is never the limit; first it is
 measured what they sustain. Then trades at that very rate and nine times the books they could take on top, for
@@ -16,8 +19,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import redis
 
 from benchmarks.flood import Pace
@@ -93,9 +99,23 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A name and what is done at which share of the load: (share, deed)."""
+class Ages:
+    """How old trades were, flooded or not: one measurement."""
 
+    flooded: bool
+    books_per_s: float
+    p50_ms: float
+    p99_ms: float
+    trades: int
+    #: Share of the time in each mode.
+    modes: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A part of the benchmark, its title, and what is done at which share of the load: (share, deed)."""
+
+    part: str
     name: str
     deeds: tuple[tuple[float, Callable[[Rig], None]], ...] = ()
 
@@ -109,10 +129,11 @@ def _resume(rig: Rig) -> None:
 
 
 VARIANTS = (
-    Variant("two workers"),
-    Variant("one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
+    Variant("steady", "two workers"),
+    Variant("killed", "one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
     # Twenty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
     Variant(
+        "slowed",
         "Redis slowed by SIGSTOP bursts",
         tuple(
             step
@@ -200,7 +221,7 @@ def _judge(run: Run, rig: Rig, since_ms: int) -> None:
     run.mode_log = rig.mode_log()
 
 
-def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[float], dict[str, float]]:
+def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float) -> Ages:
     """Return the ages of trades in ms, from the exchange to the store, and the share of time in each mode.
 
     One worker takes trades, one, slowed down, books and tickers: the routing the documentation recommends.
@@ -225,7 +246,8 @@ def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[fl
                 looked_s = now_s
                 modes += [str(row["mode"]) for row in rig.reader.listeners()]
             time.sleep(AGE_POLL_S)
-    return ages, {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
+    shares = {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
+    return Ages(flooded, books_per_s, percentile(ages, 0.5), percentile(ages, 0.99), len(ages), shares)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -233,22 +255,34 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def compare_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> float:
-    """Print both sides, measured in turns; return the ratio of the medians of their p99."""
-    found: dict[str, list[float]] = {"unloaded": [], "flooded": []}
+def measure_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> list[Ages]:
+    """Measure both sides in turns."""
+    folder.mkdir()
+    return [
+        trade_age(
+            folder / f"{number}{flooded}",
+            flooded=flooded,
+            books_per_s=books_per_s if flooded else 0.0,
+            seconds=seconds,
+        )
+        for number in range(rounds)
+        for flooded in (False, True)
+    ]
+
+
+def print_ages(measured: Sequence[Ages]) -> None:
+    """Print each measurement and the ratio of the medians of the 99th percentiles."""
     print(f"\nage of trades, {AGE_TRADES_PER_S:g} a second, from exchange to store, a worker per kind")
-    for number in range(rounds):
-        for side, books in (("unloaded", 0.0), ("flooded", books_per_s)):
-            ages, modes = trade_age(folder / f"{side}{number}", books, seconds)
-            found[side].append(percentile(ages, 0.99))
-            print(
-                f"  {side:9} {books:6.0f} books/s: p50 {percentile(ages, 0.5):5.1f} ms, "
-                f"p99 {found[side][-1]:5.1f} ms, {len(ages)} trades, "
-                + ", ".join(f"{mode} {share:.0%}" for mode, share in modes.items())
-            )
-    ratio = statistics.median(found["flooded"]) / statistics.median(found["unloaded"])
-    print(f"  p99 flooded / unloaded = {ratio:.2f} (bar: {AGE_BAR})")
-    return ratio
+    for ages in measured:
+        print(
+            f"  {'flooded' if ages.flooded else 'unloaded':9} {ages.books_per_s:6.0f} books/s: "
+            f"p50 {ages.p50_ms:5.1f} ms, p99 {ages.p99_ms:5.1f} ms, {ages.trades} trades, "
+            + ", ".join(f"{mode} {share:.0%}" for mode, share in ages.modes.items())
+        )
+    flooded, unloaded = (
+        statistics.median(ages.p99_ms for ages in measured if ages.flooded is side) for side in (True, False)
+    )
+    print(f"  p99 flooded / unloaded = {flooded / unloaded:.2f} (bar: {AGE_BAR})")
 
 
 def print_runs(runs: Sequence[Run]) -> None:
@@ -292,6 +326,28 @@ def _after(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds else f"not within {DRAIN_LIMIT_S:g} s"
 
 
+PARTS = ("capacity", *(variant.part for variant in VARIANTS), "ages")
+Figures = TypeVar("Figures")
+
+
+class Kept:
+    """The folder in which each part leaves what it measured, for the next call."""
+
+    def __init__(self, folder: Path, only: str | None) -> None:
+        self._folder = folder
+        self._only = only
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, part: str, form: type[Figures], measure: Callable[[], Figures]) -> Figures | None:
+        """Return what is kept, else measure it; None where another part is asked for."""
+        file = self._folder / f"{part}.json"
+        if not file.exists():
+            if self._only not in (None, part):
+                return None
+            file.write_bytes(msgspec.json.encode(measure()))
+        return msgspec.json.decode(file.read_bytes(), type=form)
+
+
 def main() -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -299,25 +355,43 @@ def main() -> None:
     parser.add_argument("--age-seconds", type=float, default=20, help="length of each measurement of ages")
     parser.add_argument("--age-rounds", type=int, default=3)
     parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--part", choices=PARTS, help="measure only this one")
+    parser.add_argument("--keep", type=Path, help="folder for what was measured; what is there is not again")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        capacity = measure_capacity(folder)
-        print(
-            f"two workers at {SHARE:.0%} of a core each sustain {capacity.trades:.0f} trades/s or "
-            f"{capacity.books:.0f} books/s; load: {capacity.trades:.0f} trades/s and "
-            f"{capacity.books * (TIMES - 1):.0f} books/s for {chosen.seconds:g} s",
-            flush=True,
-        )
-        runs = [
-            overload(variant, capacity, chosen.seconds, folder / f"run{number}")
-            for number, variant in enumerate(VARIANTS)
-        ]
-        print_runs(runs)
+        _main(chosen, Path(name), Kept(chosen.keep or Path(name) / "kept", chosen.part))
+
+
+def _main(chosen: argparse.Namespace, folder: Path, kept: Kept) -> None:
+    capacity = kept.get("capacity", Capacity, lambda: measure_capacity(folder))
+    if capacity is None:
+        raise SystemExit("first --part capacity")
+    print(
+        f"two workers at {SHARE:.0%} of a core each sustain {capacity.trades:.0f} trades/s or "
+        f"{capacity.books:.0f} books/s; load: {capacity.trades:.0f} trades/s and "
+        f"{capacity.books * (TIMES - 1):.0f} books/s for {chosen.seconds:g} s",
+        flush=True,
+    )
+    runs = []
+    for variant in VARIANTS:
+        measure = partial(overload, variant, capacity, chosen.seconds, folder / variant.part)
+        runs.append(kept.get(variant.part, Run, measure))
+    done = [run for run in runs if run is not None]
+    if done:
+        print_runs(done)
+    if len(done) == len(VARIANTS):
         from benchmarks.overload_plot import draw  # matplotlib takes its time
 
-        draw(runs, chosen.picture)
-        compare_ages(folder, capacity.books / 2 * TIMES, chosen.age_seconds, chosen.age_rounds)
+        draw(done, chosen.picture)
+    measure_all = partial(
+        measure_ages,
+        folder / "ages",
+        capacity.books / 2 * TIMES,
+        chosen.age_seconds,
+        chosen.age_rounds,
+    )
+    if ages := kept.get("ages", list[Ages], measure_all):
+        print_ages(ages)
 
 
 if __name__ == "__main__":
