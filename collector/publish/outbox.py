@@ -2,12 +2,16 @@
 
 Trades and gaps go first and are never refused up to a hard limit, because behind them is a disk. Tickers and
 books that find no room are merged with those that wait: the newest of each market stays, the rest is counted.
+
+Workers drop tickers and books that grew old in a queue. So the newest of each market that was handed on stays
+known here, and `repeat_states` puts it back into the line.
 """
 
 import threading
 from collections import Counter, deque
 from typing import Any
 
+from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.stream.batcher import STATES
 
@@ -18,12 +22,16 @@ _HARD_FACTOR = 8
 class Outbox:
     """Batches on their way from the batcher to the publisher; safe between threads."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, listener: str = "") -> None:
         #: States replaced by a newer one while they waited, by kind.
         self.merged: Counter[str] = Counter()
         self._capacity = capacity
+        self._listener = listener
         self._facts: deque[Batch] = deque()
+        #: By kind, the one that was handed on longest ago first.
         self._states: dict[Kind, deque[Batch]] = {kind: deque() for kind in sorted(STATES)}
+        #: The newest row of each market that was handed on, by kind.
+        self._handed: dict[Kind, dict[str, Any]] = {kind: {} for kind in STATES}
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -50,7 +58,7 @@ class Outbox:
         return True
 
     def take(self, timeout_s: float, *, states: bool, newest: bool = False) -> Batch | None:
-        """Wait for the next batch, facts first; tickers and books only if `states`.
+        """Wait for the next batch, facts first; tickers and books, in turn, only if `states`.
 
         Args:
             newest: make one batch of all tickers, or all books, that wait; the older of a market are merged.
@@ -60,11 +68,7 @@ class Outbox:
             if self._facts:
                 return self._facts.popleft()
             if states:
-                waiting = max(self._states.values(), key=len)
-                if newest and len(waiting) > 1:
-                    self._merge(waiting)
-                if waiting:
-                    return waiting.popleft()
+                return self._take_state(newest)
         return None
 
     def put_back(self, batch: Batch) -> None:
@@ -75,6 +79,16 @@ class Outbox:
             if len(waiting) > self._capacity // 2:
                 self._merge(waiting)
 
+    def repeat_states(self, now_ms: int) -> None:
+        """Hand on once more what was handed on, unless something newer of its market waits already."""
+        with self._changed:
+            for kind, waiting in self._states.items():
+                known = {row.market for batch in waiting for row in batch.rows}
+                rows = [row for market, row in self._handed[kind].items() if market not in known]
+                if rows:
+                    waiting.appendleft(batches.make(kind, rows, listener=self._listener, now_ms=now_ms))
+            self._changed.notify()
+
     def wake(self) -> None:
         """Let a waiting `take` look around."""
         with self._changed:
@@ -82,6 +96,18 @@ class Outbox:
 
     def _has(self, states: bool) -> bool:
         return bool(self._facts) or (states and any(self._states.values()))
+
+    def _take_state(self, newest: bool) -> Batch | None:
+        """Return the next batch of the kind whose turn it is: a flood of one must not starve the other."""
+        kind = next((kind for kind, waiting in self._states.items() if waiting), None)
+        if kind is None:
+            return None
+        waiting = self._states[kind] = self._states.pop(kind)  # to the end of the line
+        if newest and len(waiting) > 1:
+            self._merge(waiting)
+        batch = waiting.popleft()
+        self._handed[kind].update((row.market, row) for row in batch.rows)
+        return batch
 
     def _put_state(self, waiting: deque[Batch], batch: Batch) -> None:
         waiting.append(batch)

@@ -77,6 +77,8 @@ class Publisher:
         self._failed_since_probe = False
         self._probed_s = float("-inf")
         self._states_since_probe = 0
+        #: Tickers and books may have grown so old in their queues that the workers dropped them.
+        self._states_expired = False
         self._drain_ready_s = 0.0
         self._stop_by_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -225,14 +227,25 @@ class Publisher:
             self._housekeeping(self.decision, reading)  # it writes: a Redis that only tells is not well
             if self._failing:
                 log.warning("Redis takes batches again")
+                self._states_expired = True
             self._failing = False
         except BrokerUnavailable as error:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
+        self._repeat_states()
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
             self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
+
+    def _repeat_states(self) -> None:
+        """Send the newest tickers and books once more if those that were sent grew too old on the way."""
+        if self.reading.state_age_ms >= self._settings.publish.state_expires_s * 1000:
+            self._states_expired = True
+        elif self._states_expired and self.decision.send_states and not self._failing:
+            self._states_expired = False
+            self._outbox.repeat_states(self._clock.now_ms())
+            self.counts["states_repeated"] += 1
 
     def _complete(self, reading: Reading) -> Reading:
         """Add what only this process knows to what the broker told."""

@@ -31,6 +31,9 @@ FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
 #: While merging, a batch of tickers and one of books goes between two readings: more would grow old.
 MERGED_AT_ONCE = 2
+#: Share of the queue marks that holds for tickers and books, about a second of batches: what waits is out of
+#: date already, and the workers must be rid of it before they come to what is new.
+STATE_SHARE = 1 / 8
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
 SMOOTHING_S = 2.0  # time constant of the measured rates
@@ -111,10 +114,9 @@ class Reading:
         return sum(n for queue, n in self.queue_lengths.items() if _is_trade(queue))
 
     @property
-    def longest_queue(self) -> int:
-        """Batches in the longest queue of an ingest task; analyses wait on purpose and do not count."""
-        trades = (n for queue, n in self.queue_lengths.items() if _is_trade(queue))
-        return max(self.state_backlog, *trades, 0)
+    def longest_trade_queue(self) -> int:
+        """Batches in the longest of `trade` and its shards."""
+        return max((n for queue, n in self.queue_lengths.items() if _is_trade(queue)), default=0)
 
     @property
     def trade_age_ms(self) -> int:
@@ -311,7 +313,7 @@ class PressurePolicy:
         is_old = reading.trade_age_ms > marks.age_low_ms
         trades_behind = is_waiting or is_old or reading.trade_backlog > marks.queue_low
         is_stale = reading.state_age_ms > marks.age_low_ms
-        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low
+        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low * STATE_SHARE
         return replace(
             state,
             trades=state.trades.resized(behind=trades_behind, least=1.0, elapsed_s=elapsed_s),
@@ -354,7 +356,14 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
 
     merge, spool, m = Mode.MERGE, Mode.SPOOL, marks
     return (
-        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_queue),
+        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_trade_queue),
+        Band(
+            "state_queue",
+            merge,
+            m.queue_low * STATE_SHARE,
+            m.queue_high * STATE_SHARE,
+            lambda r: r.state_backlog,
+        ),
         Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
         Band("state_age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.state_age_ms),
         Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),

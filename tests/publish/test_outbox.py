@@ -51,13 +51,37 @@ def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
     for number in range(3):
         it.put(made(ticker(T0 + number)))
     it.put(made(book()))
-    batch = it.take(0, states=True, newest=True)
-    assert batch is not None
-    assert [row.exchange_ms for row in batch.rows] == [T0 + 2]
+    batches = [it.take(0, states=True, newest=True) for _ in range(3)]
+    found = {batch.channel: [row.exchange_ms for row in batch.rows] for batch in batches if batch}
+    assert found == {Kind.TICKER: [T0 + 2], Kind.ORDERBOOK: [T0]}
     assert it.merged == {Kind.TICKER: 2}
-    rest = it.take(0, states=True, newest=True)
-    assert rest is not None
-    assert rest.channel is Kind.ORDERBOOK
+
+
+def test_tickers_and_books_take_turns() -> None:
+    """A flood of books, of which one always waits, does not keep a ticker back."""
+    it = Outbox(64)
+    it.put(made(ticker()))
+    kinds = []
+    for number in range(4):
+        it.put(made(book(T0 * 1000 + number)))
+        it.put(made(book(T0 * 1000 + 10 + number)))
+        taken = it.take(0, states=True, newest=True)
+        assert taken is not None
+        kinds.append(taken.channel)
+    assert kinds == [Kind.ORDERBOOK, Kind.TICKER, Kind.ORDERBOOK, Kind.ORDERBOOK]
+
+
+def test_what_was_handed_on_can_be_repeated() -> None:
+    """The newest of each market goes out once more; what has a newer one in the line does not."""
+    it = Outbox(64)
+    for batch in (made(ticker(T0), ticker(T0, "KRW-OLD")), made(ticker(T0 + 1)), made(book())):
+        it.put(batch)
+    everything(it)
+    it.put(made(ticker(T0 + 2)))
+    it.repeat_states(T0 + 9)
+    rows = [(row.market, row.exchange_ms) for batch in everything(it) for row in batch.rows]
+    assert sorted(rows) == [("KRW-BTC", T0), ("KRW-BTC", T0 + 2), ("KRW-OLD", T0)]
+    assert not it.merged
 
 
 def test_states_without_room_are_merged_to_the_newest_of_each_market() -> None:
