@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -248,6 +248,13 @@ class LogSettings(_Section):
     format: Literal["console", "json"] = Field("console", description="for people or for programs")
 
 
+#: What a `rediss://` address could say to have any server believed.
+_UNCHECKED_TLS = {
+    *(("ssl_cert_reqs", value) for value in ("none", "optional", "cert_none", "cert_optional")),
+    *(("ssl_check_hostname", value) for value in ("false", "0", "no", "f", "n")),
+}
+
+
 class Settings(BaseSettings):
     """All settings, immutable, read once at start."""
 
@@ -323,7 +330,14 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value():
-            _checked_url(url.get_secret_value(), {"redis", "rediss", "unix", "sentinel", "redis+socket"})
+            text = _checked_url(
+                url.get_secret_value(), {"redis", "rediss", "unix", "sentinel", "redis+socket"}
+            )
+            if _UNCHECKED_TLS & set(parse_qsl(urlsplit(text).query.lower())):
+                raise ValueError(
+                    "must not switch the check of the certificate off: name its authority's file in"
+                    " COLLECTOR_REDIS__TLS_CA_FILE"
+                )
         return url
 
     @property

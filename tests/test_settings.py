@@ -257,6 +257,16 @@ class TestSecrets:
         assert SECRET not in sentence
 
     @pytest.mark.parametrize(
+        "query",
+        ["ssl_cert_reqs=none", "ssl_cert_reqs=CERT_OPTIONAL", "db=1&ssl_check_hostname=False"],
+    )
+    def test_tls_cannot_be_taken_unchecked(self, monkeypatch, query):
+        """An address that tells the client to believe any server is refused, and the way out is named."""
+        sentence = refusal(monkeypatch, REDIS_URL=f"rediss://:{SECRET}@h:6380/0?{query}")
+        assert "COLLECTOR_REDIS__TLS_CA_FILE" in sentence
+        assert SECRET not in sentence
+
+    @pytest.mark.parametrize(
         "url",
         [
             "redis://127.0.0.1:6379/0",
