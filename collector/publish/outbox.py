@@ -9,6 +9,7 @@ known here, and `repeat_states` puts it back into the line.
 
 import threading
 from collections import Counter, deque
+from collections.abc import Collection
 from typing import Any
 
 from collector import batch as batches
@@ -57,8 +58,8 @@ class Outbox:
             self._changed.notify()
         return True
 
-    def take(self, timeout_s: float, *, states: bool, newest: bool = False) -> Batch | None:
-        """Wait for the next batch, facts first; tickers and books, in turn, only if `states`.
+    def take(self, timeout_s: float, *, states: Collection[str], newest: bool = False) -> Batch | None:
+        """Wait for the next batch, facts first, then the kinds of `states` in turn.
 
         Args:
             newest: make one batch of all tickers, or all books, that wait; the older of a market are merged.
@@ -67,9 +68,7 @@ class Outbox:
             self._changed.wait_for(lambda: self._has(states), timeout_s)
             if self._facts:
                 return self._facts.popleft()
-            if states:
-                return self._take_state(newest)
-        return None
+            return self._take_state(states, newest)
 
     def put_back(self, batch: Batch) -> None:
         """Take back a state batch that could not be sent; newer ones of its markets win."""
@@ -94,12 +93,12 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def _has(self, states: bool) -> bool:
-        return bool(self._facts) or (states and any(self._states.values()))
+    def _has(self, states: Collection[str]) -> bool:
+        return bool(self._facts) or any(self._states[kind] for kind in self._states if kind in states)
 
-    def _take_state(self, newest: bool) -> Batch | None:
+    def _take_state(self, kinds: Collection[str], newest: bool) -> Batch | None:
         """Return the next batch of the kind whose turn it is: a flood of one must not starve the other."""
-        kind = next((kind for kind, waiting in self._states.items() if waiting), None)
+        kind = next((kind for kind, waiting in self._states.items() if waiting and kind in kinds), None)
         if kind is None:
             return None
         waiting = self._states[kind] = self._states.pop(kind)  # to the end of the line

@@ -29,8 +29,8 @@ MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
 
 FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
-#: While merging, a batch of tickers and one of books goes between two readings: more would grow old.
-MERGED_AT_ONCE = 2
+#: While merging, so many batches of each kind of state go between two readings: more would grow old.
+MERGED_AT_ONCE = 1
 #: Share of the queue marks that holds for tickers and books, about a second of batches: what waits is out of
 #: date already, and the workers must be rid of it before they come to what is new.
 STATE_SHARE = 1 / 8
@@ -237,9 +237,9 @@ class Decision:
     trade_batch_factor: float
     state_batch_factor: float
     merge_states: bool
-    #: Hand on tickers and books at all; if not, the newest of each market waits in memory.
-    send_states: bool
-    #: So many of their batches until the next reading; None = all there are.
+    #: The kinds of states to hand on; of the others the newest of each market waits in memory.
+    send_states: frozenset[str]
+    #: So many batches of each until the next reading; None = all there are.
     states_at_once: int | None
     trades_to_disk: bool
     #: Bring spooled trades back at the set rate.
@@ -323,10 +323,6 @@ class PressurePolicy:
     def _decision(self, reading: Reading, state: State, reason: str, changed: bool) -> Decision:
         means = MEANS[state.mode]
         has_room = reading.trade_backlog < self._settings.queue_high
-        is_broker_well = all(band.is_low(reading) for band in self.bands if band.at_broker)
-        may_send_states = is_broker_well or not means.trades_to_disk
-        # A state that waits here is replaced by a newer one, a state that waits in a queue grows old.
-        is_fresh = reading.state_age_ms <= self._settings.age_low_ms
         return Decision(
             mode=state.mode,
             changed=changed,
@@ -334,15 +330,24 @@ class PressurePolicy:
             trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
             state_batch_factor=state.states.factor,
             merge_states=means.merge_states,
-            send_states=may_send_states
-            and reading.state_backlog < self._settings.queue_high
-            and (is_fresh or not means.merge_states),
+            send_states=self._sendable(reading, means),
             states_at_once=MERGED_AT_ONCE if means.merge_states else None,
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,
             state=state,
         )
+
+    def _sendable(self, reading: Reading, means: Means) -> frozenset[str]:
+        """Return the kinds of states whose queue has room.
+
+        A state that waits here is replaced by a newer one, a state that waits in a queue grows old: while
+        merging, nothing is put behind another batch.
+        """
+        if means.trades_to_disk and not all(band.is_low(reading) for band in self.bands if band.at_broker):
+            return frozenset()
+        most = 0 if means.merge_states else self._settings.queue_high - 1
+        return frozenset(kind for kind in STATES if reading.queue_lengths.get(kind, 0) <= most)
 
 
 def _bands(marks: PressureSettings) -> tuple[Band, ...]:

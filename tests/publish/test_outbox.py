@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.publish.outbox import _HARD_FACTOR, Outbox
+from collector.stream.batcher import STATES
 from tests.stream.making import T0, book, gap, ticker, trade
 
 
@@ -18,7 +20,7 @@ def made(*rows: Any) -> Batch:
     return batches.make(kinds[type(rows[0]).__name__], rows, listener="t", now_ms=T0)
 
 
-def everything(it: Outbox, *, states: bool = True) -> list[Batch]:
+def everything(it: Outbox, *, states: Collection[str] = STATES) -> list[Batch]:
     taken = []
     while batch := it.take(0, states=states):
         taken.append(batch)
@@ -41,7 +43,7 @@ def test_states_can_be_left_waiting() -> None:
     it = Outbox(64)
     it.put(made(ticker()))
     it.put(made(trade()))
-    assert [batch.channel for batch in everything(it, states=False)] == [Kind.TRADE]
+    assert [batch.channel for batch in everything(it, states=())] == [Kind.TRADE]
     assert len(it) == 1
 
 
@@ -51,7 +53,7 @@ def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
     for number in range(3):
         it.put(made(ticker(T0 + number)))
     it.put(made(book()))
-    batches = [it.take(0, states=True, newest=True) for _ in range(3)]
+    batches = [it.take(0, states=STATES, newest=True) for _ in range(3)]
     found = {batch.channel: [row.exchange_ms for row in batch.rows] for batch in batches if batch}
     assert found == {Kind.TICKER: [T0 + 2], Kind.ORDERBOOK: [T0]}
     assert it.merged == {Kind.TICKER: 2}
@@ -65,7 +67,7 @@ def test_tickers_and_books_take_turns() -> None:
     for number in range(4):
         it.put(made(book(T0 * 1000 + number)))
         it.put(made(book(T0 * 1000 + 10 + number)))
-        taken = it.take(0, states=True, newest=True)
+        taken = it.take(0, states=STATES, newest=True)
         assert taken is not None
         kinds.append(taken.channel)
     assert kinds == [Kind.ORDERBOOK, Kind.TICKER, Kind.ORDERBOOK, Kind.ORDERBOOK]
@@ -135,10 +137,10 @@ def test_a_take_waits_no_longer_than_asked_and_a_wake_does_not_make_it_return_no
     """An empty outbox: None after the time; a batch at once."""
     it = Outbox(8)
     started = time.monotonic()
-    assert it.take(0.05, states=True) is None
+    assert it.take(0.05, states=STATES) is None
     assert 0.04 <= time.monotonic() - started < 1
     threading.Timer(0.05, it.put, (made(trade()),)).start()
-    assert it.take(5, states=True) is not None
+    assert it.take(5, states=STATES) is not None
     assert time.monotonic() - started < 2
 
 
@@ -149,7 +151,7 @@ def test_two_threads_lose_nothing() -> None:
 
     def consume() -> None:
         while len([1 for batch in taken if batch.channel is Kind.TRADE]) < count:
-            batch = it.take(1, states=True)
+            batch = it.take(1, states=STATES)
             if batch is not None:
                 taken.append(batch)
             if taken and taken[-1].channel is Kind.TRADE and taken[-1].rows[0].id == count - 1:
@@ -177,7 +179,7 @@ def test_the_newest_state_of_each_market_always_comes_out(script: list[tuple[str
             clock += 1
             newest[f"M-{market}"] = clock
             it.put(made(ticker(clock, f"M-{market}")))
-        elif (batch := it.take(0, states=True)) is not None:
+        elif (batch := it.take(0, states=STATES)) is not None:
             if action == "back":
                 it.put_back(batch)
             else:
