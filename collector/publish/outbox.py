@@ -24,6 +24,8 @@ class Outbox:
     """Batches on their way from the batcher to the publisher; safe between threads."""
 
     def __init__(self, capacity: int, listener: str = "") -> None:
+        #: Make one batch of all tickers, or all books, that wait: whatever is held back takes little memory.
+        self.merging = False
         #: States replaced by a newer one while they waited, by kind.
         self.merged: Counter[str] = Counter()
         self._capacity = capacity
@@ -40,11 +42,11 @@ class Outbox:
 
     @property
     def fill(self) -> float:
-        """Share of the capacity that trades and gaps use; above 1 only while they wait for a slow disk.
+        """Share of the capacity in use; above 1 only while trades wait for a slow disk.
 
-        Tickers and books do not count: they may be held back on purpose, and merging bounds them.
+        While merging, tickers and books do not count: they are held back on purpose, one batch of each kind.
         """
-        return len(self._facts) / self._capacity
+        return (len(self._facts) if self.merging else len(self)) / self._capacity
 
     def put(self, batch: Batch) -> bool:
         """Take a batch; False if it is a fact and even the hard limit is reached."""
@@ -58,17 +60,13 @@ class Outbox:
             self._changed.notify()
         return True
 
-    def take(self, timeout_s: float, *, states: Collection[str], newest: bool = False) -> Batch | None:
-        """Wait for the next batch, facts first, then the kinds of `states` in turn.
-
-        Args:
-            newest: make one batch of all tickers, or all books, that wait; the older of a market are merged.
-        """
+    def take(self, timeout_s: float, *, states: Collection[str]) -> Batch | None:
+        """Wait for the next batch, facts first, then the kinds of `states` in turn."""
         with self._changed:
             self._changed.wait_for(lambda: self._has(states), timeout_s)
             if self._facts:
                 return self._facts.popleft()
-            return self._take_state(states, newest)
+            return self._take_state(states)
 
     def put_back(self, batch: Batch) -> None:
         """Take back a state batch that could not be sent; newer ones of its markets win."""
@@ -96,13 +94,13 @@ class Outbox:
     def _has(self, states: Collection[str]) -> bool:
         return bool(self._facts) or any(self._states[kind] for kind in self._states if kind in states)
 
-    def _take_state(self, kinds: Collection[str], newest: bool) -> Batch | None:
+    def _take_state(self, kinds: Collection[str]) -> Batch | None:
         """Return the next batch of the kind whose turn it is: a flood of one must not starve the other."""
         kind = next((kind for kind, waiting in self._states.items() if waiting and kind in kinds), None)
         if kind is None:
             return None
         waiting = self._states[kind] = self._states.pop(kind)  # to the end of the line
-        if newest and len(waiting) > 1:
+        if self.merging and len(waiting) > 1:
             self._merge(waiting)
         batch = waiting.popleft()
         self._handed[kind].update((row.market, row) for row in batch.rows)
@@ -110,7 +108,7 @@ class Outbox:
 
     def _put_state(self, waiting: deque[Batch], batch: Batch) -> None:
         waiting.append(batch)
-        if len(waiting) > self._capacity // 4:
+        if len(waiting) > (1 if self.merging else self._capacity // 4):
             self._merge(waiting)
 
     def _merge(self, waiting: deque[Batch]) -> None:

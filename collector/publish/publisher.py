@@ -132,8 +132,7 @@ class Publisher:
 
     def _turn(self) -> None:
         self._probe_if_due()
-        newest = self.decision.merge_states
-        batch = self._outbox.take(self._wait_s(), states=self._sendable_states(), newest=newest)
+        batch = self._outbox.take(self._wait_s(), states=self._sendable_states())
         if batch is not None:
             self._deliver(batch)
         self._drain()
@@ -235,6 +234,7 @@ class Publisher:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
+        self._outbox.merging = self.decision.merge_states
         self._repeat_states()
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)

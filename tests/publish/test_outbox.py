@@ -50,10 +50,11 @@ def test_states_can_be_left_waiting() -> None:
 def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
     """One batch of each kind, whatever piled up while the queue was too old; the rest counts as merged."""
     it = Outbox(64)
+    it.merging = True
     for number in range(3):
         it.put(made(ticker(T0 + number)))
     it.put(made(book()))
-    batches = [it.take(0, states=STATES, newest=True) for _ in range(3)]
+    batches = [it.take(0, states=STATES) for _ in range(3)]
     found = {batch.channel: [row.exchange_ms for row in batch.rows] for batch in batches if batch}
     assert found == {Kind.TICKER: [T0 + 2], Kind.ORDERBOOK: [T0]}
     assert it.merged == {Kind.TICKER: 2}
@@ -67,7 +68,7 @@ def test_tickers_and_books_take_turns() -> None:
     for number in range(4):
         it.put(made(book(T0 * 1000 + number)))
         it.put(made(book(T0 * 1000 + 10 + number)))
-        taken = it.take(0, states=STATES, newest=True)
+        taken = it.take(0, states=STATES)
         assert taken is not None
         kinds.append(taken.channel)
     assert kinds == [Kind.ORDERBOOK, Kind.TICKER, Kind.ORDERBOOK, Kind.ORDERBOOK]
@@ -118,6 +119,8 @@ def test_facts_are_refused_only_at_the_hard_limit() -> None:
     taken = [it.put(made(trade(number))) for number in range(8 * _HARD_FACTOR + 5)]
     assert taken == [True] * 8 * _HARD_FACTOR + [False] * 5
     assert it.put(made(ticker()))
+    assert it.fill == _HARD_FACTOR + 1 / 8
+    it.merging = True
     assert it.fill == _HARD_FACTOR, "states do not count: merging bounds them"
 
 
@@ -131,6 +134,18 @@ def test_states_never_take_more_than_their_share() -> None:
     assert (
         it.merged[Kind.TICKER] + sum(len(b.rows) for b in everything(it) if b.channel is Kind.TICKER) == 1000
     )
+
+
+def test_while_merging_what_is_held_back_stays_small() -> None:
+    """However long the queues have no room: one batch of each kind, a row for each market."""
+    it = Outbox(256)
+    it.merging = True
+    for number in range(1000):
+        it.put(made(ticker(T0 + number), ticker(T0 + number, "KRW-ETH")))
+        it.put(made(book((T0 + number) * 1000)))
+        assert len(it) == 2
+    assert sorted(len(batch.rows) for batch in everything(it)) == [1, 2]
+    assert it.merged == {Kind.TICKER: 1998, Kind.ORDERBOOK: 999}
 
 
 def test_a_take_waits_no_longer_than_asked_and_a_wake_does_not_make_it_return_nothing_wrong() -> None:
