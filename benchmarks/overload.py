@@ -13,6 +13,7 @@ worker of its own.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -91,6 +92,10 @@ class Run:
     flow_s: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
     mode_log: list[str] = field(default_factory=list)
+    #: Books that were to be sent during the load.
+    books_planned: float = 0.0
+    #: Of the whole machine, in the last minute of the load.
+    load_average: float = 0.0
 
     def worst(self, figure: Callable[[Sample], float | None]) -> float:
         """Return the highest value of `figure` that was seen during the load."""
@@ -159,6 +164,7 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
     folder.mkdir()
     run = Run(variant.name)
     pace = Pace(capacity.trades, capacity.books * (TIMES - 1), TICKERS_PER_S, seconds, AFTER)
+    run.books_planned = pace.books * seconds
     since_ms = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
     with Rig(folder, [ALL_QUEUES] * 2, (0, 1), SHARE) as rig:
         rig.start_load(pace)
@@ -171,6 +177,8 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
             if now_s >= next_s:
                 next_s = now_s + SAMPLE_S
                 run.samples.append(look(rig, now_s))
+                if now_s < seconds:
+                    run.load_average = os.getloadavg()[0]
                 if now_s > seconds and _is_over(run, now_s - seconds):
                     break
             time.sleep(0.05)
@@ -295,6 +303,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("trades counted twice", [f"{run.trades_doubled}" for run in runs]),
         ("candles that are wrong", [f"{len(run.wrong)}" for run in runs]),
         ("books received", [f"{run.counters.get('orderbook_rows', 0):,}" for run in runs]),
+        ("… of those planned", [f"{_share(run):.0%}" for run in runs]),
         ("… merged by the listener", [f"{number:,}" for number in merged]),
         ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
         (
@@ -308,6 +317,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("newest book, worst", [f"{r.worst(lambda s: s.newest_book_age_s):.1f} s" for r in runs]),
         ("all trades stored after the load", [_after(run.drained_s) for run in runs]),
         ("FLOW and idle after the load", [_after(run.flow_s) for run in runs]),
+        ("load average of the machine", [f"{run.load_average:.1f}" for run in runs]),
     ]
     print(f"\n{'':42}" + "".join(f"{run.name:>37}" for run in runs))
     for label, values in rows:
@@ -320,6 +330,11 @@ def print_runs(runs: Sequence[Run]) -> None:
 
 def _queue(sample: Sample, name: str) -> float | None:
     return None if sample.queues is None else float(sample.queues[name])
+
+
+def _share(run: Run) -> float:
+    """Return how much of the planned load the machine carried: the rest was left out by the exchange."""
+    return run.counters.get("orderbook_rows", 0) / run.books_planned
 
 
 def _after(seconds: float) -> str:
