@@ -12,7 +12,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle
@@ -55,7 +55,7 @@ class Flood(FrameServer):
         self._truth = truth
         self._random = random.Random(1)
         self._books = _bodies(markets, lambda maker: _in_ms(maker.book()))
-        self._tickers = _bodies(markets, Maker.ticker)
+        self._tickers = _in_turn(_bodies(markets, Maker.ticker), market_names(markets))
         self._made = [0, 0, 0]
         self._book_us = 0
         self._newest: asyncio.StreamWriter | None = None
@@ -123,6 +123,13 @@ def _bodies(markets: int, make: Callable[[Maker], bytes]) -> Iterator[bytes]:
     """Return an endless round over prepared frames whose time is `NOW_MS`."""
     maker = Maker(markets, start_ms=NOW_MS, rate_per_ms=1e12)
     return cycle([make(maker) for _ in range(markets * BODIES)])
+
+
+def _in_turn(tickers: Iterator[bytes], names: Sequence[str]) -> Iterator[bytes]:
+    """Give the prepared tickers to the markets in turn: none is older than the others where it comes from."""
+    for name, ticker in zip(cycle(names), tickers, strict=False):
+        head, _, tail = ticker.partition(b'"code":"')
+        yield head + b'"code":"' + name.encode() + tail[tail.index(b'"') :]
 
 
 def _in_ms(book: bytes) -> bytes:
