@@ -99,8 +99,13 @@ class Run:
 
     def worst(self, figure: Callable[[Sample], float | None]) -> float:
         """Return the highest value of `figure` that was seen during the load."""
+        return self.at_most(figure, 1)
+
+    def at_most(self, figure: Callable[[Sample], float | None], share: float) -> float:
+        """Return what `figure` did not exceed in `share` of the looks during the load."""
         seen = [figure(sample) for sample in self.samples if sample.at_s <= self.load_s]
-        return max((value for value in seen if value is not None), default=0.0)
+        values = [value for value in seen if value is not None]
+        return percentile(values, share) if values else 0.0
 
 
 @dataclass(frozen=True)
@@ -312,9 +317,9 @@ def print_runs(runs: Sequence[Run]) -> None:
         ),
         ("trade queue, most", [f"{r.worst(lambda s: _queue(s, 'trade')):.0f}" for r in runs]),
         ("book queue, most", [f"{r.worst(lambda s: _queue(s, 'orderbook')):.0f}" for r in runs]),
-        ("oldest ticker of a market, worst", [f"{r.worst(lambda s: s.ticker_age_s):.1f} s" for r in runs]),
-        ("oldest book of a market, worst", [f"{r.worst(lambda s: s.book_age_s):.1f} s" for r in runs]),
-        ("newest book, worst", [f"{r.worst(lambda s: s.newest_book_age_s):.1f} s" for r in runs]),
+        ("oldest ticker of 100, median, worst", [_ages(r, lambda s: s.ticker_age_s) for r in runs]),
+        ("oldest book of 100, median, worst", [_ages(r, lambda s: s.book_age_s) for r in runs]),
+        ("newest book, median, worst", [_ages(r, lambda s: s.newest_book_age_s) for r in runs]),
         ("all trades stored after the load", [_after(run.drained_s) for run in runs]),
         ("FLOW and idle after the load", [_after(run.flow_s) for run in runs]),
         ("load average of the machine", [f"{run.load_average:.1f}" for run in runs]),
@@ -330,6 +335,10 @@ def print_runs(runs: Sequence[Run]) -> None:
 
 def _queue(sample: Sample, name: str) -> float | None:
     return None if sample.queues is None else float(sample.queues[name])
+
+
+def _ages(run: Run, figure: Callable[[Sample], float | None]) -> str:
+    return f"{run.at_most(figure, 0.5):.1f} s, {run.worst(figure):.1f} s"
 
 
 def _share(run: Run) -> float:
