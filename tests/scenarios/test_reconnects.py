@@ -1,7 +1,7 @@
 """A thousand reconnects leave nothing behind: no task, no thread, no descriptor, no memory.
 
-The exchange is a process of its own: what it remembers is not the listener's. The first reconnects fill what is
-kept of the last frames.
+The exchange is a process of its own: what it remembers is not the listener's. The first reconnects fill what
+is kept of the last frames.
 """
 
 import asyncio
