@@ -1,6 +1,8 @@
 """An exchange at a chosen pace: `python -m benchmarks.flood`, a process of its own.
 
 Frames are made as they are due, so books and tickers always carry the present time, and no trade repeats.
+What can't be sent in time, because the machine has other work, is left out: caught up in a burst it would
+wait in the socket, and everything behind it would be as old.
 Each trade goes to the truth file, in the form of the simulator's. The load lasts for `--seconds`; then trades
 stop, books and tickers go on at `--after` times their pace.
 """
@@ -10,7 +12,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle
@@ -21,6 +23,7 @@ from benchmarks.frames import Maker, market_names
 from benchmarks.server import FrameServer, wrap
 
 TICK_S = 0.005
+LATE_S = 0.25
 ASK_BID = {"buy": "BID", "sell": "ASK"}  # who took
 #: Prepared bodies per market: none repeats the one before.
 BODIES = 20
@@ -52,7 +55,7 @@ class Flood(FrameServer):
         self._truth = truth
         self._random = random.Random(1)
         self._books = _bodies(markets, lambda maker: _in_ms(maker.book()))
-        self._tickers = _bodies(markets, Maker.ticker)
+        self._tickers = _in_turn(_bodies(markets, Maker.ticker), market_names(markets))
         self._made = [0, 0, 0]
         self._book_us = 0
         self._newest: asyncio.StreamWriter | None = None
@@ -75,6 +78,15 @@ class Flood(FrameServer):
             load.due(load.books, elapsed_s, load.after),
             load.due(load.tickers, elapsed_s, load.after),
         )
+        self._made = [
+            max(made, due - round(per_s * LATE_S))
+            for made, due, per_s in zip(
+                self._made,
+                (trades, books, tickers),
+                (load.trades, load.books, load.tickers),
+                strict=True,
+            )
+        ]
         frames = [self._trade(number, now_ms) for number in range(self._made[0], trades)]
         frames += [self._book(now_ms) for _ in range(self._made[1], books)]
         now = b"%d" % now_ms
@@ -111,6 +123,13 @@ def _bodies(markets: int, make: Callable[[Maker], bytes]) -> Iterator[bytes]:
     """Return an endless round over prepared frames whose time is `NOW_MS`."""
     maker = Maker(markets, start_ms=NOW_MS, rate_per_ms=1e12)
     return cycle([make(maker) for _ in range(markets * BODIES)])
+
+
+def _in_turn(tickers: Iterator[bytes], names: Sequence[str]) -> Iterator[bytes]:
+    """Give the prepared tickers to the markets in turn: none is older than the others where it comes from."""
+    for name, ticker in zip(cycle(names), tickers, strict=False):
+        head, _, tail = ticker.partition(b'"code":"')
+        yield head + b'"code":"' + name.encode() + tail[tail.index(b'"') :]
 
 
 def _in_ms(book: bytes) -> bytes:

@@ -1,4 +1,7 @@
-"""Ten times what the workers sustain: `python -m benchmarks.overload [--seconds N]`.
+"""Ten times what the workers sustain: `python -m benchmarks.overload [--seconds N]`, half an hour.
+
+In pieces, each of some minutes: `--part NAME --keep FOLDER` for each of PARTS in turn. What is kept in FOLDER
+is not measured again, so the same without `--part` shows all of it and draws the picture.
 
 Two workers, slowed down to a share of a core so that the rest of the machine is never the limit; first it is
 measured what they sustain. Then trades at that very rate and nine times the books they could take on top, for
@@ -10,14 +13,18 @@ worker of its own.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import redis
 
 from benchmarks.flood import Pace
@@ -85,17 +92,40 @@ class Run:
     flow_s: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
     mode_log: list[str] = field(default_factory=list)
+    #: Books that were to be sent during the load.
+    books_planned: float = 0.0
+    #: Of the whole machine, in the last minute of the load.
+    load_average: float = 0.0
 
     def worst(self, figure: Callable[[Sample], float | None]) -> float:
         """Return the highest value of `figure` that was seen during the load."""
+        return self.at_most(figure, 1)
+
+    def at_most(self, figure: Callable[[Sample], float | None], share: float) -> float:
+        """Return what `figure` did not exceed in `share` of the looks during the load."""
         seen = [figure(sample) for sample in self.samples if sample.at_s <= self.load_s]
-        return max((value for value in seen if value is not None), default=0.0)
+        values = [value for value in seen if value is not None]
+        return percentile(values, share) if values else 0.0
+
+
+@dataclass(frozen=True)
+class Ages:
+    """How old trades were, flooded or not: one measurement."""
+
+    flooded: bool
+    books_per_s: float
+    p50_ms: float
+    p99_ms: float
+    trades: int
+    #: Share of the time in each mode.
+    modes: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A name and what is done at which share of the load: (share, deed)."""
+    """A part of the benchmark, its title, and what is done at which share of the load: (share, deed)."""
 
+    part: str
     name: str
     deeds: tuple[tuple[float, Callable[[Rig], None]], ...] = ()
 
@@ -109,10 +139,11 @@ def _resume(rig: Rig) -> None:
 
 
 VARIANTS = (
-    Variant("two workers"),
-    Variant("one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
+    Variant("steady", "two workers"),
+    Variant("killed", "one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
     # Twenty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
     Variant(
+        "slowed",
         "Redis slowed by SIGSTOP bursts",
         tuple(
             step
@@ -138,6 +169,7 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
     folder.mkdir()
     run = Run(variant.name)
     pace = Pace(capacity.trades, capacity.books * (TIMES - 1), TICKERS_PER_S, seconds, AFTER)
+    run.books_planned = pace.books * seconds
     since_ms = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
     with Rig(folder, [ALL_QUEUES] * 2, (0, 1), SHARE) as rig:
         rig.start_load(pace)
@@ -150,6 +182,8 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
             if now_s >= next_s:
                 next_s = now_s + SAMPLE_S
                 run.samples.append(look(rig, now_s))
+                if now_s < seconds:
+                    run.load_average = os.getloadavg()[0]
                 if now_s > seconds and _is_over(run, now_s - seconds):
                     break
             time.sleep(0.05)
@@ -200,7 +234,7 @@ def _judge(run: Run, rig: Rig, since_ms: int) -> None:
     run.mode_log = rig.mode_log()
 
 
-def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[float], dict[str, float]]:
+def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float) -> Ages:
     """Return the ages of trades in ms, from the exchange to the store, and the share of time in each mode.
 
     One worker takes trades, one, slowed down, books and tickers: the routing the documentation recommends.
@@ -225,7 +259,8 @@ def trade_age(folder: Path, books_per_s: float, seconds: float) -> tuple[list[fl
                 looked_s = now_s
                 modes += [str(row["mode"]) for row in rig.reader.listeners()]
             time.sleep(AGE_POLL_S)
-    return ages, {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
+    shares = {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
+    return Ages(flooded, books_per_s, percentile(ages, 0.5), percentile(ages, 0.99), len(ages), shares)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -233,22 +268,34 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def compare_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> float:
-    """Print both sides, measured in turns; return the ratio of the medians of their p99."""
-    found: dict[str, list[float]] = {"unloaded": [], "flooded": []}
+def measure_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> list[Ages]:
+    """Measure both sides in turns."""
+    folder.mkdir()
+    return [
+        trade_age(
+            folder / f"{number}{flooded}",
+            flooded=flooded,
+            books_per_s=books_per_s if flooded else 0.0,
+            seconds=seconds,
+        )
+        for number in range(rounds)
+        for flooded in (False, True)
+    ]
+
+
+def print_ages(measured: Sequence[Ages]) -> None:
+    """Print each measurement and the ratio of the medians of the 99th percentiles."""
     print(f"\nage of trades, {AGE_TRADES_PER_S:g} a second, from exchange to store, a worker per kind")
-    for number in range(rounds):
-        for side, books in (("unloaded", 0.0), ("flooded", books_per_s)):
-            ages, modes = trade_age(folder / f"{side}{number}", books, seconds)
-            found[side].append(percentile(ages, 0.99))
-            print(
-                f"  {side:9} {books:6.0f} books/s: p50 {percentile(ages, 0.5):5.1f} ms, "
-                f"p99 {found[side][-1]:5.1f} ms, {len(ages)} trades, "
-                + ", ".join(f"{mode} {share:.0%}" for mode, share in modes.items())
-            )
-    ratio = statistics.median(found["flooded"]) / statistics.median(found["unloaded"])
-    print(f"  p99 flooded / unloaded = {ratio:.2f} (bar: {AGE_BAR})")
-    return ratio
+    for ages in measured:
+        print(
+            f"  {'flooded' if ages.flooded else 'unloaded':9} {ages.books_per_s:6.0f} books/s: "
+            f"p50 {ages.p50_ms:5.1f} ms, p99 {ages.p99_ms:5.1f} ms, {ages.trades} trades, "
+            + ", ".join(f"{mode} {share:.0%}" for mode, share in ages.modes.items())
+        )
+    flooded, unloaded = (
+        statistics.median(ages.p99_ms for ages in measured if ages.flooded is side) for side in (True, False)
+    )
+    print(f"  p99 flooded / unloaded = {flooded / unloaded:.2f} (bar: {AGE_BAR})")
 
 
 def print_runs(runs: Sequence[Run]) -> None:
@@ -261,6 +308,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("trades counted twice", [f"{run.trades_doubled}" for run in runs]),
         ("candles that are wrong", [f"{len(run.wrong)}" for run in runs]),
         ("books received", [f"{run.counters.get('orderbook_rows', 0):,}" for run in runs]),
+        ("… of those planned", [f"{_share(run):.0%}" for run in runs]),
         ("… merged by the listener", [f"{number:,}" for number in merged]),
         ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
         (
@@ -269,11 +317,12 @@ def print_runs(runs: Sequence[Run]) -> None:
         ),
         ("trade queue, most", [f"{r.worst(lambda s: _queue(s, 'trade')):.0f}" for r in runs]),
         ("book queue, most", [f"{r.worst(lambda s: _queue(s, 'orderbook')):.0f}" for r in runs]),
-        ("oldest ticker of a market, worst", [f"{r.worst(lambda s: s.ticker_age_s):.1f} s" for r in runs]),
-        ("oldest book of a market, worst", [f"{r.worst(lambda s: s.book_age_s):.1f} s" for r in runs]),
-        ("newest book, worst", [f"{r.worst(lambda s: s.newest_book_age_s):.1f} s" for r in runs]),
+        ("oldest ticker of 100, median, worst", [_ages(r, lambda s: s.ticker_age_s) for r in runs]),
+        ("oldest book of 100, median, worst", [_ages(r, lambda s: s.book_age_s) for r in runs]),
+        ("newest book, median, worst", [_ages(r, lambda s: s.newest_book_age_s) for r in runs]),
         ("all trades stored after the load", [_after(run.drained_s) for run in runs]),
         ("FLOW and idle after the load", [_after(run.flow_s) for run in runs]),
+        ("load average of the machine", [f"{run.load_average:.1f}" for run in runs]),
     ]
     print(f"\n{'':42}" + "".join(f"{run.name:>37}" for run in runs))
     for label, values in rows:
@@ -288,8 +337,39 @@ def _queue(sample: Sample, name: str) -> float | None:
     return None if sample.queues is None else float(sample.queues[name])
 
 
+def _ages(run: Run, figure: Callable[[Sample], float | None]) -> str:
+    return f"{run.at_most(figure, 0.5):.1f} s, {run.worst(figure):.1f} s"
+
+
+def _share(run: Run) -> float:
+    """Return how much of the planned load the machine carried: the rest was left out by the exchange."""
+    return run.counters.get("orderbook_rows", 0) / run.books_planned
+
+
 def _after(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds else f"not within {DRAIN_LIMIT_S:g} s"
+
+
+PARTS = ("capacity", *(variant.part for variant in VARIANTS), "ages")
+Figures = TypeVar("Figures")
+
+
+class Kept:
+    """The folder in which each part leaves what it measured, for the next call."""
+
+    def __init__(self, folder: Path, only: str | None) -> None:
+        self._folder = folder
+        self._only = only
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, part: str, form: type[Figures], measure: Callable[[], Figures]) -> Figures | None:
+        """Return what is kept, else measure it; None where another part is asked for."""
+        file = self._folder / f"{part}.json"
+        if not file.exists():
+            if self._only not in (None, part):
+                return None
+            file.write_bytes(msgspec.json.encode(measure()))
+        return msgspec.json.decode(file.read_bytes(), type=form)
 
 
 def main() -> None:
@@ -299,25 +379,43 @@ def main() -> None:
     parser.add_argument("--age-seconds", type=float, default=20, help="length of each measurement of ages")
     parser.add_argument("--age-rounds", type=int, default=3)
     parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--part", choices=PARTS, help="measure only this one")
+    parser.add_argument("--keep", type=Path, help="folder for what was measured; what is there is not again")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        capacity = measure_capacity(folder)
-        print(
-            f"two workers at {SHARE:.0%} of a core each sustain {capacity.trades:.0f} trades/s or "
-            f"{capacity.books:.0f} books/s; load: {capacity.trades:.0f} trades/s and "
-            f"{capacity.books * (TIMES - 1):.0f} books/s for {chosen.seconds:g} s",
-            flush=True,
-        )
-        runs = [
-            overload(variant, capacity, chosen.seconds, folder / f"run{number}")
-            for number, variant in enumerate(VARIANTS)
-        ]
-        print_runs(runs)
+        _main(chosen, Path(name), Kept(chosen.keep or Path(name) / "kept", chosen.part))
+
+
+def _main(chosen: argparse.Namespace, folder: Path, kept: Kept) -> None:
+    capacity = kept.get("capacity", Capacity, lambda: measure_capacity(folder))
+    if capacity is None:
+        raise SystemExit("first --part capacity")
+    print(
+        f"two workers at {SHARE:.0%} of a core each sustain {capacity.trades:.0f} trades/s or "
+        f"{capacity.books:.0f} books/s; load: {capacity.trades:.0f} trades/s and "
+        f"{capacity.books * (TIMES - 1):.0f} books/s for {chosen.seconds:g} s",
+        flush=True,
+    )
+    runs = []
+    for variant in VARIANTS:
+        measure = partial(overload, variant, capacity, chosen.seconds, folder / variant.part)
+        runs.append(kept.get(variant.part, Run, measure))
+    done = [run for run in runs if run is not None]
+    if done:
+        print_runs(done)
+    if len(done) == len(VARIANTS):
         from benchmarks.overload_plot import draw  # matplotlib takes its time
 
-        draw(runs, chosen.picture)
-        compare_ages(folder, capacity.books / 2 * TIMES, chosen.age_seconds, chosen.age_rounds)
+        draw(done, chosen.picture)
+    measure_all = partial(
+        measure_ages,
+        folder / "ages",
+        capacity.books / 2 * TIMES,
+        chosen.age_seconds,
+        chosen.age_rounds,
+    )
+    if ages := kept.get("ages", list[Ages], measure_all):
+        print_ages(ages)
 
 
 if __name__ == "__main__":

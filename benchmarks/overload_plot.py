@@ -38,9 +38,10 @@ def draw(runs: "Sequence[Run]", path: Path) -> None:
         _draw_memory(memory, run)
         queues.set_title(run.name, fontsize=12)
         memory.set_xlabel("seconds; dotted: the end of the load")
-    for row, label in enumerate(("waiting", "seconds", "MB")):
+    places = (("waiting", "upper left"), ("seconds", "upper left"), ("MB", "center left"))
+    for row, (label, place) in enumerate(places):
         axes[row, 0].set_ylabel(label, fontsize=11)
-        axes[row, 0].legend(loc="upper left", fontsize=9, framealpha=0.9)
+        axes[row, 0].legend(loc=place, fontsize=9, framealpha=0.9)
     modes: list[Patch | Line2D] = [Patch(color=colour, label=mode.name) for mode, colour in COLOURS.items()]
     figure.legend(handles=modes, loc="upper right", ncols=3, fontsize=11, frameon=False)
     lost = sum(run.trades_lost for run in runs)

@@ -143,7 +143,7 @@ class Pipeline:
         self.scenario, self.settings = scenario, settings
         self.policy = PressurePolicy(settings.pressure)
         self.trades, self.states, self.spool = Pile(), Pile(), Pile()
-        self.held_rows, self.held_since_s, self.state_shown_s = 0.0, 0.0, 0.0
+        self.held_rows, self.state_shown_s = 0.0, 0.0
         self.sent_trades, self.sent_states = 0.0, 0.0
         self.offered_trades, self.done_trades = 0.0, 0.0
         self.decision: Decision = self.policy.decide(Reading(), State(), 0.0)
@@ -179,15 +179,15 @@ class Pipeline:
             self.sent_trades += batches
 
     def offer_states(self, now_s: float, rows: float, answers: bool) -> None:
-        if not self.held_rows:
-            self.held_since_s = now_s
-        if not (self.decision.send_states and answers):
+        if not ("orderbook" in self.decision.send_states and answers):
             self.held_rows = newest(self.held_rows + rows)
             return
-        batches = self.batches_of(rows, self.decision.state_batch_factor)
-        if self.decision.merge_states:
-            rows = batches * newest(rows / batches)
-        self.states.put(now_s, batches + bool(self.held_rows), rows + self.held_rows)
+        batches = self.batches_of(rows, self.decision.state_batch_factor) + bool(self.held_rows)
+        rows += self.held_rows
+        if self.decision.states_at_once is not None:  # each of them takes all that waits
+            batches = min(batches, self.decision.states_at_once)
+            rows = newest(rows)
+        self.states.put(now_s, batches, rows)
         self.sent_states += batches
         self.held_rows = 0.0
 
@@ -263,10 +263,22 @@ def check(trace: Trace, settings: Settings) -> None:
     assert abs(trace.missing_trades) < 1e-3, "a trade was lost"
     assert max(trace.trades) < marks.queue_max + slack, "the trade queue is not bounded"
     assert max(trace.states) < marks.queue_high + slack, "the queues of tickers and books are not bounded"
+    assert max(_ages_in_health(trace)) < settings.publish.state_expires_s, "tickers and books are old"
     assert max(trace.redis_memory) < marks.redis_memory_low, "the backlog comes near maxmemory"
     assert trace.modes[-1] is Mode.FLOW, "a mode was not left when its cause was gone"
     assert trace.spooled[-1] == 0, "the spool was not drained"
     assert busiest_hour(trace) <= changes_allowed(settings), f"it flaps: {trace.changes}"
+
+
+def _ages_in_health(trace: Trace) -> list[float]:
+    """Return how old the newest tickers and books were while workers and Redis were there for a minute."""
+    scenario = trace.scenario
+    rows = zip(trace.minutes, trace.state_age_s, strict=True)
+    return [
+        age_s
+        for minute, age_s in rows
+        if all(scenario.workers(t) and scenario.redis(t) for t in (minute * 60, minute * 60 - 60))
+    ]
 
 
 def busiest_hour(trace: Trace) -> int:
@@ -287,11 +299,11 @@ def changes_allowed(settings: Settings) -> int:
 
 def table(traces: list[Trace]) -> str:
     """Return the figures of all runs."""
-    lines = ["scenario         lost  queue states   spool  redis  trade s changes  in an hour"]
+    lines = ["scenario         lost  queue states   spool  redis  trade s state s changes  in an hour"]
     lines += [
         f"{trace.scenario.name.splitlines()[0]:16}{trace.missing_trades:5.0f}{max(trace.trades):7.0f}"
         f"{max(trace.states):7.0f}{max(trace.spooled):8.0f}{max(trace.redis_memory):7.1%}"
-        f"{max(trace.trade_age_s):9.1f}{len(trace.changes):8}{busiest_hour(trace):12}"
+        f"{max(trace.trade_age_s):9.1f}{max(_ages_in_health(trace)):8.1f}{len(trace.changes):8}{busiest_hour(trace):12}"
         for trace in traces
     ]
     return "\n".join(lines)

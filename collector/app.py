@@ -103,7 +103,7 @@ class Listener:
         self._keys = Keys(settings.store.key_prefix)
         self._lease = new_lease(settings, self._redis)
         self._holder: str | None = None
-        self._outbox = Outbox(settings.publish.queue_batches)
+        self._outbox = Outbox(settings.publish.queue_batches, self.id)
         self._batcher = Batcher(settings.batch, self.id)
         self._intake = Intake(self._batcher, self._outbox, self._clock)
         self._holes = Holes(self._intake, settings.channels)

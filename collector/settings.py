@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -148,8 +148,14 @@ class SpoolSettings(_Section):
 class PressureSettings(_Section):
     """The marks between FLOW, MERGE and SPOOL: high enters, low leaves, held for `hold_s`."""
 
-    queue_high: int = Field(200, ge=2, description="batches in a queue above which MERGE starts")
-    queue_low: int = Field(50, ge=1, description="batches in every queue below which FLOW may return")
+    queue_high: int = Field(
+        200,
+        ge=2,
+        description="batches in a trade queue above which MERGE starts, tickers or books: an eighth",
+    )
+    queue_low: int = Field(
+        50, ge=1, description="batches below which FLOW may return, tickers or books: an eighth"
+    )
     queue_max: int = Field(2000, ge=4, description="batches in the trade queue above which trades go to disk")
     age_high_ms: int = Field(5_000, ge=1, description="age of the oldest waiting batch that starts MERGE")
     age_low_ms: int = Field(1_000, ge=1, description="age below which FLOW may return")
@@ -243,6 +249,13 @@ class LogSettings(_Section):
     format: Literal["console", "json"] = Field("console", description="for people or for programs")
 
 
+#: What a `rediss://` address could say to have any server believed.
+_UNCHECKED_TLS = {
+    *(("ssl_cert_reqs", value) for value in ("none", "optional", "cert_none", "cert_optional")),
+    *(("ssl_check_hostname", value) for value in ("false", "0", "no", "f", "n")),
+}
+
+
 class Settings(BaseSettings):
     """All settings, immutable, read once at start."""
 
@@ -318,7 +331,14 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value():
-            _checked_url(url.get_secret_value(), {"redis", "rediss", "unix", "sentinel", "redis+socket"})
+            text = _checked_url(
+                url.get_secret_value(), {"redis", "rediss", "unix", "sentinel", "redis+socket"}
+            )
+            if _UNCHECKED_TLS & set(parse_qsl(urlsplit(text).query.lower())):
+                raise ValueError(
+                    "must not switch the check of the certificate off: name its authority's file in"
+                    " COLLECTOR_REDIS__TLS_CA_FILE"
+                )
         return url
 
     @property
@@ -344,6 +364,8 @@ def _checked_url(url: str, schemes: set[str]) -> str:
         raise ValueError(
             f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}"
         )
+    if parts.scheme in _WEB and "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password: the exchange asks for none, and logs show it")
     return url
 
 
@@ -382,6 +404,8 @@ def load() -> Settings:
         unknown = unknown_variables({**dotenv_values(ENV_FILE), **os.environ})
         if unknown:
             raise ConfigurationError("; ".join(unknown))
+        if strange := _not_text(os.environ):
+            raise ConfigurationError(f"{', '.join(strange)}: is not UTF-8 text")
         settings = Settings()
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
@@ -395,6 +419,13 @@ def load() -> Settings:
 def current() -> Settings:
     """Return this process's settings, read once."""
     return load()
+
+
+def _not_text(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of our variables whose bytes are no UTF-8."""
+    known = {name for name, _ in variable_names()}
+    ours = {name: value for name, value in environment.items() if name.upper() in known}
+    return [name for name, value in ours.items() if value != value.encode(errors="replace").decode()]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -6,6 +6,13 @@ from celery import Celery
 app = Celery(
     "tasks",
     set_as_current=False,
-    include=["tasks.ingest", "tasks.analysis", "tasks.periodic", "tasks.archive.jobs", "tasks.heartbeat"],
+    include=[
+        "tasks.ingest",
+        "tasks.analysis",
+        "tasks.periodic",
+        "tasks.archive.jobs",
+        "tasks.heartbeat",
+        "tasks.liveness",
+    ],
 )
 app.config_from_object("celeryconfig")

@@ -11,7 +11,7 @@ from collector.intake import Intake, gaps_of
 from collector.model import Channel, Gap, Source
 from collector.publish.outbox import _HARD_FACTOR, Outbox
 from collector.settings import BatchSettings, PressureSettings
-from collector.stream.batcher import Batcher
+from collector.stream.batcher import STATES, Batcher
 from collector.stream.coverage import Hole
 from collector.stream.pressure import PressurePolicy, Reading, State
 from tests.stream.making import T0, book, gap, ticker, trade
@@ -42,7 +42,7 @@ class Bench:
     def batches(self) -> list[Batch]:
         self.intake.flush()
         found = []
-        while batch := self.outbox.take(0, states=True):
+        while batch := self.outbox.take(0, states=STATES):
             found.append(batch)
         return found
 
@@ -88,7 +88,7 @@ def test_a_batch_waits_no_longer_than_its_age(bench: Bench) -> None:
 
 def test_the_pressure_decision_is_followed(bench: Bench) -> None:
     """Merging and factors go to the batcher."""
-    strained = replace(DECISION, merge_states=True, trade_batch_factor=8.0, state_batch_factor=4.0)
+    strained = replace(DECISION, merge_states=STATES, trade_batch_factor=8.0, state_batch_factor=4.0)
     bench.intake.tick(strained)
     for number in range(5):
         bench.frame(ticker(T0 + number))

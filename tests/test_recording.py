@@ -279,6 +279,25 @@ def test_no_bytes_crash_the_reader(tmp_path: Path, content: bytes) -> None:
             list(open_recording(path))
 
 
+@pytest.mark.parametrize("size", ["1e999999", "1E-999999", "1e99", "9" * 70, "1" + "0" * 70 + ".1"])
+def test_a_polled_size_that_is_none_is_refused(tmp_path: Path, size: str) -> None:
+    """A size out of all bounds ends the recording with a clear line, not with the memory."""
+    (tmp_path / "r").write_text(
+        f"price,quantity,type,timestamp\n100,{size},0,2024-04-13 10:00:01\n99,0.1,0,2024-04-13 10:00:01\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"a row is|no sizes"):
+        list(open_recording(tmp_path / "r"))
+
+
+@pytest.mark.parametrize("received_us", [-1, 1 << 54, 10**30])
+def test_a_time_that_cannot_be_one_is_refused(tmp_path: Path, received_us: int) -> None:
+    """A frame from before 1970 or from the far future ends the recording with a clear line."""
+    header = {"format": "bithumb-recording", "version": 1, "protocol": "current", "started_ms": 1, "url": ""}
+    (tmp_path / "r").write_text(f'{json.dumps(header)}\n[{received_us},1,"t","{{}}"]\n')
+    with pytest.raises(ConfigurationError, match="a line is not a frame"):
+        list(open_recording(tmp_path / "r"))
+
+
 @needs_shared
 def test_the_legacy_capture_has_its_98_frames() -> None:
     """The older socket's capture is delivered verbatim, in text frames."""

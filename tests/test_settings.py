@@ -203,6 +203,13 @@ class TestRanges:
                 assert name in outcome
             assert not re.search(r":(NaN|-?Infinity)\b", outcome)
 
+    @pytest.mark.parametrize("name", ["COLLECTOR_REDIS__TLS_CA_FILE", "COLLECTOR_MARKETS", "REDIS_URL"])
+    def test_bytes_that_are_no_text(self, monkeypatch, name):
+        """A variable with other bytes than UTF-8 is named; `.env`, which is not there, is not."""
+        sentence = refusal(monkeypatch, **{name: os.fsdecode(b"\xed\xffL")})
+        assert name in sentence
+        assert ".env" not in sentence
+
 
 class TestSecrets:
     @pytest.mark.parametrize("scheme", ["redis", "rediss"])
@@ -237,6 +244,26 @@ class TestSecrets:
         """A broken address is refused by name, and no part of it is repeated."""
         sentence = refusal(monkeypatch, REDIS_URL=url)
         assert sentence.startswith("REDIS_URL: ")
+        assert SECRET not in sentence
+
+    @pytest.mark.parametrize(
+        ("name", "scheme"),
+        [("COLLECTOR_EXCHANGE__REST_URL", "https"), ("COLLECTOR_EXCHANGE__WEBSOCKET_URL", "wss")],
+    )
+    def test_not_in_an_address_that_logs_show(self, monkeypatch, name, scheme):
+        """The exchange asks for no password, and logs show its addresses: one with a password is refused."""
+        sentence = refusal(monkeypatch, **{name: f"{scheme}://user:{SECRET}@api.example"})
+        assert sentence.startswith(f"{name}: must not hold a user or a password")
+        assert SECRET not in sentence
+
+    @pytest.mark.parametrize(
+        "query",
+        ["ssl_cert_reqs=none", "ssl_cert_reqs=CERT_OPTIONAL", "db=1&ssl_check_hostname=False"],
+    )
+    def test_tls_cannot_be_taken_unchecked(self, monkeypatch, query):
+        """An address that tells the client to believe any server is refused, and the way out is named."""
+        sentence = refusal(monkeypatch, REDIS_URL=f"rediss://:{SECRET}@h:6380/0?{query}")
+        assert "COLLECTOR_REDIS__TLS_CA_FILE" in sentence
         assert SECRET not in sentence
 
     @pytest.mark.parametrize(

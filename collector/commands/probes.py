@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from collector.clock import SystemClock
 from collector.commands.store import has_results, masked, open_running
-from collector.errors import BrokerUnavailable, ConfigurationError, MalformedMessage
+from collector.errors import BrokerUnavailable, ConfigurationError, RestError
 from collector.protocol.rest import parse_markets
 from collector.redis_server import find_binary, find_url
 from collector.render import values
@@ -29,6 +29,7 @@ from tasks.redis_client import translated
 REACH_TIMEOUT_S = 5.0
 CLOCK_OFF_MAX_MS = 2_000
 FREE_MIN_BYTES = 1 << 30
+BODY_MAX_BYTES = 8 << 20
 SCHEME_PORTS = {"ws": 80, "wss": 443}
 
 
@@ -110,10 +111,10 @@ def probe_rest(settings: Settings) -> list[Finding]:
     url = f"{settings.exchange.rest_url}/v1/market/all"
     before_s = time.monotonic()
     try:
-        reply = httpx.get(url, timeout=REACH_TIMEOUT_S)
-        reply.raise_for_status()
-        markets = len(parse_markets(reply.content))
-    except (httpx.HTTPError, httpx.InvalidURL, MalformedMessage) as error:
+        with httpx.stream("GET", url, timeout=REACH_TIMEOUT_S) as reply:
+            reply.raise_for_status()
+            markets = len(parse_markets(_start_of(reply)))
+    except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
         reason = str(error) or type(error).__name__
         advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
         return [
@@ -123,6 +124,16 @@ def probe_rest(settings: Settings) -> list[Finding]:
     took_s = time.monotonic() - before_s
     detail = f"{settings.exchange.rest_url}, markets listed: {markets}, answers in {took_s * 1000:.0f} ms"
     return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
+
+
+def _start_of(reply: httpx.Response) -> bytes:
+    """Read a body, or as much of it as a market list can have."""
+    body = bytearray()
+    for part in reply.iter_bytes():
+        body += part
+        if len(body) > BODY_MAX_BYTES:
+            break
+    return bytes(body)
 
 
 def probe_websocket(settings: Settings) -> list[Finding]:

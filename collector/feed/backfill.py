@@ -182,11 +182,12 @@ class Backfill:
         reached_ms: int | None = None
         rejected = 0
         async for page in self._pages(hole.market, earliest_ms, latest_ms):
-            wanted = [trade for trade in page.trades if earliest_ms <= trade.exchange_ms <= latest_ms]
+            ours = [trade for trade in page.trades if trade.market == hole.market]
+            wanted = [trade for trade in ours if earliest_ms <= trade.exchange_ms <= latest_ms]
             if wanted:
                 self._on_trades(wanted)
-            rejected += page.rejected
-            reached_ms = min(filter(None, (reached_ms, oldest_ms(page.trades))), default=None)
+            rejected += page.rejected + len(page.trades) - len(ours)
+            reached_ms = min(filter(None, (reached_ms, oldest_ms(ours))), default=None)
             if reached_ms is not None and reached_ms < earliest_ms:
                 break
         if reached_ms is None or rejected:

@@ -2,12 +2,17 @@
 
 Trades and gaps go first and are never refused up to a hard limit, because behind them is a disk. Tickers and
 books that find no room are merged with those that wait: the newest of each market stays, the rest is counted.
+
+Workers drop tickers and books that grew old in a queue. So the newest of each market that was handed on stays
+known here, and `repeat_states` puts it back into the line.
 """
 
 import threading
 from collections import Counter, deque
+from collections.abc import Collection
 from typing import Any
 
+from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.stream.batcher import STATES
 
@@ -18,12 +23,18 @@ _HARD_FACTOR = 8
 class Outbox:
     """Batches on their way from the batcher to the publisher; safe between threads."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, listener: str = "") -> None:
+        #: Make one batch of all tickers, or all books, that wait: whatever is held back takes little memory.
+        self.merging = False
         #: States replaced by a newer one while they waited, by kind.
         self.merged: Counter[str] = Counter()
         self._capacity = capacity
+        self._listener = listener
         self._facts: deque[Batch] = deque()
+        #: By kind, the one that was handed on longest ago first.
         self._states: dict[Kind, deque[Batch]] = {kind: deque() for kind in sorted(STATES)}
+        #: The newest row of each market that was handed on, by kind.
+        self._handed: dict[Kind, dict[str, Any]] = {kind: {} for kind in STATES}
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -31,11 +42,11 @@ class Outbox:
 
     @property
     def fill(self) -> float:
-        """Share of the capacity that trades and gaps use; above 1 only while they wait for a slow disk.
+        """Share of the capacity in use; above 1 only while trades wait for a slow disk.
 
-        Tickers and books do not count: they may be held back on purpose, and merging bounds them.
+        While merging, tickers and books do not count: they are held back on purpose, one batch of each kind.
         """
-        return len(self._facts) / self._capacity
+        return (len(self._facts) if self.merging else len(self)) / self._capacity
 
     def put(self, batch: Batch) -> bool:
         """Take a batch; False if it is a fact and even the hard limit is reached."""
@@ -49,23 +60,13 @@ class Outbox:
             self._changed.notify()
         return True
 
-    def take(self, timeout_s: float, *, states: bool, newest: bool = False) -> Batch | None:
-        """Wait for the next batch, facts first; tickers and books only if `states`.
-
-        Args:
-            newest: make one batch of all tickers, or all books, that wait; the older of a market are merged.
-        """
+    def take(self, timeout_s: float, *, states: Collection[str]) -> Batch | None:
+        """Wait for the next batch, facts first, then the kinds of `states` in turn."""
         with self._changed:
             self._changed.wait_for(lambda: self._has(states), timeout_s)
             if self._facts:
                 return self._facts.popleft()
-            if states:
-                waiting = max(self._states.values(), key=len)
-                if newest and len(waiting) > 1:
-                    self._merge(waiting)
-                if waiting:
-                    return waiting.popleft()
-        return None
+            return self._take_state(states)
 
     def put_back(self, batch: Batch) -> None:
         """Take back a state batch that could not be sent; newer ones of its markets win."""
@@ -75,17 +76,39 @@ class Outbox:
             if len(waiting) > self._capacity // 2:
                 self._merge(waiting)
 
+    def repeat_states(self, now_ms: int) -> None:
+        """Hand on once more what was handed on, unless something newer of its market waits already."""
+        with self._changed:
+            for kind, waiting in self._states.items():
+                known = {row.market for batch in waiting for row in batch.rows}
+                rows = [row for market, row in self._handed[kind].items() if market not in known]
+                if rows:
+                    waiting.appendleft(batches.make(kind, rows, listener=self._listener, now_ms=now_ms))
+            self._changed.notify()
+
     def wake(self) -> None:
         """Let a waiting `take` look around."""
         with self._changed:
             self._changed.notify_all()
 
-    def _has(self, states: bool) -> bool:
-        return bool(self._facts) or (states and any(self._states.values()))
+    def _has(self, states: Collection[str]) -> bool:
+        return bool(self._facts) or any(self._states[kind] for kind in self._states if kind in states)
+
+    def _take_state(self, kinds: Collection[str]) -> Batch | None:
+        """Return the next batch of the kind whose turn it is: a flood of one must not starve the other."""
+        kind = next((kind for kind, waiting in self._states.items() if waiting and kind in kinds), None)
+        if kind is None:
+            return None
+        waiting = self._states[kind] = self._states.pop(kind)  # to the end of the line
+        if self.merging and len(waiting) > 1:
+            self._merge(waiting)
+        batch = waiting.popleft()
+        self._handed[kind].update((row.market, row) for row in batch.rows)
+        return batch
 
     def _put_state(self, waiting: deque[Batch], batch: Batch) -> None:
         waiting.append(batch)
-        if len(waiting) > self._capacity // 4:
+        if len(waiting) > (1 if self.merging else self._capacity // 4):
             self._merge(waiting)
 
     def _merge(self, waiting: deque[Batch]) -> None:

@@ -7,7 +7,7 @@ touches the broker or the spool happens in this thread.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -76,7 +76,9 @@ class Publisher:
         self._failing = False
         self._failed_since_probe = False
         self._probed_s = float("-inf")
-        self._states_since_probe = 0
+        self._states_since_probe: Counter[str] = Counter()
+        #: Tickers and books may have grown so old in their queues that the workers dropped them.
+        self._states_expired = False
         self._drain_ready_s = 0.0
         self._stop_by_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -112,7 +114,7 @@ class Publisher:
             while not self._is_over():
                 self._turn()
             # Late in a stop, or without a broker: the disk is fast, and states are too old tomorrow.
-            while batch := self._outbox.take(0, states=True):
+            while batch := self._outbox.take(0, states=STATES):
                 if batch.channel in STATES:
                     self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
                 else:
@@ -130,17 +132,18 @@ class Publisher:
 
     def _turn(self) -> None:
         self._probe_if_due()
-        newest = self.decision.merge_states
-        batch = self._outbox.take(self._wait_s(), states=self._may_send_states(), newest=newest)
+        batch = self._outbox.take(self._wait_s(), states=self._sendable_states())
         if batch is not None:
             self._deliver(batch)
         self._drain()
         self._sync()
 
-    def _may_send_states(self) -> bool:
-        most = self.decision.states_at_once
-        has_room = most is None or self._states_since_probe < most
-        return self.decision.send_states and has_room and not self._failing
+    def _sendable_states(self) -> Collection[str]:
+        """Return the kinds of states that may be handed on now."""
+        if self._failing:
+            return ()
+        sendable, most = self.decision.send_states, self.decision.states_at_once
+        return sendable if most is None else [k for k in sendable if self._states_since_probe[k] < most]
 
     def _wait_s(self) -> float:
         """Idle until the next probe at the most; less while the spool is being drained."""
@@ -168,7 +171,7 @@ class Publisher:
         self.counts["batches_sent"] += 1
         self.counts[f"{letter.kind}_batches_sent"] += 1
         self.counts[f"{letter.kind}_rows_sent"] += letter.rows
-        self._states_since_probe += letter.kind in STATES
+        self._states_since_probe[letter.kind] += 1
 
     def _keep(self, batch: Batch, letter: Letter) -> None:
         """Put facts on disk; if even that fails, say so aloud."""
@@ -218,21 +221,33 @@ class Publisher:
         if now_s - self._probed_s < self._settings.publish.probe_interval_s:
             return
         self._probed_s = now_s
-        self._states_since_probe = 0
+        self._states_since_probe.clear()
         reading = Reading()
         try:
             reading = self._probe()
             self._housekeeping(self.decision, reading)  # it writes: a Redis that only tells is not well
             if self._failing:
                 log.warning("Redis takes batches again")
+                self._states_expired = True
             self._failing = False
         except BrokerUnavailable as error:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
+        self._outbox.merging = self.decision.merge_states
+        self._repeat_states()
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
             self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
+
+    def _repeat_states(self) -> None:
+        """Send the newest tickers and books once more if those that were sent grew too old on the way."""
+        if self.reading.state_age_ms >= self._settings.publish.state_expires_s * 1000:
+            self._states_expired = True
+        elif self._states_expired and not self._failing:
+            self._states_expired = False
+            self._outbox.repeat_states(self._clock.now_ms())
+            self.counts["states_repeated"] += 1
 
     def _complete(self, reading: Reading) -> Reading:
         """Add what only this process knows to what the broker told."""

@@ -16,7 +16,7 @@ _KST = timezone(timedelta(hours=9))
 _EXACT = Context(prec=60, traps=[Inexact])
 _HEADER = "price,quantity,type,timestamp"
 _ROW = re.compile(
-    r"(?P<price>\d+(?:\.\d+)?),(?P<size>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?),(?P<ask>[01]),"
+    r"(?P<price>\d+(?:\.\d+)?),(?P<size>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?),(?P<ask>[01]),"
     r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"
 )
 _CODE = "KRW-BTC"
@@ -66,8 +66,11 @@ def _book_frame(bids: list[_Row], asks: list[_Row], at: str) -> Frame:
 
 def _total(rows: list[_Row]) -> str:
     total = Decimal(0)
-    for _, size in rows:
-        total = _EXACT.add(total, Decimal(size))
+    try:
+        for _, size in rows:
+            total = _EXACT.add(total, Decimal(size))
+    except ArithmeticError:
+        raise Unintelligible("the sizes of a book are no sizes") from None
     return format(total, "f")
 
 

@@ -8,7 +8,7 @@ frame), `b` (binary frame, UTF-8 inside) or `x` (binary frame, anything, base64)
 
 import base64
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -30,8 +30,10 @@ class Header(msgspec.Struct, kw_only=True):
 
 
 _Kind = Literal["t", "b", "x"]
+#: A time that can be one, up to the year 2255.
+_Micros = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _decode_header = msgspec.json.Decoder(Header).decode
-_decode_line = msgspec.json.Decoder(tuple[int, int, _Kind, str]).decode
+_decode_line = msgspec.json.Decoder(tuple[_Micros, int, _Kind, str]).decode
 
 
 def recognise(head: list[str]) -> Form | None:

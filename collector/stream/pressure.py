@@ -29,8 +29,11 @@ MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
 
 FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
-#: While merging, a batch of tickers and one of books goes between two readings: more would grow old.
-MERGED_AT_ONCE = 2
+#: While merging, so many batches of each kind of state go between two readings: more would grow old.
+MERGED_AT_ONCE = 1
+#: Share of the queue marks that holds for tickers and books, about a second of batches: what waits is out of
+#: date already, and the workers must be rid of it before they come to what is new.
+STATE_SHARE = 1 / 8
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
 SMOOTHING_S = 2.0  # time constant of the measured rates
@@ -111,10 +114,9 @@ class Reading:
         return sum(n for queue, n in self.queue_lengths.items() if _is_trade(queue))
 
     @property
-    def longest_queue(self) -> int:
-        """Batches in the longest queue of an ingest task; analyses wait on purpose and do not count."""
-        trades = (n for queue, n in self.queue_lengths.items() if _is_trade(queue))
-        return max(self.state_backlog, *trades, 0)
+    def longest_trade_queue(self) -> int:
+        """Batches in the longest of `trade` and its shards."""
+        return max((n for queue, n in self.queue_lengths.items() if _is_trade(queue)), default=0)
 
     @property
     def trade_age_ms(self) -> int:
@@ -235,9 +237,9 @@ class Decision:
     trade_batch_factor: float
     state_batch_factor: float
     merge_states: bool
-    #: Hand on tickers and books at all; if not, the newest of each market waits in memory.
-    send_states: bool
-    #: So many of their batches until the next reading; None = all there are.
+    #: The kinds of states to hand on; of the others the newest of each market waits in memory.
+    send_states: frozenset[str]
+    #: So many batches of each until the next reading; None = all there are.
     states_at_once: int | None
     trades_to_disk: bool
     #: Bring spooled trades back at the set rate.
@@ -311,7 +313,7 @@ class PressurePolicy:
         is_old = reading.trade_age_ms > marks.age_low_ms
         trades_behind = is_waiting or is_old or reading.trade_backlog > marks.queue_low
         is_stale = reading.state_age_ms > marks.age_low_ms
-        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low
+        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low * STATE_SHARE
         return replace(
             state,
             trades=state.trades.resized(behind=trades_behind, least=1.0, elapsed_s=elapsed_s),
@@ -321,10 +323,6 @@ class PressurePolicy:
     def _decision(self, reading: Reading, state: State, reason: str, changed: bool) -> Decision:
         means = MEANS[state.mode]
         has_room = reading.trade_backlog < self._settings.queue_high
-        is_broker_well = all(band.is_low(reading) for band in self.bands if band.at_broker)
-        may_send_states = is_broker_well or not means.trades_to_disk
-        # A state that waits here is replaced by a newer one, a state that waits in a queue grows old.
-        is_fresh = reading.state_age_ms <= self._settings.age_low_ms
         return Decision(
             mode=state.mode,
             changed=changed,
@@ -332,15 +330,24 @@ class PressurePolicy:
             trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
             state_batch_factor=state.states.factor,
             merge_states=means.merge_states,
-            send_states=may_send_states
-            and reading.state_backlog < self._settings.queue_high
-            and (is_fresh or not means.merge_states),
+            send_states=self._sendable(reading, means),
             states_at_once=MERGED_AT_ONCE if means.merge_states else None,
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,
             state=state,
         )
+
+    def _sendable(self, reading: Reading, means: Means) -> frozenset[str]:
+        """Return the kinds of states whose queue has room.
+
+        A state that waits here is replaced by a newer one, a state that waits in a queue grows old: while
+        merging, nothing is put behind another batch.
+        """
+        if means.trades_to_disk and not all(band.is_low(reading) for band in self.bands if band.at_broker):
+            return frozenset()
+        most = 0 if means.merge_states else self._settings.queue_high - 1
+        return frozenset(kind for kind in STATES if reading.queue_lengths.get(kind, 0) <= most)
 
 
 def _bands(marks: PressureSettings) -> tuple[Band, ...]:
@@ -354,7 +361,14 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
 
     merge, spool, m = Mode.MERGE, Mode.SPOOL, marks
     return (
-        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_queue),
+        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_trade_queue),
+        Band(
+            "state_queue",
+            merge,
+            m.queue_low * STATE_SHARE,
+            m.queue_high * STATE_SHARE,
+            lambda r: r.state_backlog,
+        ),
         Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
         Band("state_age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.state_age_ms),
         Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),

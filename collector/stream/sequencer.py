@@ -11,6 +11,8 @@ from collector.model import OrderBook, Ticker, Trade, WrittenBook
 
 #: Ids remembered per market and generation; two generations are kept.
 _IDS_KEPT = 5_000
+#: Several times what any exchange lists: invented names beyond it must not fill the memory.
+_MARKETS_MAX = 4_096
 
 
 class _RecentIds:
@@ -64,6 +66,9 @@ class Sequencer:
     def _accept_trade(self, trade: Trade) -> bool:
         ids = self._ids.get(trade.market)
         if ids is None:
+            if len(self._ids) >= _MARKETS_MAX:
+                self.held_back["beyond_markets_max"] += 1
+                return False
             ids = self._ids[trade.market] = _RecentIds()
         if ids.add(trade.id):
             return True
@@ -72,6 +77,9 @@ class Sequencer:
 
     def _accept_newer(self, last: dict[str, int], market: str, time: int, name: str) -> bool:
         newest = last.get(market)
+        if newest is None and len(last) >= _MARKETS_MAX:
+            self.held_back["beyond_markets_max"] += 1
+            return False
         if newest is None or time > newest:
             last[market] = time
             return True

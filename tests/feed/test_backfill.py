@@ -169,6 +169,13 @@ async def test_a_row_that_cannot_be_read_leaves_the_hole_open() -> None:
     assert result.times
 
 
+async def test_trades_of_another_market_prove_nothing() -> None:
+    """A reply about a market that was not asked for brings no trades and leaves the hole open."""
+    exchange = Exchange([NOON_MS - n * S for n in range(30)])
+    result = await fill(exchange, hole(NOON_MS - 20 * S, NOON_MS - 10 * S, market="KRW-ETH"))
+    assert (result.times, [recovered for _, recovered in result.done]) == ([], [False])
+
+
 async def test_a_hole_across_midnight_in_korea() -> None:
     """Pages that stop at midnight are continued with `daysAgo`; the part before it is not taken on trust."""
     now_ms = MIDNIGHT_MS + 10 * MINUTE

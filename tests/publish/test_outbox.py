@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.publish.outbox import _HARD_FACTOR, Outbox
+from collector.stream.batcher import STATES
 from tests.stream.making import T0, book, gap, ticker, trade
 
 
@@ -18,7 +20,7 @@ def made(*rows: Any) -> Batch:
     return batches.make(kinds[type(rows[0]).__name__], rows, listener="t", now_ms=T0)
 
 
-def everything(it: Outbox, *, states: bool = True) -> list[Batch]:
+def everything(it: Outbox, *, states: Collection[str] = STATES) -> list[Batch]:
     taken = []
     while batch := it.take(0, states=states):
         taken.append(batch)
@@ -41,23 +43,48 @@ def test_states_can_be_left_waiting() -> None:
     it = Outbox(64)
     it.put(made(ticker()))
     it.put(made(trade()))
-    assert [batch.channel for batch in everything(it, states=False)] == [Kind.TRADE]
+    assert [batch.channel for batch in everything(it, states=())] == [Kind.TRADE]
     assert len(it) == 1
 
 
 def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
     """One batch of each kind, whatever piled up while the queue was too old; the rest counts as merged."""
     it = Outbox(64)
+    it.merging = True
     for number in range(3):
         it.put(made(ticker(T0 + number)))
     it.put(made(book()))
-    batch = it.take(0, states=True, newest=True)
-    assert batch is not None
-    assert [row.exchange_ms for row in batch.rows] == [T0 + 2]
+    batches = [it.take(0, states=STATES) for _ in range(3)]
+    found = {batch.channel: [row.exchange_ms for row in batch.rows] for batch in batches if batch}
+    assert found == {Kind.TICKER: [T0 + 2], Kind.ORDERBOOK: [T0]}
     assert it.merged == {Kind.TICKER: 2}
-    rest = it.take(0, states=True, newest=True)
-    assert rest is not None
-    assert rest.channel is Kind.ORDERBOOK
+
+
+def test_tickers_and_books_take_turns() -> None:
+    """A flood of books, of which one always waits, does not keep a ticker back."""
+    it = Outbox(64)
+    it.put(made(ticker()))
+    kinds = []
+    for number in range(4):
+        it.put(made(book(T0 * 1000 + number)))
+        it.put(made(book(T0 * 1000 + 10 + number)))
+        taken = it.take(0, states=STATES)
+        assert taken is not None
+        kinds.append(taken.channel)
+    assert kinds == [Kind.ORDERBOOK, Kind.TICKER, Kind.ORDERBOOK, Kind.ORDERBOOK]
+
+
+def test_what_was_handed_on_can_be_repeated() -> None:
+    """The newest of each market goes out once more; what has a newer one in the line does not."""
+    it = Outbox(64)
+    for batch in (made(ticker(T0), ticker(T0, "KRW-OLD")), made(ticker(T0 + 1)), made(book())):
+        it.put(batch)
+    everything(it)
+    it.put(made(ticker(T0 + 2)))
+    it.repeat_states(T0 + 9)
+    rows = [(row.market, row.exchange_ms) for batch in everything(it) for row in batch.rows]
+    assert sorted(rows) == [("KRW-BTC", T0), ("KRW-BTC", T0 + 2), ("KRW-OLD", T0)]
+    assert not it.merged
 
 
 def test_states_without_room_are_merged_to_the_newest_of_each_market() -> None:
@@ -92,6 +119,8 @@ def test_facts_are_refused_only_at_the_hard_limit() -> None:
     taken = [it.put(made(trade(number))) for number in range(8 * _HARD_FACTOR + 5)]
     assert taken == [True] * 8 * _HARD_FACTOR + [False] * 5
     assert it.put(made(ticker()))
+    assert it.fill == _HARD_FACTOR + 1 / 8
+    it.merging = True
     assert it.fill == _HARD_FACTOR, "states do not count: merging bounds them"
 
 
@@ -107,14 +136,26 @@ def test_states_never_take_more_than_their_share() -> None:
     )
 
 
+def test_while_merging_what_is_held_back_stays_small() -> None:
+    """However long the queues have no room: one batch of each kind, a row for each market."""
+    it = Outbox(256)
+    it.merging = True
+    for number in range(1000):
+        it.put(made(ticker(T0 + number), ticker(T0 + number, "KRW-ETH")))
+        it.put(made(book((T0 + number) * 1000)))
+        assert len(it) == 2
+    assert sorted(len(batch.rows) for batch in everything(it)) == [1, 2]
+    assert it.merged == {Kind.TICKER: 1998, Kind.ORDERBOOK: 999}
+
+
 def test_a_take_waits_no_longer_than_asked_and_a_wake_does_not_make_it_return_nothing_wrong() -> None:
     """An empty outbox: None after the time; a batch at once."""
     it = Outbox(8)
     started = time.monotonic()
-    assert it.take(0.05, states=True) is None
+    assert it.take(0.05, states=STATES) is None
     assert 0.04 <= time.monotonic() - started < 1
     threading.Timer(0.05, it.put, (made(trade()),)).start()
-    assert it.take(5, states=True) is not None
+    assert it.take(5, states=STATES) is not None
     assert time.monotonic() - started < 2
 
 
@@ -125,7 +166,7 @@ def test_two_threads_lose_nothing() -> None:
 
     def consume() -> None:
         while len([1 for batch in taken if batch.channel is Kind.TRADE]) < count:
-            batch = it.take(1, states=True)
+            batch = it.take(1, states=STATES)
             if batch is not None:
                 taken.append(batch)
             if taken and taken[-1].channel is Kind.TRADE and taken[-1].rows[0].id == count - 1:
@@ -153,7 +194,7 @@ def test_the_newest_state_of_each_market_always_comes_out(script: list[tuple[str
             clock += 1
             newest[f"M-{market}"] = clock
             it.put(made(ticker(clock, f"M-{market}")))
-        elif (batch := it.take(0, states=True)) is not None:
+        elif (batch := it.take(0, states=STATES)) is not None:
             if action == "back":
                 it.put_back(batch)
             else:

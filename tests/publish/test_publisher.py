@@ -37,6 +37,7 @@ class Broker:
     #: Share of sends that arrive and fail all the same.
     hangs_up: float = 0.0
     queue: int = 0
+    state_age_ms: int = 0
     letters: list[Letter] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
@@ -53,12 +54,18 @@ class Broker:
     def probe(self) -> Reading:
         if self.is_down:
             raise BrokerUnavailable("down")
-        return Reading(queue_lengths={"trade": self.queue, "ticker": 0, "orderbook": 0})
+        lengths = {"trade": self.queue, "ticker": int(self.state_age_ms > 0), "orderbook": 0}
+        return Reading(queue_lengths=lengths, ages_ms={"ticker": self.state_age_ms})
 
     def keep_house(self, decision: Decision, reading: Reading) -> None:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("no writes")
         self.decisions.append(decision)
+
+    def tickers(self) -> dict[str, int]:
+        """Return the newest of each market that was sent."""
+        texts = [letter.text for letter in self.letters if letter.kind is Kind.TICKER]
+        return {row.market: row.exchange_ms for t in texts for row in batches.decode(t, TickerBatch).rows}
 
     def trade_ids(self) -> list[int]:
         return [
@@ -219,6 +226,25 @@ def test_while_merging_few_states_go_between_two_looks(tmp_path: Path, eventuall
         assert it.outbox.merged[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
         (newest,) = batches.decode(it.broker.letters[-1].text, TickerBatch).rows
         assert newest.exchange_ms == T0 + 199
+
+
+def test_states_that_expired_in_their_queue_are_sent_once_more(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """Workers drop what is too old unseen: a market that has been quiet since must not stay out of date."""
+    with bench(tmp_path) as it:
+        it.put(ticker(T0), ticker(T0, "KRW-QUIET"))
+        eventually(lambda: it.publisher.counts["ticker_rows_sent"] == 2)
+        it.broker.state_age_ms = it.settings.publish.state_expires_s * 1000
+        eventually(lambda: it.mode is Mode.MERGE)
+        it.put(ticker(T0 + 1))
+        time.sleep(0.1)
+        assert it.publisher.counts["states_repeated"] == 0, "the queue is old yet"
+        it.broker.letters.clear()
+        it.broker.state_age_ms = 0
+        eventually(lambda: it.broker.tickers() == {"KRW-QUIET": T0, "KRW-BTC": T0 + 1})
+        time.sleep(0.1)
+        assert it.publisher.counts["states_repeated"] == 1
 
 
 def test_a_stop_flushes_to_the_broker(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ def _often(deed: str, times: tuple[float, ...], for_s: float = 0.3) -> tuple[Act
 
 #: One fault each: the rows of docs/reliability.md.
 EACH = (
-    Scenario(name="every socket cut every 3,000 frames", faults="cut-every:3000", seconds=10),
+    Scenario(
+        name="every socket cut every 3,000 frames",
+        faults="cut-every:3000",
+        seconds=10,
+        seen=("sockets_lost",),
+    ),
     Scenario(
         name="all sockets cut at once, three times",
         faults="cut@4s,cut@6s,cut@8s",
@@ -56,21 +61,21 @@ EACH = (
         faults="cut@4s,accept-close@4s:3s",
         faults_over_s=7,
         seconds=11,
-        seen=("trades_backfilled",),
+        seen=("trades_backfilled", "sockets_lost"),
     ),
     Scenario(
         name="handshakes answered with 429 for 3 s",
         faults="cut@4s,reject429@4s:3s",
         faults_over_s=7,
         seconds=11,
-        seen=("trades_backfilled",),
+        seen=("trades_backfilled", "sockets_lost"),
     ),
     Scenario(
         name="handshakes answered with 503 for 3 s",
         faults="cut@4s,reject503@4s:3s",
         faults_over_s=7,
         seconds=11,
-        seen=("trades_backfilled",),
+        seen=("trades_backfilled", "sockets_lost"),
     ),
     Scenario(
         name="error frame, then close", faults="error@5s", faults_over_s=5, seconds=9, seen=("server_errors",)
@@ -136,7 +141,7 @@ SHORT = (
         name="sockets cut, garbage, doubled and shuffled frames, an error frame",
         faults="cut-every:3000,garbage:0.02,duplicate:0.05,shuffle:0.05,error@5s,cut@7s,cut@8s",
         seconds=10,
-        seen=("rejected:", "server_errors", "frame_copies", "trades_backfilled"),
+        seen=("rejected:", "server_errors", "frame_copies", "trades_backfilled", "sockets_lost"),
     ),
     Scenario(
         name="one socket silent, then all, then packets vanish",

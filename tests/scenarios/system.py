@@ -166,9 +166,12 @@ class System:
         return None
 
     def counters(self) -> dict[str, int]:
-        """Return the sums of all counters."""
+        """Return the sums of all counters, and how many sockets the listeners that live have lost."""
         health = self.health()
-        return dict(health.counters) if health else {}
+        if health is None:
+            return {}
+        lost = (row["losses"] for listener in health.listeners for row in listener["connections"])
+        return {**health.counters, "sockets_lost": sum(lost)}
 
     def open_trade_gaps(self) -> int:
         """Return in how many stretches trades are missing."""

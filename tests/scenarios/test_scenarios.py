@@ -20,9 +20,14 @@ def test_every_trade_is_counted_once_in_spite_of(system: System, scenario: Scena
 @pytest.mark.timeout(180)
 def test_every_trade_is_counted_once_in_spite_of_a_full_disk(system: System, tmp_path: Path) -> None:
     """What neither Redis nor the disk took is fetched again from the exchange."""
-    if not can_mount(tmp_path):
-        pytest.skip("no small file system can be mounted here (needs root)")
-    _play(DISK_FULL, system)
+    _play_on_a_small_disk(system, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_a_full_disk_alone(system: System, tmp_path: Path) -> None:
+    """The last row of docs/reliability.md."""
+    _play_on_a_small_disk(system, tmp_path)
 
 
 @pytest.mark.soak
@@ -40,6 +45,12 @@ def test_with_the_times_of_production(tmp_path: Path, scenario: Scenario) -> Non
     """As long as on the live exchange, and no time made shorter."""
     with System(tmp_path, workers=2, times={}) as system:
         _play(scenario, system)
+
+
+def _play_on_a_small_disk(system: System, folder: Path) -> None:
+    if not can_mount(folder):
+        pytest.skip("no small file system can be mounted here (needs root)")
+    _play(DISK_FULL, system)
 
 
 def _play(scenario: Scenario, system: System) -> None:

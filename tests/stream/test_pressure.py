@@ -85,7 +85,9 @@ class TestModes:
             (Reading(local_fill=0.9), Mode.SPOOL, "local_full"),
             (Reading(queue_lengths={"trade": 2_000}), Mode.SPOOL, "trade_queue 2000 >= 2000"),
             (Reading(queue_lengths={"trade.0": 1_000, "trade.1": 1_000}), Mode.SPOOL, "trade_queue"),
-            (Reading(queue_lengths={"orderbook": 10**6}), Mode.MERGE, "queue"),
+            (Reading(queue_lengths={"orderbook": 25}), Mode.MERGE, "state_queue 25 >= 25"),
+            (Reading(queue_lengths={"orderbook": 24, "ticker": 24, "trade": 199}), Mode.FLOW, ""),
+            (Reading(queue_lengths={"orderbook": 10**6}), Mode.MERGE, "state_queue"),
             (Reading(redis_memory=0.8), Mode.SPOOL, "redis 0.8 >= 0.8"),
             (BROKEN, Mode.SPOOL, "send_failing"),
             (replace(BROKEN, redis_memory=1), Mode.SPOOL, "redis 1 >= 0.8, send_failing"),
@@ -157,28 +159,27 @@ class TestModes:
         )
         assert [d.trades_to_disk for d in (flow, merge, spool)] == [False, False, True]
         assert [d.merge_states for d in (flow, merge, spool)] == [False, True, True]
-        assert [d.states_at_once for d in (flow, merge, spool)] == [None, 2, 2]
+        assert [d.states_at_once for d in (flow, merge, spool)] == [None, 1, 1]
         assert [d.analysis_rate for d in (flow, merge, spool)] == [1, 0.25, 0]
         assert [d.drain_spool for d in (flow, merge, spool)] == [True, False, False]
 
     def test_a_full_state_queue_is_given_no_more(self):
-        """Tickers and books wait in memory while their queue is at the high mark, in any mode."""
-        driver = Driver()
-        assert driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high - 1})).send_states
-        assert not driver.feed(Reading(queue_lengths={"ticker": MARKS.queue_high})).send_states
+        """In FLOW a kind waits in memory while its own queue is at the high mark of all queues."""
+        policy = PressurePolicy(PressureSettings(queue_high=2, queue_low=1, queue_max=4))
+        reading = Reading(queue_lengths={"ticker": 2, "orderbook": 1})
+        means = MEANS[Mode.FLOW]
+        assert policy._sendable(reading, means) == {"orderbook"}
 
-    def test_while_merging_no_state_waits_behind_an_old_one(self):
-        """In MERGE they wait here, replaceable by newer ones, until the queue is fresh; in FLOW they go."""
-        stale = Reading(ages_ms={"ticker": MARKS.age_low_ms + 1})
-        fresh = Reading(ages_ms={"ticker": MARKS.age_low_ms})
-        assert driver_in(Mode.FLOW).feed(stale).send_states
-        merging = driver_in(Mode.MERGE)
-        assert [merging.feed(r).send_states for r in (stale, fresh)] == [False, True]
+    def test_while_merging_no_state_waits_behind_another(self):
+        """In MERGE a kind waits here, replaceable, until its own queue is empty; in FLOW it goes."""
+        waits = Reading(queue_lengths={"ticker": 1, "trade": MARKS.queue_low + 1})
+        assert driver_in(Mode.FLOW).feed(waits).send_states == {"orderbook", "ticker"}
+        assert driver_in(Mode.MERGE).feed(waits).send_states == {"orderbook"}
 
     def test_local_trouble_does_not_hold_states_back(self):
         """Spooling because of our own memory still sends states: holding them would keep it full."""
         decision = Driver().feed(Reading(local_fill=1, memory_mb=500))
-        assert (decision.mode, decision.send_states) == (Mode.SPOOL, True)
+        assert (decision.mode, len(decision.send_states)) == (Mode.SPOOL, 2)
         assert not Driver().feed(BROKEN).send_states
 
     def test_the_spool_is_drained_into_free_room_only(self):
@@ -236,7 +237,7 @@ class TestProperties:
         decision = driver.feed(Reading(queue_lengths={"analysis": 10**6}), times=22)
         assert decision.mode is Mode.FLOW
         assert (decision.trade_batch_factor, decision.state_batch_factor) == (1, 1)
-        assert (decision.analysis_rate, decision.send_states, decision.drain_spool) == (1, True, True)
+        assert (decision.analysis_rate, len(decision.send_states), decision.drain_spool) == (1, 2, True)
 
     @given(st.lists(readings, max_size=30), readings)
     @settings(max_examples=60, deadline=None)

@@ -1,5 +1,6 @@
 """First copy wins, newest wins, memory is bounded, and what is held back is counted."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,17 @@ def test_a_lost_trade_may_pass_once_more() -> None:
     it.forget([trade(1), trade(7), trade(1, "KRW-NEW")])
     assert it.accept(trade(1))
     assert not it.accept(trade(1))
+
+
+def test_invented_markets_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit a new name is held back and counted; markets that are known go on."""
+    monkeypatch.setattr(module, "_MARKETS_MAX", 3)
+    it = Sequencer()
+    for make in (trade, ticker, book):
+        passed = [it.accept(make(T0 + number, f"KRW-M{number}")) for number in range(5)]
+        assert passed == [True] * 3 + [False] * 2
+        assert it.accept(make(T0 + 9, "KRW-M0"))
+    assert it.held_back["beyond_markets_max"] == 6
 
 
 def test_memory_is_bounded_and_long_enough() -> None:
