@@ -26,9 +26,10 @@ class Maker:
         self._rate = rate_per_ms
         self._made = 0
 
-    def trade(self) -> bytes:
-        """One trade, 330 bytes."""
+    def trade(self, at_ms: int | None = None) -> bytes:
+        """One trade, 330 bytes; at a time of its own, or `at_ms`."""
         now_ms, draw = self._next(), self._random
+        now_ms = at_ms or now_ms
         return (
             f'{{"type":"trade","code":"{draw.choice(self._names)}",'
             f'"trade_price":{draw.randint(1000, 99999)},'
@@ -38,8 +39,8 @@ class Maker:
             f'"sequential_id":{(now_ms << 20) + self._made},"timestamp":{now_ms},"stream_type":"REALTIME"}}'
         ).encode()
 
-    def book(self) -> bytes:
-        """One 15-level book unlike any other, about 1,300 bytes."""
+    def book(self, market: str | None = None) -> bytes:
+        """One 15-level book unlike any other, about 1,300 bytes; of any market, or of `market`."""
         now_ms, draw = self._next(), self._random
         best = draw.randint(1000, 99999)
         units = ",".join(
@@ -48,7 +49,7 @@ class Maker:
             for i in range(15)
         )
         return (
-            f'{{"type":"orderbook","code":"{draw.choice(self._names)}","total_ask_size":712.4432,'
+            f'{{"type":"orderbook","code":"{market or draw.choice(self._names)}","total_ask_size":712.4432,'
             f'"total_bid_size":691.1052,"orderbook_units":[{units}],"level":1,'
             f'"timestamp":{now_ms * 1000 + self._made % 1000},"stream_type":"REALTIME"}}'
         ).encode()

@@ -9,7 +9,7 @@ Delivery is at least once: whoever consumes a batch must be idempotent.
 
 import secrets
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -122,6 +122,7 @@ LATEST_MS = 4_102_444_800_000  # 2100-01-01
 INT64_MAX = 2**63 - 1
 #: Power of ten of the first digit, beyond any price or volume: `1e-999999999` written out fills the memory.
 MAGNITUDE_MAX = 30
+_LEAST, _MOST = Decimal(f"1e-{MAGNITUDE_MAX}"), Decimal(f"1e{MAGNITUDE_MAX + 1}")
 NAME_LENGTH_MAX = 64
 _TICKER_SIZES = (
     *("prev_closing_price", "open", "high", "low", "high_52w", "low_52w", "trade_volume"),
@@ -172,7 +173,18 @@ def _sound_ticker(ticker: Ticker) -> bool:
 
 
 def _sound_levels(levels: tuple[Level, ...]) -> bool:
-    return all(_positive(price) and _size(size) for price, size in levels)
+    """Tell whether prices are positive, sizes not negative, and both of a size that can be."""
+    prices, sizes = [price for price, _ in levels], [size for _, size in levels if size]
+    try:
+        return (
+            min(prices, default=_LEAST) >= _LEAST
+            and max(prices, default=_LEAST) < _MOST
+            and min(sizes, default=_LEAST) >= _LEAST
+            and max(sizes, default=_LEAST) < _MOST
+            and (len(sizes) == len(levels) or all(_number(size) for _, size in levels if not size))
+        )
+    except InvalidOperation:  # NaN
+        return False
 
 
 def _sound_book(book: OrderBook) -> bool:

@@ -57,6 +57,8 @@ class IngestTask(_Task):
     acks_late = True
     reject_on_worker_lost = True
     store_errors_even_if_ignored = False
+    #: Whether the listener keeps its batches in mind until they are stored (`collector.publish.ledger`).
+    carries_facts = True
 
     def on_failure(self, exc: Exception, task_id: str, args: tuple[object, ...], *_: object) -> None:
         """Bury what failed in a way nobody foresaw; called by Celery before the batch is acknowledged."""
@@ -75,7 +77,8 @@ class IngestTask(_Task):
             return
         try:
             patiently(lambda: work(Store(client(), current().store), text))
-            self._settle(attempts)
+            if self.carries_facts or attempts > 1:
+                self._settle(attempts)
         except InvalidBatch as error:
             self.bury(text, str(error), attempts, invalid=True)
         except (BrokerUnavailable, StoreConflict) as error:

@@ -23,13 +23,13 @@ def trades(self: IngestTask, /, text: str, *, retried: bool = False, **_: object
     self.deliver(text, work)
 
 
-@app.task(name=routing.INGEST_ORDERBOOKS, base=IngestTask, bind=True)
+@app.task(name=routing.INGEST_ORDERBOOKS, base=IngestTask, bind=True, carries_facts=False)
 def orderbooks(self: IngestTask, /, text: str, **_: object) -> None:
     """Keep the newest order book per market."""
     self.deliver(text, lambda store, text: store.put_books(decode(text, BookBatch).rows))
 
 
-@app.task(name=routing.INGEST_TICKERS, base=IngestTask, bind=True)
+@app.task(name=routing.INGEST_TICKERS, base=IngestTask, bind=True, carries_facts=False)
 def tickers(self: IngestTask, /, text: str, **_: object) -> None:
     """Keep the newest ticker per market."""
     self.deliver(text, lambda store, text: store.put_tickers(decode(text, TickerBatch).rows))

@@ -3,7 +3,8 @@
 Each write is one optimistic step per minute, ticker, book or gap: what was read goes back with what is to
 be stored, and a script swaps it in only where it is still the same. Who was too slow reads again. So a
 worker that dies at any instruction loses nothing and doubles nothing, a batch that is delivered again
-changes nothing, and workers need no lock. A batch costs two round trips, however many markets it holds.
+changes nothing, and workers need no lock. A batch costs two or three round trips,
+however many markets it holds.
 """
 
 import random
@@ -90,6 +91,8 @@ class Store:
         self._candle_ttl_s = settings.candle_retention_h * 3600
         # A minute's trades must not outlive its candle: without the candle they could not be merged again.
         self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
+        #: What is to be written with the first reading of a batch, to save a round trip.
+        self._begun: Pipeline | None = None
 
     def put_trades(self, trades: Sequence[Trade]) -> None:
         """Count each of `trades` exactly once in the candle of its minute."""
@@ -155,9 +158,9 @@ class Store:
             keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
             arguments += (minute_ms, len(times), *times)
             wanted.append(times)
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._reading()
         scripts.MINUTES.queue(pipeline, keys, arguments)
-        found = iter(scripts.run(self._redis, pipeline)[0])
+        found = iter(scripts.run(self._redis, pipeline)[-1])
         for times in wanted:
             candle, exists, values = next(found) or b"", next(found), chain.from_iterable(next(found))
             rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=False) if value}
@@ -199,12 +202,14 @@ class Store:
     ) -> tuple[int, int, list[S]]:
         """Try to store every state once; return how many were stale, stored, and the ones to try again."""
         keys = [self._keys.state(channel, state.market) for state in states]
-        reading = self._redis.pipeline(transaction=False)
+        reading = self._reading()
         for key in keys:
             reading.hmget(key, STAMP, VALUE)
+        replies = scripts.run(self._redis, reading)
+        found = replies[len(replies) - len(keys) :]
         writing = self._redis.pipeline(transaction=False)
         tried: list[S] = []
-        for key, state, (known, before) in zip(keys, states, reading.execute(), strict=True):
+        for key, state, (known, before) in zip(keys, states, found, strict=True):
             if known and _parse_stamp(known) >= _stamp(state):
                 continue
             stamp = ":".join(map(str, _stamp(state)))
@@ -245,7 +250,10 @@ class Store:
     # -- beside the data
 
     def _note_arrival(self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> None:
-        """Remember the markets seen, the newest time of all events, and of each market's trades."""
+        """Remember the markets seen, the newest time of all events, and of each market's trades.
+
+        Written by the first reading that follows.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hincrby(self._keys.counters, Counter.BATCHES, 1)
         if events:
@@ -254,7 +262,12 @@ class Store:
         for start in range(0, len(times), TIMES_AT_ONCE):
             fields, values = zip(*times[start : start + TIMES_AT_ONCE], strict=True)
             scripts.NEWEST.queue(pipeline, [self._keys.newest], [len(fields), *fields, *values])
-        scripts.run(self._redis, pipeline)
+        self._begun = pipeline
+
+    def _reading(self) -> Pipeline:
+        """Return a pipeline to read with; the first of a batch carries what `_note_arrival` has to write."""
+        pipeline, self._begun = self._begun, None
+        return self._redis.pipeline(transaction=False) if pipeline is None else pipeline
 
     def _count(self, numbers: Tally[Counter]) -> None:
         pipeline = self._redis.pipeline(transaction=False)

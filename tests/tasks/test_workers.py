@@ -87,7 +87,8 @@ def test_every_channel_arrives_and_the_worker_reports(
     start_worker: Start, sender: Celery, reader: Reader, eventually: Eventually
 ) -> None:
     """One worker, started by hand outside the repository, takes all four kinds of batches."""
-    start_worker("-Q", QUEUES, "--pool", "solo", COLLECTOR_HEALTH__INTERVAL_S="0.2")
+    quiet = {"COLLECTOR_HEALTH__INTERVAL_S": "0.2", "COLLECTOR_ANALYSIS__BOOK_SAMPLES_S": "0"}
+    start_worker("-Q", QUEUES, "--pool", "solo", **quiet)
     send(sender, routing.INGEST_TRADES, text([trade(1)]))
     send(sender, routing.INGEST_TICKERS, text([ticker()], Kind.TICKER))
     send(sender, routing.INGEST_ORDERBOOKS, text([book()], Kind.ORDERBOOK))

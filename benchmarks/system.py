@@ -1,0 +1,262 @@
+"""Bars 5 to 8: `collector up` as users start it, against an exchange of ours: `python -m benchmarks.system`.
+
+    sustained    trades a second from socket to exactly-once candles for a minute, the backlog flat
+    mix          the exchange's measured mix over 493 markets: CPU of all processes of `up` together, time
+                 from the exchange to what can be read in Redis, the listener's memory
+
+Settings are the defaults but for what is printed. Redis, listener, workers and the exchange share two cores;
+the exchange's CPU does not count.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import redis
+
+from benchmarks.machine import describe
+from collector.errors import BrokerUnavailable
+from collector.redis_server import find_url
+from collector.settings import Settings
+from tasks.keys import Keys
+from tasks.read import Reader
+from tests.scenarios.processes import Process
+
+ROOT = Path(__file__).resolve().parent.parent
+MIX = {"books": 1700, "trades": 300, "tickers": 150}
+POLL_S = 0.002
+#: What is in a role's command line.
+_ROLES = (
+    ("ingest1", "ingest worker"),
+    ("analysis", "analysis worker"),
+    ("valkey-server", "Redis"),
+    ("redis-server", "Redis"),
+    ("collector run", "listener"),
+)
+WARM_UP_S = 10.0
+#: Backlogs of more seconds of trades than this do not count as flat.
+FLAT_S = 1.0
+#: One socket with the same trades only once; nothing else is on it, which is no stall here.
+BURST = {
+    "COLLECTOR_REDUNDANCY": "1",
+    "COLLECTOR_CHANNELS": "trade",
+    "COLLECTOR_CONNECTION__STALL_MIN_S": "1000",
+    "COLLECTOR_CONNECTION__STALL_MAX_S": "2000",
+}
+
+
+class System:
+    """`collector up` with its exchange, each in processes of their own."""
+
+    def __init__(self, folder: Path, exchange: Sequence[str], env: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._exchange = exchange
+        self._env = env
+        self.keys = Keys(Settings().store.key_prefix)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start both; end both."""
+        argv = ("-m", "benchmarks.exchange", *self._exchange)
+        with Process("exchange", argv, {"PYTHONPATH": str(ROOT)}, self.folder) as exchange:
+            exchange.wait_until(lambda: "port " in exchange.output(), 60)
+            place = f"127.0.0.1:{exchange.output().split()[-1]}"
+            settings = Settings(data_dir=self.folder / "data")
+            env = {
+                "COLLECTOR_DATA_DIR": str(settings.data_dir),
+                "COLLECTOR_MARKETS": "*",
+                "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://{place}/websocket/v1",
+                "COLLECTOR_EXCHANGE__REST_URL": f"http://{place}",
+                **self._env,
+            }
+            with Process("up", ("-m", "collector", "up"), env, self.folder) as self.up:
+                self.up.wait_until(lambda: _url(settings))
+                self.redis = redis.Redis.from_url(_url(settings))
+                self.reader = Reader(self.redis, settings)
+                self.up.wait_until(lambda: self.counted() > 0)
+                yield
+                self.up.stop(15)
+
+    def counted(self) -> int:
+        """Return how many trades are in candles."""
+        return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the seconds of processor time used so far, by role."""
+        used: dict[str, float] = {}
+        with suppress(psutil.NoSuchProcess):
+            parent = psutil.Process(self.up.pid)
+            for process in (parent, *parent.children(recursive=True)):
+                times = process.cpu_times()
+                role = _role(process.cmdline())
+                used[role] = used.get(role, 0.0) + times.user + times.system
+        return used
+
+    def listener(self) -> psutil.Process:
+        """Return the listener's process."""
+        children = psutil.Process(self.up.pid).children(recursive=True)
+        return next(process for process in children if _role(process.cmdline()) == "listener")
+
+
+def _url(settings: Settings) -> str:
+    with suppress(BrokerUnavailable):
+        return find_url(settings)
+    return ""
+
+
+def _role(command: Sequence[str]) -> str:
+    text = " ".join(command)
+    for mark, role in (("ingest1", "ingest worker"), ("analysis", "analysis worker"), ("valkey", "Redis")):
+        if mark in text:
+            return role
+    return (
+        "Redis" if "redis-server" in text else "listener" if text.endswith("collector run") else "supervisor"
+    )
+
+
+def sustained(rate: float, seconds: float) -> tuple[float, bool, dict[str, float]]:
+    """Send trades at a pace; return how many a second counted, if the backlog stayed flat, CPU us a trade."""
+    count = int(rate * (seconds + WARM_UP_S))
+    with tempfile.TemporaryDirectory() as name:
+        system = System(Path(name), ("burst", "--rate", str(rate), "--count", str(count)), BURST)
+        with system.running():
+            started_s, start = time.monotonic(), system.counted()
+            backlogs: list[float] = []
+            time.sleep(WARM_UP_S / 2)
+            cpu, base, base_s = system.cpu_s(), system.counted(), time.monotonic()
+            while (now_s := time.monotonic()) - base_s < seconds:
+                backlogs.append((now_s - started_s) * rate - (system.counted() - start))
+                time.sleep(0.25)
+            counted, took_s = system.counted() - base, time.monotonic() - base_s
+            after = system.cpu_s()
+            spooled = system.reader.health().counters.get("trade_rows_spooled", 0)
+            deadline_s = time.monotonic() + 60
+            while system.counted() < count and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            total = sum(candle.trade_count for candle in _candles(system.reader))
+            if not system.counted() == total == count:
+                raise AssertionError(f"{count} trades sent, {system.counted()} counted, {total} in candles")
+    half = len(backlogs) // 2
+    growth = statistics.mean(backlogs[half:]) - statistics.mean(backlogs[:half])
+    is_flat = growth < FLAT_S * rate / 2 and not spooled
+    per_trade = {role: (after[role] - cpu.get(role, 0)) / counted * 1e6 for role in sorted(after)}
+    return counted / took_s, is_flat, per_trade
+
+
+def _candles(reader: Reader) -> Iterator:  # type: ignore[type-arg]
+    for market in reader.markets():
+        yield from reader.candles(market, limit=1000)
+
+
+@dataclass
+class MixRun:
+    """What the mix showed: shares of one core by role, milliseconds to what can be read, MiB."""
+
+    cpu: dict[str, float] = field(default_factory=dict)
+    latency_ms: dict[str, list[float]] = field(default_factory=dict)
+    memory_mb: list[float] = field(default_factory=list)
+
+
+def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
+    """Run the mix for `seconds` after a warm-up."""
+    run = MixRun()
+    options = tuple(part for name, per_s in MIX.items() for part in (f"--{name}", str(per_s)))
+    with tempfile.TemporaryDirectory() as name:
+        system = System(Path(name), ("mix", *options), env)
+        with system.running():
+            time.sleep(WARM_UP_S)
+            listener = system.listener()
+            before, started_s = system.cpu_s(), time.monotonic()
+            watched_s = min(20.0, seconds / 2)  # looking costs Redis something: not while CPU is measured
+            while time.monotonic() - started_s < seconds - watched_s:
+                run.memory_mb.append(listener.memory_info().rss / (1 << 20))
+                time.sleep(min(1.0, seconds / 60))
+            took_s, after = time.monotonic() - started_s, system.cpu_s()
+            run.cpu = {role: (after[role] - before.get(role, 0)) / took_s for role in sorted(after)}
+            run.latency_ms = _latencies(system, watched_s)
+            run.memory_mb.append(listener.memory_info().rss / (1 << 20))
+    return run
+
+
+def _latencies(system: System, seconds: float) -> dict[str, list[float]]:
+    """Return milliseconds from the exchange's time to what can be read, by kind, over some markets.
+
+    Looked at every two milliseconds: the newest trade, book and ticker that Redis shows of ten markets.
+    """
+    markets = system.reader.markets()[:10]
+    found: dict[str, list[float]] = {"trade": [], "book": [], "ticker": []}
+    known: dict[str, bytes | None] = {}
+    fields = [f"trade:{market}" for market in markets]
+    ends_s = time.monotonic() + seconds
+    while time.monotonic() < ends_s:
+        with system.redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(system.keys.newest, fields)
+            for market in markets:
+                pipe.hget(f"{system.keys.prefix}book:{market}", "stamp")
+                pipe.hget(f"{system.keys.prefix}ticker:{market}", "stamp")
+            trades, *stamps = pipe.execute()
+        now_ms = time.time() * 1000
+        names = [*fields, *(f"{kind}:{market}" for market in markets for kind in ("book", "ticker"))]
+        for name, value in zip(names, (*trades, *stamps), strict=True):
+            if value != known.get(name) and name in known and value:
+                kind = name.split(":")[0]
+                then = int(value.split(b":")[0])
+                found[kind].append(now_ms - (then / 1000 if kind == "book" else then))
+            known[name] = value
+        time.sleep(POLL_S)
+    return found
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that `share` of `values` do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def print_mix(run: MixRun) -> None:
+    """Print bars 6, 7 and 8."""
+    roles = ", ".join(f"{role} {share:.0%}" for role, share in run.cpu.items())
+    print(f"6 CPU of all processes together: {sum(run.cpu.values()):.0%} of one core ({roles})   bar <= 60 %")
+    everything = [value for values in run.latency_ms.values() for value in values]
+    for kind, values in (*run.latency_ms.items(), ("all", everything)):
+        print(
+            f"7 socket to readable result, {kind:6}: p50 {percentile(values, 0.5):5.1f} ms, "
+            f"p99 {percentile(values, 0.99):6.1f} ms, {len(values)} seen   bar <= 50 / 150 ms"
+        )
+    tenth = max(1, len(run.memory_mb) // 10)
+    first, last = (statistics.mean(part) for part in (run.memory_mb[:tenth], run.memory_mb[-tenth:]))
+    print(
+        f"8 listener memory: {max(run.memory_mb):.0f} MB at the most, {first:.1f} MB at first, "
+        f"{last:.1f} MB at last   bar <= 120 MB",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("sustained", "mix", "all"), default="all", nargs="?")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=float, default=12_000, help="trades a second")
+    chosen = parser.parse_args()
+    print(describe())
+    if chosen.what in ("sustained", "all"):
+        per_s, is_flat, per_trade = sustained(chosen.rate, chosen.seconds)
+        roles = ", ".join(f"{role} {micros:.1f}" for role, micros in per_trade.items())
+        print(
+            f"5 trades/s to exactly-once candles over {chosen.seconds:g} s: {per_s:,.0f}, backlog "
+            f"{'flat' if is_flat else 'GROWING'}, none lost or doubled   bar >= 12,000\n"
+            f"  CPU us a trade: {roles}",
+            flush=True,
+        )
+    if chosen.what in ("mix", "all"):
+        print_mix(mix(chosen.seconds, {}))
+
+
+if __name__ == "__main__":
+    main()
