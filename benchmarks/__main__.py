@@ -1,53 +1,49 @@
-"""`make bench`: the listener's bars as ratios measured in one run, method and machine printed.
+"""`make bench`: the ten bars, ratios measured in one run, method and machine printed; about ten minutes.
 
-Longer measurements have commands of their own: `benchmarks.overload`, `benchmarks.pressure_simulation`,
-`benchmarks.reliability`, `benchmarks.archive`.
+Each part has a command of its own, for longer runs: `benchmarks.listener`, `benchmarks.peers`,
+`benchmarks.system`, `benchmarks.obvious`; and there are `benchmarks.overload`, `benchmarks.workers`,
+`benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`.
 """
 
-import os
-import platform
-from pathlib import Path
+import argparse
 
+from benchmarks import obvious, peers
 from benchmarks.listener import compare
+from benchmarks.machine import describe
+from benchmarks.system import mix, print_mix, print_sustained, sustained
 
 ROUNDS = 3
+#: Trades a second that the whole system is given for bars 5 and 10.
+RATE = 20_000.0
 
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="length of each run of the whole system")
+    seconds = parser.parse_args().seconds
+    print(f"{describe()}; bars 1, 2, 9: medians of {ROUNDS} alternating runs, the listener on one core\n")
+    _listener()
+    peers.main()
+    found = sustained(RATE, seconds)
+    print_sustained(found, seconds)
+    alone = obvious.rate(15)
+    print(f"10 over one task per message: {found.per_s / alone:.0f}   bar >= 20   ({alone:,.0f} trades/s)")
+    print_mix(mix(seconds, {}))
+
+
+def _listener() -> None:
+    trades, few = compare("trade", 150_000, ROUNDS, 493), compare("trade", 150_000, ROUNDS, 5)
+    books = compare("orderbook", 60_000, ROUNDS, 493)
+    for name, found, bar in (("1 trades", trades, 0.6), ("2 books of 15 levels", books, 0.5)):
+        print(
+            f"{name}: socket to Redis over a bare websockets + json.loads loop: {found['ratio']:.2f}, "
+            f"by CPU {found['cpu_ratio']:.2f}   bar >= {bar}   ({found['ours']:,.0f} and "
+            f"{found['bare']:,.0f}/s; {found['cpu_us']:.1f} and {found['bare_cpu_us']:.1f} us)"
+        )
     print(
-        f"{platform.processor() or platform.machine()}, {cpu_model()}, {os.cpu_count()} cores, load {load()}"
+        f"9 CPU per trade at 493 markets over that at 5: {trades['cpu_us'] / few['cpu_us']:.2f}   bar <= 1.15"
     )
-    print(f"Python {platform.python_version()}; medians of {ROUNDS} alternating runs, one core a side\n")
-    trades = compare("trade", 60_000, ROUNDS, 493)
-    books = compare("orderbook", 20_000, ROUNDS, 493)
-    few = compare("trade", 60_000, ROUNDS, 5)
-    rows = (
-        ("1 trades: socket to Redis over a bare websockets + json.loads loop", trades["ratio"], ">= 0.6"),
-        ("2 books of 15 levels, all different, the same", books["ratio"], ">= 0.5"),
-        ("9 CPU per trade at 493 markets over that at 5", trades["cpu_us"] / few["cpu_us"], "<= 1.15"),
-    )
-    for name, ratio, bar in rows:
-        print(f"{name:<72} {ratio:5.2f}   bar {bar}")
-    print(
-        f"\ntrades/s ours {trades['ours']:,.0f} bare {trades['bare']:,.0f}; "
-        f"books/s ours {books['ours']:,.0f} bare {books['bare']:,.0f}; CPU us a trade {trades['cpu_us']:.1f}"
-    )
-
-
-def cpu_model() -> str:
-    """Return the processor's name where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown processor"
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "unknown processor")
-
-
-def load() -> str:
-    """Return the machine's load over the last minute: above 1, the figures are of a busy machine."""
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

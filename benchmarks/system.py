@@ -120,8 +120,17 @@ def _role(command: Sequence[str]) -> str:
     )
 
 
-def sustained(rate: float, seconds: float) -> tuple[float, bool, dict[str, float]]:
-    """Send trades at a pace; return how many a second counted, if the backlog stayed flat, CPU us a trade."""
+@dataclass(frozen=True)
+class Sustained:
+    """Trades a second counted, whether the backlog stayed flat, and CPU microseconds a trade by role."""
+
+    per_s: float
+    is_flat: bool
+    cpu_us: dict[str, float]
+
+
+def sustained(rate: float, seconds: float) -> Sustained:
+    """Send trades at a pace for so long, and look; every one of them must be in a candle in the end."""
     count = int(rate * (seconds + WARM_UP_S))
     with tempfile.TemporaryDirectory() as name:
         system = System(Path(name), ("burst", "--rate", str(rate), "--count", str(count)), BURST)
@@ -146,7 +155,18 @@ def sustained(rate: float, seconds: float) -> tuple[float, bool, dict[str, float
     growth = statistics.mean(backlogs[half:]) - statistics.mean(backlogs[:half])
     is_flat = growth < FLAT_S * rate / 2 and not spooled
     per_trade = {role: (after[role] - cpu.get(role, 0)) / counted * 1e6 for role in sorted(after)}
-    return counted / took_s, is_flat, per_trade
+    return Sustained(counted / took_s, is_flat, per_trade)
+
+
+def print_sustained(found: Sustained, seconds: float) -> None:
+    """Print bar 5."""
+    roles = ", ".join(f"{role} {micros:.1f}" for role, micros in found.cpu_us.items())
+    print(
+        f"5 trades/s to exactly-once candles over {seconds:g} s: {found.per_s:,.0f}, backlog "
+        f"{'flat' if found.is_flat else 'GROWING'}, none lost or doubled   bar >= 12,000\n"
+        f"  CPU us a trade: {roles}",
+        flush=True,
+    )
 
 
 def _candles(reader: Reader) -> Iterator:  # type: ignore[type-arg]
@@ -242,18 +262,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("sustained", "mix", "all"), default="all", nargs="?")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=12_000, help="trades a second")
+    parser.add_argument("--rate", type=float, default=20_000, help="trades a second")
     chosen = parser.parse_args()
     print(describe())
     if chosen.what in ("sustained", "all"):
-        per_s, is_flat, per_trade = sustained(chosen.rate, chosen.seconds)
-        roles = ", ".join(f"{role} {micros:.1f}" for role, micros in per_trade.items())
-        print(
-            f"5 trades/s to exactly-once candles over {chosen.seconds:g} s: {per_s:,.0f}, backlog "
-            f"{'flat' if is_flat else 'GROWING'}, none lost or doubled   bar >= 12,000\n"
-            f"  CPU us a trade: {roles}",
-            flush=True,
-        )
+        print_sustained(sustained(chosen.rate, chosen.seconds), chosen.seconds)
     if chosen.what in ("mix", "all"):
         print_mix(mix(chosen.seconds, {}))
 

@@ -6,7 +6,6 @@ that share a queue share its candles. CPU is that of the workers' processes, Red
 means that more machines are needed for the same market.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks.__main__ import cpu_model, load
+from benchmarks.machine import describe
 from collector.batch import Kind, encode, make
 from collector.model import MINUTE_MS, Side, Trade
 from collector.redis_client import connect
@@ -141,9 +140,7 @@ def _cpu_s(workers: list[Process]) -> float:
 
 def main() -> None:
     """Print the table."""
-    print(
-        f"{cpu_model()}, {os.cpu_count()} cores, load {load()}; medians of {ROUNDS} runs, {MARKETS} markets\n"
-    )
+    print(f"{describe()}; medians of {ROUNDS} runs, {MARKETS} markets\n")
     print("| workers | processes each | shards | rows a batch | batches/s | trades/s | CPU µs a trade |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for case in CASES:

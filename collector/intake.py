@@ -21,6 +21,7 @@ _LAGS_KEPT = 2_000
 #: No silence of all trades shorter than this is a hole after a socket was given up for its trades.
 _SHORT_S = 3.0
 
+_BOOKS = (OrderBook, WrittenBook)
 #: What rows are counted under.
 COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
@@ -82,9 +83,10 @@ class Intake:
             self._tell(hole)
         for event in events:
             if self.sequencer.accept(event):
-                if not isinstance(event, OrderBook | WrittenBook):
-                    self.exchange_time.saw(event.exchange_ms, now_s)
-                self.lags_ms.append(event.received_ms - event.exchange_ms)
+                exchange_ms = event.exchange_ms
+                if not isinstance(event, _BOOKS):
+                    self.exchange_time.saw(exchange_ms, now_s)
+                self.lags_ms.append(event.received_ms - exchange_ms)
                 self._add(event, now_s, now_ms)
                 if isinstance(event, Trade):
                     self._on_trade(event, now_s)

@@ -126,7 +126,7 @@ class WrittenBook(Struct, frozen=True, array_like=True, gc=False):
     market: str
     exchange_us: int
     received_ms: int
-    #: JSON, `[["price","size"], …]`, best level first.
+    #: JSON, `[[price,size], …]` with all digits as they were written, best level first.
     bids: Raw
     asks: Raw
 

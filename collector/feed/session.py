@@ -131,16 +131,16 @@ class Session:
         events: list[MarketEvent] | None = None
         for message in self._codec.decode(raw, received_ms):
             channel = _CHANNELS.get(type(message))
-            if channel is None and isinstance(message, Repeat):
-                self.counts["books_repeated"] += 1
-                channel = message.channel
-            if channel is None:
-                self._on_control(message)
-                continue
-            events = [] if events is None else events
-            self._heard(channel, now_s)
-            if not isinstance(message, Repeat):
+            if channel is not None:
+                events = [] if events is None else events
+                self._heard(channel, now_s)
                 self._take(message, raw, channel, events)  # type: ignore[arg-type]
+            elif isinstance(message, Repeat):
+                events = [] if events is None else events
+                self._heard(message.channel, now_s)
+                self.counts["books_repeated"] += 1
+            else:
+                self._on_control(message)
         return events
 
     def _take(
@@ -148,8 +148,8 @@ class Session:
     ) -> None:
         if self._first_copy is not None:
             self._first_copy.remember(raw, channel)
-        whole = self._whole(event)
-        if whole is not None:
+        whole = event if self._books is None else self._whole(event, self._books)
+        if whole is not None and not isinstance(whole, BookChange):
             events.append(whole)
 
     def check(self, now_s: float) -> Stall | None:
@@ -188,12 +188,10 @@ class Session:
                 total[f"surprise:{name}"] += count
         return total
 
-    def _whole(self, event: MarketEvent | BookChange) -> MarketEvent | None:
+    def _whole(self, event: MarketEvent | BookChange, books: BookBuilder) -> MarketEvent | None:
         if isinstance(event, BookChange):
-            return self._books.change(event) if self._books else None
-        if self._books is not None and isinstance(event, OrderBook):
-            return self._books.replace(event)
-        return event
+            return books.change(event)
+        return books.replace(event) if isinstance(event, OrderBook) else event
 
     def _heard(self, channel: Channel, now_s: float) -> None:
         if self.first_data_s is None:

@@ -95,7 +95,7 @@ class CurrentCodec:
         if not isinstance(raw, bytes):
             return None
         if text is not None:
-            book = read_book(raw, text)
+            book = read_book(text)
             if book is None:
                 return None
             self._count_unknown("orderbook", book.frame)

@@ -14,6 +14,8 @@ class BookText(NamedTuple):
     exchange_us: int
     #: The levels as they are written, without the brackets around them.
     units: bytes = b""
+    #: The frame without its levels.
+    frame: bytes = b""
 
 
 class RepeatedBooks:

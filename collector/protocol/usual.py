@@ -111,9 +111,9 @@ class _Spelling:
         if tail is None or raw.find(self._units_start, end) > 0:
             return None
         time = in_microseconds(int(tail[1]))
-        return BookText(head[1].decode(), raw[:content_end], time, raw[start:end])
+        return BookText(head[1].decode(), raw[:content_end], time, raw[start:end], raw[:start] + raw[end:])
 
-    def read_book(self, raw: bytes, text: BookText) -> UsualBook | None:
+    def read_book(self, text: BookText) -> UsualBook | None:
         """Read a book that was taken apart; the frame has DEFAULT names.
 
         The names of the levels are compared as text, and their numbers validated as one list: parsed as
@@ -125,7 +125,7 @@ class _Spelling:
         if text.units.translate(None, _DIGITS) != names or max(map(len, numbers)) > _DIGITS_MAX:
             return None
         doubles = _validated(_sizes, b"[%b]" % digits)
-        frame = self._book(raw.replace(text.units, b"", 1))
+        frame = self._book(text.frame)
         if doubles is None or frame is None or frame[self._units]:
             return None
         if not _is_tidy(bids=doubles[1::4], asks=doubles[0::4]):
@@ -156,7 +156,7 @@ def _written(prices: list[bytes], sizes: list[bytes]) -> Raw:
 @lru_cache(maxsize=64)
 def _side(levels: int) -> bytes:
     """Return how a side of so many levels is written."""
-    return b"[%b]" % b",".join([b'["%b","%b"]'] * levels)
+    return b"[%b]" % b",".join([b"[%b,%b]"] * levels)
 
 
 def read_trade(raw: bytes) -> dict[str, Any] | None:
@@ -174,9 +174,9 @@ def take_apart(raw: bytes) -> BookText | None:
     return spelling.take_apart(raw) if spelling else None
 
 
-def read_book(raw: bytes, text: BookText) -> UsualBook | None:
+def read_book(text: BookText) -> UsualBook | None:
     """Read the book whose text was taken apart; None where it is not sound or not written as usual."""
-    return _BOOKS[raw[:_START]].read_book(raw, text)
+    return _BOOKS[text.frame[:_START]].read_book(text)
 
 
 def _native(frame: Any, short: Mapping[str, str], extra: Any) -> Any:  # noqa: ANN401 - types
