@@ -1,8 +1,8 @@
 """Bars 3 and 4: our listener beside cryptofeed and ccxt, in turns in one run: `python -m benchmarks.peers`.
 
 The peers are measured by the scripts in `SHARED_DIR/bench/peers`, each in a virtual environment of its own
-under `build/peers`, and get the same trades and books as we do: cryptofeed as frames of the legacy socket, the
-only one it knows, one trade each. Theirs is without the socket, ours with it. Skipped aloud where the scripts or
+under `build/peers`. ccxt gets the same books as we do; cryptofeed the recording of the legacy socket, the only one it
+knows, with 1.75 trades a frame, so its rate is told in frames and in trades. Theirs is without the socket, ours with it. Skipped aloud where the scripts or
 the packages are not to be had.
 """
 
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"cryptofeed": ("cryptofeed==2.4.1", "redis", "hiredis"), "ccxt": ("ccxt",)}
 TRADES, BOOKS, ROUNDS = 30_000, 10_000, 3
 _INSTALL_LIMIT_S, _RUN_LIMIT_S = 600, 300
+
+
+@dataclass(frozen=True)
+class Found:
+    """Frames a second of ours, and what a peer does in a second, by what is counted."""
+
+    ours: float
+    theirs: dict[str, float]
 
 
 class Unavailable(Exception):
@@ -89,39 +98,27 @@ def _answers(client: redis.Redis) -> bool:
     return False
 
 
-def legacy(frame: bytes) -> str:
-    """Return a trade of the current socket as a frame of the legacy one."""
-    trade = json.loads(frame)
-    quote, base = trade["code"].split("-")
-    row = {
-        "symbol": f"{base}_{quote}",
-        "buySellGb": "2" if trade["ask_bid"] == "BID" else "1",
-        "contPrice": str(trade["trade_price"]),
-        "contQty": f"{trade['trade_volume']:.8f}",
-        "contAmt": f"{trade['trade_price'] * trade['trade_volume']:.4f}",
-        "contDtm": f"2026-09-23 12:18:33.{trade['sequential_id'] % 1_000_000:06d}",
-        "updn": "up",
-    }
-    return json.dumps({"type": "transaction", "content": {"list": [row]}}, separators=(",", ":"))
-
-
-def trades_beside_cryptofeed(folder: Path, url: str) -> tuple[float, float]:
-    """Return frames a second of cryptofeed into its Redis stream, and of ours."""
-    frames = make_frames("trade", TRADES, MARKETS)
+def trades_beside_cryptofeed(folder: Path, url: str) -> Found:
+    """Compare with the trades of its capture of the legacy socket into its Redis stream; it knows no others."""
+    capture = scripts().parent.parent / "data" / "cryptofeed-bithumb-legacy-2021-06-02" / "BITHUMB.ws.1.0"
+    if not capture.exists():
+        raise Unavailable("no recording of the legacy socket: set SHARED_DIR")
+    lines = (line.partition(": ")[2] for line in capture.read_text().splitlines())
     file = folder / "trades.jsonl"
-    file.write_text("\n".join(map(legacy, frames)))
+    file.write_text("\n".join(line for line in lines if line.startswith('{"type":"transaction"')))
     port = url.rsplit(":", 1)[1].split("/")[0]
     options = ("--redis-port", port, "--redis-count", str(TRADES), "--only", "redis-stream")
-    theirs, ours = [], []
+    frames, trades, ours = [], [], []
     for _ in range(ROUNDS):
         rows = peer_rows("cryptofeed", "bench_cryptofeed.py", "--frames", str(file), *options)
-        theirs.append(max(float(str(row["frames_per_s"])) for row in rows))
+        frames.append(max(float(str(row["frames_per_s"])) for row in rows))
+        trades.append(max(float(str(row["records_per_s"])) for row in rows))
         ours.append(ours_once("trade", TRADES * 4, MARKETS, url))
-    return median(theirs), median(ours)
+    return Found(median(ours), {"frames": median(frames), "trades": median(trades)})
 
 
-def books_beside_ccxt(folder: Path, url: str) -> tuple[float, float]:
-    """Return frames a second of ccxt's book path to a callback, and of ours."""
+def books_beside_ccxt(folder: Path, url: str) -> Found:
+    """Compare with ccxt's book path to a callback, on the same books."""
     frames = make_frames("orderbook", BOOKS, MARKETS)
     file = folder / "books.jsonl"
     file.write_text("\n".join(frame.decode() for frame in frames))
@@ -129,8 +126,8 @@ def books_beside_ccxt(folder: Path, url: str) -> tuple[float, float]:
     for _ in range(ROUNDS):
         rows = peer_rows("ccxt", "bench_ccxt.py", "--frames", str(file), "--count", str(BOOKS))
         theirs.append(max(float(str(row["frames_per_s"])) for row in rows if "text" in str(row["case"])))
-        ours.append(ours_once("orderbook", BOOKS * 4, MARKETS, url))
-    return median(theirs), median(ours)
+        ours.append(ours_once("orderbook", BOOKS * 10, MARKETS, url))
+    return Found(median(ours), {"books": median(theirs)})
 
 
 def main() -> None:
@@ -144,11 +141,14 @@ def main() -> None:
         for label, compare in comparisons:
             try:
                 with plain_redis(Path(name)) as url:
-                    theirs, ours = compare(Path(name), url)
+                    found = compare(Path(name), url)
             except (Unavailable, subprocess.SubprocessError) as error:
                 print(f"{label}: SKIPPED, {error}", flush=True)
                 continue
-            print(f"{label}: {ours / theirs:.2f}   bar >= 3   ({ours:,.0f} and {theirs:,.0f}/s)", flush=True)
+            ratios = ", ".join(
+                f"{found.ours / rate:.2f} ({rate:,.0f} {unit}/s)" for unit, rate in found.theirs.items()
+            )
+            print(f"{label}: {ratios}   bar >= 3   (ours {found.ours:,.0f}/s)", flush=True)
 
 
 if __name__ == "__main__":

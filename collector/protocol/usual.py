@@ -121,8 +121,10 @@ class _Spelling:
         """
         digits = text.units.translate(None, _ALL_BUT_NUMBERS)
         numbers = digits.split(b",")
-        names = b",".join([self._unit] * (len(numbers) // 4))
-        if text.units.translate(None, _DIGITS) != names or max(map(len, numbers)) > _DIGITS_MAX:
+        count, left_over = divmod(len(numbers), 4)
+        if not count or left_over or max(map(len, numbers)) > _DIGITS_MAX:
+            return None
+        if text.units.translate(None, _DIGITS) != b",".join([self._unit] * count):
             return None
         doubles = _validated(_sizes, b"[%b]" % digits)
         frame = self._book(text.frame)
