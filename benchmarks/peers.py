@@ -1,9 +1,9 @@
 """Bars 3 and 4: our listener beside cryptofeed and ccxt, in turns in one run: `python -m benchmarks.peers`.
 
 The peers are measured by the scripts in `SHARED_DIR/bench/peers`, each in a virtual environment of its own
-under `build/peers`. ccxt gets the same books as we do; cryptofeed the recording of the legacy socket, the only one it
-knows, with 1.75 trades a frame, so its rate is told in frames and in trades. Theirs is without the socket, ours with it. Skipped aloud where the scripts or
-the packages are not to be had.
+under `build/peers`. ccxt gets the same books as we do; cryptofeed the recorded trades of the legacy socket, the
+only one it knows, with 1.75 trades a frame, so its rate is told in frames and in trades. Theirs is without the
+socket, ours with it. Skipped aloud where the scripts or the packages are not to be had.
 """
 
 import json
@@ -99,7 +99,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def trades_beside_cryptofeed(folder: Path, url: str) -> Found:
-    """Compare with the trades of its capture of the legacy socket into its Redis stream; it knows no others."""
+    """Compare with the trades of its capture of the legacy socket, into its Redis stream."""
     capture = scripts().parent.parent / "data" / "cryptofeed-bithumb-legacy-2021-06-02" / "BITHUMB.ws.1.0"
     if not capture.exists():
         raise Unavailable("no recording of the legacy socket: set SHARED_DIR")
