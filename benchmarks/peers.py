@@ -1,9 +1,9 @@
 """Bars 3 and 4: our listener beside cryptofeed and ccxt, in turns in one run: `python -m benchmarks.peers`.
 
 The peers are measured by the scripts in `SHARED_DIR/bench/peers`, each in a virtual environment of its own
-under `build/peers`. ccxt gets the same books as we do; cryptofeed the recorded trades of the legacy socket, the
-only one it knows, with 1.75 trades a frame, so its rate is told in frames and in trades. Theirs is without the
-socket, ours with it. Skipped aloud where the scripts or the packages are not to be had.
+under `build/peers`. ccxt gets the same books as we do; cryptofeed the recorded trades of the legacy socket,
+the only one it knows, with 1.75 trades a frame: its rate is told in frames and in trades. Theirs is without
+the socket, ours with it. Skipped aloud where the scripts or the packages are not to be had.
 """
 
 import json
