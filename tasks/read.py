@@ -134,10 +134,11 @@ class Reader:
         """
         self.check(market)
         length_ms = interval_ms(interval)
+        known = self._minute_opens(market)
         opens = sorted(
             {
                 align(open_ms, length_ms)
-                for open_ms in self._minute_opens(market)
+                for open_ms in known
                 if (from_ms is None or align(open_ms, length_ms) >= from_ms)
                 and (to_ms is None or align(open_ms, length_ms) <= to_ms)
             }
@@ -146,7 +147,7 @@ class Reader:
         if not opens:
             return []
         minutes = self.minutes(market, opens[0], opens[-1] + length_ms - 1)
-        return view(market, minutes, interval, self._trade_gaps(market))
+        return view(market, minutes, interval, self._trade_gaps(market), known_from_ms=min(known))
 
     def volume(self, market: str) -> list[Volume]:
         """Return what was traded in the last 1m 5m 15m 1h 24h."""

@@ -111,20 +111,32 @@ def merge(minute: Minute | None, counted: Sequence[Trade], copies: Sequence[Trad
 
 
 def view(
-    market: str, minutes: Mapping[int, Minute], interval: str = "1m", gaps: Iterable[Gap] = ()
+    market: str,
+    minutes: Mapping[int, Minute],
+    interval: str = "1m",
+    gaps: Iterable[Gap] = (),
+    known_from_ms: int = 0,
 ) -> list[Candle]:
     """Return the candles of `interval` that `minutes` (by open, epoch ms) make up, oldest first.
+
+    Args:
+        known_from_ms: open of the oldest minute there is; of a candle that opens before it nobody knows
+            whether its beginning is missing, so it is not complete.
 
     Raises:
         ConfigurationError: no such interval; the message lists them.
     """
     length_ms = interval_ms(interval)
     losses = Losses(gaps)
+
+    def is_complete(open_ms: int) -> bool:
+        return open_ms >= known_from_ms and not losses.touch(open_ms, open_ms + length_ms - 1)
+
     groups: dict[int, list[Minute]] = {}
     for open_ms in sorted(minutes):
         groups.setdefault(align(open_ms, length_ms), []).append(minutes[open_ms])
     return [
-        _candle(market, interval, open_ms, group, not losses.touch(open_ms, open_ms + length_ms - 1))
+        _candle(market, interval, open_ms, group, complete=is_complete(open_ms))
         for open_ms, group in groups.items()
     ]
 
@@ -217,7 +229,7 @@ def _joined(known: Mark | None, mine: Mark, pick: Pick) -> Mark:
     return Mark(known.copies + 1, first.order, first.id, first.price)
 
 
-def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], complete: bool) -> Candle:
+def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, complete: bool) -> Candle:
     quote, buy, sell, count = total(minutes)
     base = EXACT.add(buy, sell)
     return Candle(

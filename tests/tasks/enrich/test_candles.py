@@ -98,3 +98,12 @@ def test_losses_are_found_like_one_by_one(gaps: list[tuple[int, int]], start: in
     stretches = [Gap(BTC, Channel.TRADE, begin, begin + width, "x") for begin, width in gaps]
     touched = any(gap.from_ms <= start + length and gap.to_ms >= start for gap in stretches)
     assert touched == Losses(stretches).touch(start, start + length)
+
+
+def test_a_candle_that_opens_before_the_oldest_minute_is_not_complete() -> None:
+    """Nobody knows what its beginning was: the listener was not there yet, or the minutes have expired."""
+    minutes = {T0 + number * MINUTE_MS: minute(trade(1)) for number in range(10)}
+    assert T0 % (5 * MINUTE_MS) != 0
+    rows = view(BTC, minutes, "5m", known_from_ms=T0)
+    assert [row.complete for row in rows] == [False, *[True] * (len(rows) - 1)]
+    assert all(row.complete for row in view(BTC, minutes, "1m", known_from_ms=T0))
