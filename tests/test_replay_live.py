@@ -20,7 +20,7 @@ from collector.publish.publisher import letter_of
 from collector.recording import Recording, open_recording
 from collector.replay import Replay
 from collector.settings import BatchSettings, Settings, StoreSettings
-from collector.stream.batcher import Batcher
+from collector.stream.batcher import STATES, Batcher
 from tasks.redis_client import connect
 from tasks.store import Store
 from tests.recorded.sources import UPBIT
@@ -61,7 +61,7 @@ def live(recording: Recording) -> Rows:
 def taken(outbox: Outbox) -> Iterator[Any]:
     """Yield the rows of all batches that wait, as a worker reads them."""
     batch: Batch | None
-    while batch := outbox.take(0, states=True):
+    while batch := outbox.take(0, states=STATES):
         letter = letter_of(batch, 1)
         cls: Any = CLASSES[letter.kind]
         yield from decode(letter.text, cls).rows

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from math import isfinite
 from operator import gt, lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
 
@@ -29,8 +28,9 @@ from collector.protocol.frames import (
 )
 from collector.protocol.repeats import BookText
 
-_FINITE = Annotated[float, Field(strict=True, gt=-1e30, lt=1e30)]
-_NOT_NEGATIVE = Annotated[float, Field(strict=True, ge=0, lt=1e30)]
+_MOST = 1e30
+_FINITE = Annotated[float, Field(strict=True, gt=-_MOST, lt=_MOST)]
+_NOT_NEGATIVE = Annotated[float, Field(strict=True, ge=0, lt=_MOST)]
 _INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
 #: What validates a type of `frames.py` natively.
 _NATIVE = {Amount: _NOT_NEGATIVE, Number: _FINITE, Integer: _INT64}
@@ -66,7 +66,7 @@ class _Spelling:
         self._type = name("type")
         self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
         self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
-        unit = ",".join(f'"{name(field)}":' for field in OrderbookUnit.__annotations__)
+        unit = ",".join(f'"{name(field)}":%b' for field in OrderbookUnit.__annotations__)
         self._unit = f"{{{unit}}}".encode()
         self._head = re.compile(
             f'{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'.encode()
@@ -82,6 +82,11 @@ class _Spelling:
     def start_of(self, kind: str) -> bytes:
         """Return how every frame of `kind` begins."""
         return f'{{"{self._type}":"{kind}"'[:_START].encode()
+
+    @lru_cache(maxsize=64)  # noqa: B019 - of two instances, which live as long as the process
+    def _written_units(self, count: int) -> bytes:
+        """Return how so many levels are written, to be filled with their numbers."""
+        return b",".join([self._unit] * count)
 
     def read_trade(self, raw: bytes) -> dict[str, Any] | None:
         """Return a trade's frame with DEFAULT names; `trade_price` and `trade_volume` are exact."""
@@ -116,15 +121,15 @@ class _Spelling:
     def read_book(self, text: BookText) -> UsualBook | None:
         """Read a book that was taken apart; the frame has DEFAULT names.
 
-        The names of the levels are compared as text, and their numbers validated as one list: parsed as
-        objects they would take most of the time a book takes.
+        The levels must be what their numbers make when written as usual, and the numbers are validated as one
+        list: parsed as objects they would take most of the time a book takes.
         """
         digits = text.units.translate(None, _ALL_BUT_NUMBERS)
         numbers = digits.split(b",")
         count, left_over = divmod(len(numbers), 4)
         if not count or left_over or max(map(len, numbers)) > _DIGITS_MAX:
             return None
-        if text.units.translate(None, _DIGITS) != b",".join([self._unit] * count):
+        if self._written_units(count) % tuple(numbers) != text.units:
             return None
         doubles = _validated(_sizes, b"[%b]" % digits)
         frame = self._book(text.frame)
@@ -167,13 +172,13 @@ def read_trade(raw: bytes) -> dict[str, Any] | None:
     Exact are `trade_price` and `trade_volume`; fields nobody knows are left in.
     """
     spelling = _TRADES.get(raw[:_START])
-    return spelling.read_trade(raw) if spelling else None
+    return None if spelling is None or _has_tiny_number(raw) else spelling.read_trade(raw)
 
 
 def take_apart(raw: bytes) -> BookText | None:
     """Take a book frame apart without parsing it; None if it is none, or is written otherwise than usual."""
     spelling = _BOOKS.get(raw[:_START])
-    return spelling.take_apart(raw) if spelling else None
+    return None if spelling is None or _has_tiny_number(raw) else spelling.take_apart(raw)
 
 
 def read_book(text: BookText) -> UsualBook | None:
@@ -216,11 +221,16 @@ def _validated(validate: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: AN
         return None
 
 
+def _has_tiny_number(raw: bytes) -> bool:
+    """Tell whether some number may have a negative exponent, whose bound no double shows."""
+    return b"e-" in raw or b"E-" in raw
+
+
 def _is_plain(value: object) -> bool:
     """Tell whether the value of an unknown field is harmless: a text, a flag or a number within bounds."""
-    return (
-        value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value))
-    )
+    if isinstance(value, float):
+        return -_MOST < value < _MOST
+    return value is None or isinstance(value, str | bool | int)
 
 
 #: So many bytes at the start tell the spelling and the kind of a frame.

@@ -365,8 +365,8 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
         Band(
             "state_queue",
             merge,
-            m.queue_low * STATE_SHARE,
-            m.queue_high * STATE_SHARE,
+            max(1.0, m.queue_low * STATE_SHARE),
+            max(2.0, m.queue_high * STATE_SHARE),
             lambda r: r.state_backlog,
         ),
         Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.commands import up
 from collector.commands.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import ConfigurationError
 from collector.redis_server import PrivateRedis, is_owned
@@ -18,17 +17,14 @@ def private(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", redis=RedisSettings(max_memory_mb=64))
 
 
-def test_flowers_port_in_use_is_said_before_anything_starts(
-    private: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flowers_port_in_use_is_said_before_anything_starts(private: Settings) -> None:
     """No Flower that starts again for ever, no half of a system."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr(up, "FLOWER_PORT", port)
-        with pytest.raises(ConfigurationError, match=rf"port {port} .* leave out --flower"):
-            all_roles(private, workers=1, flower=True).__enter__()
+        with pytest.raises(ConfigurationError, match=rf"port {port} .* choose another with --flower-port"):
+            all_roles(private, workers=1, flower_port=port).__enter__()
     assert not private.data_dir.exists()
 
 

@@ -19,7 +19,8 @@ TOUCHY = {
     "COLLECTOR_PRESSURE__QUEUE_LOW": "2",
     "COLLECTOR_PRESSURE__QUEUE_HIGH": "4",
     "COLLECTOR_PRESSURE__QUEUE_MAX": "50",
-    # Nobody takes the batches of the start; their age is no matter here.
+    # Nobody takes the batches of the start; their age is no matter here, and there are to be no others.
+    "COLLECTOR_CHANNELS": "trade",
     "COLLECTOR_PRESSURE__AGE_LOW_MS": "500000",
     "COLLECTOR_PRESSURE__AGE_HIGH_MS": "600000",
 }
