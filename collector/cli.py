@@ -81,6 +81,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
     flower: Flower = False,
     flower_port: FlowerPort = 5555,
+    as_json: reading.Json = False,
 ) -> None:
     """Run the whole system against a simulated exchange, then show what it counted."""
     from collector.commands import demo as command
@@ -93,6 +94,7 @@ def demo(
             faults=faults,
             workers=workers,
             flower_port=flower_port if flower else None,
+            as_json=as_json,
         )
     )
 

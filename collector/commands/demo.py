@@ -29,12 +29,13 @@ from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.health import added_up
 from collector.model import MINUTE_MS
 from collector.redis_client import connect
+from collector.render import output
 from collector.roles import log_dir, simulator_role
 from collector.settings import Settings
 from collector.simulator.faults import parse_faults
 from collector.supervisor import Supervisor
 from tasks.enrich.exact import EXACT
-from tasks.read import Health, Reader
+from tasks.read import Health, Reader, to_json
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,16 @@ class Truth:
 
 
 def demo(
-    settings: Settings, *, seconds: float, rate: float, faults: str, workers: int, flower_port: int | None
+    settings: Settings,
+    *,
+    seconds: float,
+    rate: float,
+    faults: str,
+    workers: int,
+    flower_port: int | None,
+    as_json: bool = False,
 ) -> int:
-    """Run for about `seconds`, then compare; return the exit code.
+    """Run for about `seconds`, then compare; return the exit code. With `as_json` only the end is on stdout.
 
     Raises:
         ConfigurationError: faults nobody knows; a folder that can't be written, or where a demo is running;
@@ -111,7 +119,7 @@ def demo(
         raise ConfigurationError(
             f"the data folder {settings.data_dir} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR"
         ) from error
-    return asyncio.run(_Demo(settings, seconds, rate, faults).run(workers, flower_port))
+    return asyncio.run(_Demo(settings, seconds, rate, faults, as_json=as_json).run(workers, flower_port))
 
 
 def _check_redis(settings: Settings) -> None:
@@ -133,13 +141,15 @@ def _own_folder(settings: Settings) -> Settings:
     if not (settings.data_dir / "redis").exists():
         return settings
     folder = settings.data_dir / "demo"
-    print(f"{settings.data_dir} holds real data; the demo uses COLLECTOR_DATA_DIR={folder}")
+    print(f"{settings.data_dir} holds real data; the demo uses COLLECTOR_DATA_DIR={folder}", file=sys.stderr)
     clear_demo(folder)
     return settings.model_copy(update={"data_dir": folder})
 
 
 class _Demo:
-    def __init__(self, settings: Settings, seconds: float, rate: float, faults: str) -> None:
+    def __init__(
+        self, settings: Settings, seconds: float, rate: float, faults: str, *, as_json: bool
+    ) -> None:
         port = _free_port()
         exchange = settings.exchange.model_copy(
             update={
@@ -157,7 +167,8 @@ class _Demo:
             *("--truth", str(self._truth.path), "--stop-after", str(self._trades_planned)),
             *(("--faults", faults) if faults else ()),
         )
-        self._console = Console()
+        self._as_json = as_json
+        self._console = Console(stderr=as_json)
 
     async def run(self, workers: int, flower_port: int | None) -> int:
         with all_roles(self._settings, workers=workers, flower_port=flower_port) as (roles, url):
@@ -203,7 +214,7 @@ class _Demo:
                     live.update(self._status(health), refresh=True)
                 elif time.monotonic() - said_s >= 5:
                     said_s = time.monotonic()
-                    print(self._line(health), flush=True)
+                    print(self._line(health), file=self._console.file, flush=True)
                 if self._is_settled(health):
                     return
 
@@ -250,7 +261,25 @@ class _Demo:
         verdict = "every trade counted exactly once" if not wrong else f"{len(wrong)} markets differ"
         self._console.print(f"{self._truth.trades:,} trades made, {lost} lost, {doubled} doubled: {verdict}")
         self._console.print("Look closer: collector show candles KRW-BTC")
+        if self._as_json:
+            output.write(to_json(self._figures(counted, wrong) | {"lost": lost, "doubled": doubled}))
         return 1 if wrong else 0
+
+    def _figures(self, counted: Mapping[str, Tally], wrong: set[str]) -> dict[str, object]:
+        """Return what was made and what was counted, of each market and of all."""
+        markets = [
+            {
+                "market": market,
+                "made": true.trades,
+                "counted": counted[market].trades,
+                "base_volume": counted[market].base,
+                "quote_volume": counted[market].quote,
+                "exact": market not in wrong,
+            }
+            for market, true in sorted(self._truth.by_market.items())
+        ]
+        total = sum(tally.trades for tally in counted.values())
+        return {"made": self._truth.trades, "counted": total, "exact": not wrong, "markets": markets}
 
     def _table(self, reader: Reader, counted: Mapping[str, Tally], wrong: set[str]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))

@@ -23,7 +23,7 @@ from tasks.archive.sql import Session
 from tasks.archive.views import quoted
 from tasks.enrich.candles import iso
 from tasks.enrich.exact import ratio
-from tasks.rows import plain
+from tasks.rows import plain, to_json
 
 Row = Mapping[str, Any]
 #: Takes what a reader has found of one day, in order, and says how many rows that was.
@@ -33,9 +33,16 @@ Reader = Callable[[Session, Table, str, int, int], Any]
 
 
 def export(
-    settings: Settings, kind: str, market: str, out: Path, from_ms: int | None, to_ms: int | None
+    settings: Settings,
+    kind: str,
+    market: str,
+    out: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    *,
+    as_json: bool = False,
 ) -> int:
-    """Write the file and print its name; return the exit code.
+    """Write the file and print its name and how many rows it has; return the exit code.
 
     Raises:
         ConfigurationError: not a kind of file we write, or it can't be written.
@@ -57,7 +64,8 @@ def export(
             for first_ms, last_ms in days:
                 count += write(read(session, table, market, first_ms, last_ms))
                 step(1)
-    output.write(f"{out}: {count:,} {kind} of {market}")
+    row = {"file": str(out), "kind": kind, "market": market, "rows": count}
+    output.write(to_json(row) if as_json else f"{out}: {count:,} {kind} of {market}")
     return 0
 
 

@@ -43,6 +43,7 @@ def export(
     out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file.")],
     from_: From = None,
     to: To = None,
+    as_json: Json = False,
 ) -> None:
     """Write a market's trades or one-minute candles to a file."""
     from collector.commands import export as command
@@ -50,7 +51,8 @@ def export(
 
     if kind not in KINDS:
         raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
-    raise typer.Exit(command.export(_load(), kind, market.upper(), out, *parse_span(from_, to)))
+    span = parse_span(from_, to)
+    raise typer.Exit(command.export(_load(), kind, market.upper(), out, *span, as_json=as_json))
 
 
 @app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")

@@ -118,6 +118,8 @@ def test_export_writes_what_show_shows(run: Run, stored: list[Trade], kind: str,
     for suffix in ("csv", "jsonl", "parquet"):
         ended = run("export", kind, BTC, "--out", f"out.{suffix}")
         assert (ended.code, ended.out) == (0, f"out.{suffix}: {len(shown)} {kind} of {BTC}\n")
+    told = run("export", kind, BTC, "--out", "out.jsonl", "--json").json
+    assert told == {"file": "out.jsonl", "kind": kind, "market": BTC, "rows": len(shown)}
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert shown == [json.loads(line) for line in lines]
     with (tmp_path / "out.csv").open(newline="") as file:

@@ -119,6 +119,15 @@ def test_demo_counts_every_trade_once_and_its_results_stay_readable(run):
     assert sum(candle["trade_count"] for candle in json.loads(output)) > 0
 
 
+def test_demo_tells_its_end_to_programs(run):
+    """With `--json` stdout is one object; what people watch is on stderr."""
+    code, output, errors = run("demo", "--seconds", "5", "--rate", "50", "--json", timeout_s=80)
+    assert code == 0, errors
+    told = json.loads(output)
+    assert (told["made"], told["lost"], told["doubled"], told["exact"]) == (250, 0, 0, True)
+    assert told["counted"] == sum(row["counted"] for row in told["markets"]) == 250
+
+
 def test_demo_stops_cleanly_when_interrupted(start):
     """Ctrl-C in the middle of a demo ends all within ten seconds, status 130, nothing left behind."""
     process = start("demo", "--seconds", "60")
