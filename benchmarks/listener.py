@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.frames import Maker, market_names
@@ -25,6 +26,17 @@ _NO_PRESSURE = {
     "COLLECTOR_PRESSURE__MEMORY_LIMIT_MB": "8192",
     "COLLECTOR_REDUNDANCY": "1",
 }
+
+
+@contextmanager
+def other_core() -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, off the core of the receivers."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {1})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def make_frames(kind: str, count: int, markets: int) -> list[bytes]:
@@ -59,9 +71,9 @@ async def run_once(side: str, frames: Sequence[bytes], markets: int, redis_url: 
 
 def ours_once(kind: str, count: int, markets: int, redis_url: str) -> float:
     """Return our frames a second."""
-    os.sched_setaffinity(0, {1})
     frames = make_frames(kind, count, markets)
-    return count / asyncio.run(run_once("ours", frames, markets, redis_url))["seconds"]
+    with other_core():
+        return count / asyncio.run(run_once("ours", frames, markets, redis_url))["seconds"]
 
 
 def compare(kind: str, count: int, rounds: int, markets: int) -> dict[str, float]:
@@ -73,8 +85,7 @@ def compare(kind: str, count: int, rounds: int, markets: int) -> dict[str, float
     frames = make_frames(kind, count, markets)
     rates: dict[str, list[float]] = {"bare": [], "ours": []}
     cpu: dict[str, list[float]] = {"bare": [], "ours": []}
-    os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, other_core():
         settings = load().model_copy(update={"data_dir": Path(folder)})
         with PrivateRedis(settings) as server:
             for _ in range(rounds):
