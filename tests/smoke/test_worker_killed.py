@@ -1,11 +1,10 @@
 """A worker container is killed with batches in its hands: they are delivered again and count once."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
 
 import pytest
 import redis
-from celery import Celery
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
 
 from collector.batch import Batch, Kind, make
@@ -13,34 +12,13 @@ from collector.clock import SystemClock
 from collector.model import Trade
 from collector.publish.ledger import Ledger
 from collector.publish.publisher import letter_of
-from collector.publish.sender import TASKS, Letter
 from collector.settings import Settings
 from tasks.keys import Keys
 from tests.smoke.test_worker_container import MINUTE, show, trades
+from tests.transport import AppTransport
 
 BATCHES, ROWS = 60, 300
 VISIBILITY_TIMEOUT_S = 5
-
-
-class AppTransport:
-    """The sender of a listener, with pytest-celery's app instead of its own."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-
-    def send(self, letter: Letter) -> None:
-        """Publish one batch."""
-        self._app.send_task(
-            TASKS[letter.kind],
-            args=(letter.text,),
-            task_id=letter.id,
-            queue=letter.queue,
-            compression="zstd",
-            ignore_result=True,
-        )
-
-    def limit_rates(self, limits: Mapping[str, str]) -> None:
-        """No analyses here."""
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
 from collector.publish.ledger import Ledger
 from collector.publish.publisher import letter_of
-from collector.publish.sender import TASKS, Letter
 from collector.settings import Settings
 from tasks import routing
 from tasks.dead_letters import DeadLetters
@@ -24,6 +23,7 @@ from tasks.read import Reader
 from tests.tasks.making import BTC, T0, book, ticker, trade
 from tests.tasks.plain import candles
 from tests.tasks.test_store import stored_candles
+from tests.transport import AppTransport
 
 QUEUES = "trade,orderbook,ticker,analysis"
 Start = Callable[..., Any]
@@ -55,27 +55,6 @@ def some_trades(seed: int, count: int = 3000) -> list[Trade]:
         )
         for number in range(count)
     ]
-
-
-class AppTransport:
-    """A listener's way out, with the Celery app of the test."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-
-    def send(self, letter: Letter) -> None:
-        """Publish one batch under the id by which the ledger knows it."""
-        self._app.send_task(
-            TASKS[letter.kind],
-            args=(letter.text,),
-            task_id=letter.id,
-            queue=letter.queue,
-            ignore_result=True,
-            compression="zstd",
-        )
-
-    def limit_rates(self, limits: Mapping[str, str]) -> None:
-        """No analyses here."""
 
 
 def settled(reader: Reader) -> bool:
