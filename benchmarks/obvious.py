@@ -11,8 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import redis
+
 from benchmarks.frames import MARKETS, Maker
 from benchmarks.machine import describe
+from collector.redis_server import PrivateRedis
+from collector.settings import load
 from tests.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,11 +49,6 @@ for line in open(sys.argv[1]):
 
 def rate(seconds: float) -> float:
     """Return trades a second that go all the way."""
-    import redis
-
-    from collector.redis_server import PrivateRedis
-    from collector.settings import load
-
     maker = Maker(MARKETS, start_ms=int(time.time() * 1000))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -29,6 +29,7 @@ import redis
 
 from benchmarks.flood import Pace
 from benchmarks.rig import ALL_QUEUES, Rig, sustained
+from benchmarks.system import percentile
 from collector.errors import CollectorError
 from collector.model import MINUTE_MS
 from collector.settings import Settings
@@ -261,11 +262,6 @@ def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float
             time.sleep(AGE_POLL_S)
     shares = {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
     return Ages(flooded, books_per_s, percentile(ages, 0.5), percentile(ages, 0.99), len(ages), shares)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that `share` of `values` do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def measure_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> list[Ages]:
