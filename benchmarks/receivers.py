@@ -10,7 +10,7 @@ import time
 
 import websockets
 
-from collector import logs
+from collector import logs, loop
 from collector.app import Listener
 from collector.settings import LogSettings, load
 
@@ -53,4 +53,6 @@ def _sent(listener: Listener) -> int:
 
 if __name__ == "__main__":
     side, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    print(json.dumps(asyncio.run(bare(port, count) if side == "bare" else ours(count))))
+    rest_s = load().connection.rest_ms / 1000
+    found = asyncio.run(bare(port, count)) if side == "bare" else loop.run(ours(count), rest_s)
+    print(json.dumps(found))

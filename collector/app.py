@@ -63,7 +63,7 @@ from tasks.routing import ANALYSES
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.01
+_TICK_S = 0.02
 _STOP_TIMEOUT_S = 8.0
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)

@@ -90,6 +90,7 @@ class Intake:
                 self._add(event, now_s, now_ms)
                 if isinstance(event, Trade):
                     self._on_trade(event, now_s)
+        self._put_due(now_s, now_ms)
 
     def on_trade_stall(self) -> None:
         """Take note that a socket brought no trades while its other data may have flowed.
@@ -120,8 +121,7 @@ class Intake:
         batcher.merging = decision.merge_states
         batcher.trade_factor = decision.trade_batch_factor
         batcher.state_factor = decision.state_batch_factor
-        for batch in batcher.due(self._clock.monotonic(), self._clock.now_ms()):
-            self._put(batch)
+        self._put_due(self._clock.monotonic(), self._clock.now_ms())
 
     def flush(self) -> None:
         """Close everything."""
@@ -139,6 +139,10 @@ class Intake:
         filled = self._batcher.add(row, now_s, now_ms)
         if filled is not None:
             self._put(filled)
+
+    def _put_due(self, now_s: float, now_ms: int) -> None:
+        for batch in self._batcher.due(now_s, now_ms):
+            self._put(batch)
 
     def _on_trade(self, trade: Trade, now_s: float) -> None:
         if self._untraded_since_s is not None:

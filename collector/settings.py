@@ -109,6 +109,9 @@ class ConnectionSettings(_Section):
         120, gt=0, description="a channel silent this long is stalled whatever its rhythm was"
     )
     stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
+    rest_ms: float = Field(
+        5, ge=0, le=100, description="frames that come within it are read together; 0 = each as it comes"
+    )
     refresh_h: float = Field(
         0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"
     )
@@ -119,7 +122,9 @@ class BatchSettings(_Section):
 
     max_rows: int = Field(2000, ge=1, le=10_000, description="rows in a batch at the most")
     max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="size before compression, about")
-    max_age_ms: int = Field(40, ge=1, le=60_000, description="age of the oldest row when a batch is closed")
+    max_age_ms: int = Field(
+        50, ge=1, le=60_000, description="age of the oldest row when a batch is closed; of tickers twice that"
+    )
     shards: int = Field(1, ge=1, le=64, description="trade queues `trade.0 … trade.N-1`; 1 = just `trade`")
 
 

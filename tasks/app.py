@@ -11,6 +11,7 @@ app = Celery(
         "tasks.analysis",
         "tasks.periodic",
         "tasks.archive.jobs",
+        "tasks.events",
         "tasks.heartbeat",
         "tasks.liveness",
     ],

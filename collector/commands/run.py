@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import closing, suppress
 
+from collector import loop
 from collector.app import Listener, connect_redis, new_lease
 from collector.commands.store import greet
 from collector.errors import BrokerUnavailable, CollectorError, LeaseLost
@@ -19,7 +20,7 @@ INTERRUPTED = 130
 
 def run(settings: Settings) -> int:
     """Listen until SIGINT or SIGTERM; return the exit code."""
-    return asyncio.run(_run(settings))
+    return loop.run(_run(settings), settings.connection.rest_ms / 1000)
 
 
 async def _run(settings: Settings) -> int:

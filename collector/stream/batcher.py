@@ -25,6 +25,8 @@ KINDS: dict[type, Kind] = {
 }
 #: Kinds of which the newest per market replaces the rest.
 STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
+#: Factor on the age at which a batch of a kind is closed: tickers sum up what trades tell sooner.
+_AGES = {Kind.TRADE: 1.0, Kind.TICKER: 2.0, Kind.ORDERBOOK: 1.0, Kind.GAP: 1.0}
 #: About how many bytes a row takes on the wire; books by their levels.
 _ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}
 _LEVEL_BYTES = 26
@@ -78,7 +80,7 @@ class Batcher:
         """Yield the batches whose oldest row has waited long enough."""
         max_age_s = self._settings.max_age_ms / 1000
         for key in list(self._open):
-            if now_s - self._open[key].opened_s >= max_age_s * self._factor(key[0]):
+            if now_s - self._open[key].opened_s >= max_age_s * _AGES[key[0]] * self._factor(key[0]):
                 yield self._close(key, now_ms)
 
     def flush(self, now_ms: int) -> Iterator[Batch]:

@@ -57,7 +57,7 @@ def test_a_batch_closes_by_the_age_of_its_oldest_row() -> None:
 
 
 def test_factors_stretch_count_bytes_and_age_of_their_kind() -> None:
-    """Trades and states have factors of their own."""
+    """Trades and states have factors of their own; tickers have twice the time of the rest anyway."""
     it = batcher(max_rows=2, max_age_ms=40)
     it.trade_factor, it.state_factor = 2.0, 4.0
     it.add(ticker(T0), 0.0, T0)
@@ -65,7 +65,8 @@ def test_factors_stretch_count_bytes_and_age_of_their_kind() -> None:
     assert [it.add(trade(number), 0.0, T0) is None for number in range(4)] == [True, True, True, False]
     it.add(trade(9), 0.0, T0)
     assert [closed.channel for closed in it.due(0.1, T0)] == [Kind.TRADE]
-    assert [closed.channel for closed in it.due(0.161, T0)] == [Kind.TICKER]
+    assert [closed.channel for closed in it.due(0.319, T0)] == []
+    assert [closed.channel for closed in it.due(0.321, T0)] == [Kind.TICKER]
 
 
 def test_each_kind_has_its_own_batch() -> None:
