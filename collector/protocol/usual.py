@@ -66,7 +66,8 @@ class _Spelling:
         self._type = name("type")
         self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
         self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
-        unit = ",".join(f'"{name(field)}":%b' for field in OrderbookUnit.__annotations__)
+        # A longer number is cut here, so that the levels are not what their numbers make.
+        unit = ",".join(f'"{name(field)}":%.{_DIGITS_MAX}b' for field in OrderbookUnit.__annotations__)
         self._unit = f"{{{unit}}}".encode()
         self._head = re.compile(
             f'{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'.encode()
@@ -127,7 +128,7 @@ class _Spelling:
         digits = text.units.translate(None, _ALL_BUT_NUMBERS)
         numbers = digits.split(b",")
         count, left_over = divmod(len(numbers), 4)
-        if not count or left_over or max(map(len, numbers)) > _DIGITS_MAX:
+        if not count or left_over or _has_tiny_number(text.frame):
             return None
         if self._written_units(count) % tuple(numbers) != text.units:
             return None
@@ -178,7 +179,7 @@ def read_trade(raw: bytes) -> dict[str, Any] | None:
 def take_apart(raw: bytes) -> BookText | None:
     """Take a book frame apart without parsing it; None if it is none, or is written otherwise than usual."""
     spelling = _BOOKS.get(raw[:_START])
-    return None if spelling is None or _has_tiny_number(raw) else spelling.take_apart(raw)
+    return None if spelling is None else spelling.take_apart(raw)
 
 
 def read_book(text: BookText) -> UsualBook | None:
@@ -223,7 +224,12 @@ def _validated(validate: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: AN
 
 def _has_tiny_number(raw: bytes) -> bool:
     """Tell whether some number may have a negative exponent, whose bound no double shows."""
-    return b"e-" in raw or b"E-" in raw
+    place = raw.find(b"-")
+    while place > 0:
+        if raw[place - 1] in b"eE":
+            return True
+        place = raw.find(b"-", place + 1)
+    return False
 
 
 def _is_plain(value: object) -> bool:
