@@ -13,6 +13,7 @@ app = Celery(
         "tasks.archive.jobs",
         "tasks.heartbeat",
         "tasks.liveness",
+        "tasks.stopping",
     ],
 )
 app.config_from_object("celeryconfig")
