@@ -61,7 +61,6 @@ result_expires = 3600  # seconds; only analysis tasks have results
 
 # -- the worker
 worker_concurrency = _settings.worker.concurrency
-worker_soft_shutdown_timeout = 1.5  # seconds for running batches to finish, then they are requeued
 worker_send_task_events = True  # what Flower shows; ingest tasks are few and large, so events are cheap
 task_send_sent_event = False  # the sender's share would cost more than the publish itself
 worker_hijack_root_logger = False

@@ -71,8 +71,10 @@ _LIST_RETRY_S = (0.5, 10.0)
 _LOG_EVERY = 1_000
 _REJECTED_KEPT = 200
 _HEALTH_TTL_S = 15
-#: Lowered rate limits are broadcast again so often.
+#: Rate limits are broadcast again so often: lowered ones always, restored ones for so long. A worker that is
+#: away hears no broadcast, and Celery rests up to 32 s between two tries to reach Redis.
 _PACE_AGAIN_S = 10.0
+_PACE_RESTORED_S = 60.0
 #: Celery has no zero, and a task in a worker's hands waits by the limit it was taken under, whatever is set
 #: later: much slower than this, and a short pause would hold up an analysis worker for long.
 PAUSED = "12/m"
@@ -127,7 +129,7 @@ class Listener:
         self._ledger = self._new_ledger(self._sender)
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
-        self._paced_s = 0.0
+        self._paced_s = self._pace_changed_s = 0.0
         self._ended: Counter[str] = Counter()
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
@@ -377,13 +379,16 @@ class Listener:
         self._report(decision)
 
     def _pace_analyses(self, factor: float) -> None:
-        """Lower the analysis tasks' rate limits under pressure, and tell it to workers that start later."""
+        """Lower the analysis tasks' rate limits under pressure, and tell it to workers that come later."""
         now_s = self._clock.monotonic()
-        is_known = factor == self._analysis_rate
-        if is_known and (factor == 1 or now_s - self._paced_s < _PACE_AGAIN_S):
+        is_new = factor != self._analysis_rate
+        is_settled = factor == 1 and now_s - self._pace_changed_s > _PACE_RESTORED_S
+        if not is_new and (is_settled or now_s - self._paced_s < _PACE_AGAIN_S):
             return
         self._sender.limit_rates(analysis_limits(self.settings.worker.analysis_rate_limit, factor))
         self._analysis_rate, self._paced_s = factor, now_s
+        if is_new:
+            self._pace_changed_s = now_s
 
     def _report(self, decision: Decision) -> None:
         health = msgspec.json.encode(self.health(decision))

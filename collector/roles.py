@@ -10,7 +10,7 @@
     listener      `collector run`
 
 Stop times add up to less than 10 s over the stages: listener 3, services 5.5, Redis 1. A worker that
-stops waits for its running batches first (`worker_soft_shutdown_timeout`).
+stops waits for its running batches first, and ends within 5 s whatever they do (`tasks.stopping`).
 """
 
 import os

@@ -14,6 +14,7 @@ app = Celery(
         "tasks.events",
         "tasks.heartbeat",
         "tasks.liveness",
+        "tasks.stopping",
     ],
 )
 app.config_from_object("celeryconfig")

@@ -114,12 +114,17 @@ def look(connection: redis.Redis, queues: Callable[[], list[str]]) -> Look:
 
 
 def end() -> None:
-    """Leave at once: a worker that holds nothing has nothing to lose."""
+    """Leave at once; what the worker holds comes back after the visibility timeout."""
+    kill_children()
+    os._exit(EXIT_STATUS)
+
+
+def kill_children() -> None:
+    """Kill the processes of the pool."""
     for child in active_children():
         if child.pid is not None:
             with suppress(OSError):
                 os.kill(child.pid, signal.SIGKILL)
-    os._exit(EXIT_STATUS)
 
 
 _running: list[Watch] = []

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from collector import app, batch
 from collector.app import Listener
 from collector.batch import CLASSES, Kind
+from collector.clock import ManualClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
@@ -429,3 +430,17 @@ def test_shards_share_the_markets(settings: Settings) -> None:
         listener._redis.close()
     assert sorted(chosen) == listed
     assert Kind.TRADE in CLASSES
+
+
+def test_restored_rate_limits_are_said_again_for_a_minute(settings: Settings) -> None:
+    """A worker that could not reach Redis when the pressure ended would else stay slow for good."""
+    clock, memory = ManualClock(), Memory()
+    listener = Listener(settings, clock=clock, sender=memory)
+    said: list[int] = []
+    for factor in (0.25, 1.0):
+        for _ in range(200):
+            listener._pace_analyses(factor)
+            clock.advance(1)
+        said.append(len(memory.limits))
+        memory.limits.clear()
+    assert said == [20, 7]

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import redis
+from celery import Celery
 
 from collector.settings import Settings
 from tasks.keys import Keys
@@ -40,6 +41,7 @@ class Line:
         self.reader = Reader(self.redis, Settings())
         self.keys = Keys(Settings().store.key_prefix)
         self.truth = TruthFile(folder / "truth.jsonl")
+        self.control = stack.enter_context(closing(_control(url)))
         self._env = {**SHORT_TIMES, "REDIS_URL": url}
         self._stack = stack
         self._port = ""
@@ -50,6 +52,11 @@ class Line:
         options = ("--loglevel", "INFO", "--without-gossip", "--without-mingle")
         env = {"COLLECTOR_DATA_DIR": str(self.folder), "REMAP_SIGTERM": "SIGQUIT", **(settings or {})}
         return self._start(name, (*argv, *options), env)
+
+    def ready(self, *workers: Process) -> None:
+        """Wait until all answer: one that only says so is not yet subscribed, and deaf to a broadcast."""
+        for worker in workers:
+            worker.wait_until(lambda name=f"{worker.name}@test": self._ping(name), START_S)
 
     def exchange(self, **options: object) -> Process:
         """Start the simulator with options; it writes the truth."""
@@ -85,6 +92,9 @@ class Line:
         figures = f"made {self.truth.read()}, counted {self.counted()}, {self.reader.health()}"
         return "\n---\n".join([figures, *logs])
 
+    def _ping(self, name: str) -> bool:
+        return bool(self.control.control.ping([name], timeout=1, limit=1))
+
     def _start(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         process = Process(name, argv, {**self._env, **env}, self.folder)
         self._stack.callback(process.kill)
@@ -98,10 +108,11 @@ def line(redis_url: str, tmp_path: Path) -> Iterator[Line]:
         yield Line(redis_url, tmp_path, stack)
 
 
-def ready(*workers: Process) -> None:
-    """Wait until all have said so."""
-    for worker in workers:
-        worker.wait_until(lambda worker=worker: " ready." in worker.log.read_text(errors="replace"), START_S)
+def _control(url: str) -> Celery:
+    """Return any other program's view of the workers."""
+    app = Celery("control", broker=url, backend=url, set_as_current=False)
+    app.conf.update(task_serializer="json", accept_content=["json"])
+    return app
 
 
 @pytest.fixture

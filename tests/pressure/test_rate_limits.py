@@ -1,7 +1,7 @@
 """Rate limits of analysis tasks as workers keep them: by default, lowered under pressure, restored."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,10 +9,12 @@ from celery import Celery
 
 from collector.app import PAUSED, analysis_limits
 from collector.settings import Settings
-from tests.pressure.conftest import Line, ready
+from tests.pressure.conftest import Line
 from tests.scenarios import waits
 
 VWAP = "tasks.analysis.vwap"
+#: The longest wait for one answer; most come at once.
+ANSWER_S = 5
 FULL = Settings().worker.analysis_rate_limit
 #: A few batches are a strain already, some more a danger: the mode follows what the test puts into the queue.
 TOUCHY = {
@@ -27,18 +29,20 @@ TOUCHY = {
 
 
 @pytest.fixture
-def control(redis_url: str) -> Iterator[Celery]:
+def control(line: Line) -> Celery:
     """Any other program's view of the workers."""
-    app = Celery("control", broker=redis_url, backend=redis_url, set_as_current=False)
-    app.conf.update(task_serializer="json", accept_content=["json"])
-    yield app
-    app.close()
+    return line.control
+
+
+def registered(control: Celery, worker: str) -> list[str]:
+    """Return the tasks of a worker with their rate limits, as `celery inspect registered` shows them."""
+    inspect = control.control.inspect([f"{worker}@test"], timeout=ANSWER_S, limit=1)
+    return (inspect.registered("rate_limit") or {}).get(f"{worker}@test", [])
 
 
 def limit_of(control: Celery, worker: str, task: str = VWAP) -> str | None:
-    """Return the rate limit a worker keeps for a task now, as `celery inspect registered` shows it."""
-    reply = control.control.inspect([f"{worker}@test"], timeout=1).registered("rate_limit") or {}
-    for text in reply.get(f"{worker}@test", ()):
+    """Return the rate limit a worker keeps for a task now."""
+    for text in registered(control, worker):
         name, _, about = text.partition(" ")
         if name == task:
             return about.strip("[]").removeprefix("rate_limit=")
@@ -57,11 +61,11 @@ def answered(results: list[Any]) -> int:
 
 def test_every_analysis_is_limited_and_no_ingest_task_is(line: Line, control: Celery) -> None:
     """The annotation of `celeryconfig` reaches each `tasks.analysis.*`, though Celery knows no patterns."""
-    ready(line.worker("analysis", "analysis", {"COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT": "3/s"}))
-    replies = control.control.inspect(["analysis@test"], timeout=2).registered("rate_limit")
-    limited = {text.split()[0] for text in replies["analysis@test"] if "rate_limit=3/s" in text}
+    line.ready(line.worker("analysis", "analysis", {"COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT": "3/s"}))
+    tasks = registered(control, "analysis")
+    limited = {text.split()[0] for text in tasks if "rate_limit=3/s" in text}
     assert limited == set(analysis_limits(FULL, 1))
-    assert not any("ingest" in text and "rate_limit" in text for text in replies["analysis@test"])
+    assert not any("ingest" in text and "rate_limit" in text for text in tasks)
     started = time.monotonic()
     results = analyses(control, 6)
     waits.until(lambda: answered(results) == 6, 10, "six answers")
@@ -72,10 +76,10 @@ def test_what_a_worker_held_while_paused_goes_on_when_the_limit_is_restored(
     line: Line, control: Celery
 ) -> None:
     """A task in hand waits for the rate it was taken under, so a pause must not be an hour long."""
-    ready(line.worker("analysis", "analysis"))
+    line.ready(line.worker("analysis", "analysis"))
     for name, limit in analysis_limits(FULL, 0).items():
         control.control.rate_limit(name, limit)
-    waits.until(lambda: limit_of(control, "analysis") == PAUSED, 5, "the pause")
+    until_limit(control, "analysis", PAUSED)
     results = analyses(control, 8)
     time.sleep(1.5)
     assert answered(results) <= 1, "paused: one is let through when the limit is set"
@@ -91,14 +95,14 @@ def test_the_listener_lowers_the_limits_tells_late_workers_and_restores_them(
     line.exchange(rate=0, markets=1)
     early = line.worker("early", "analysis")
     listener = line.listener("listener", TOUCHY)
-    ready(early)
+    line.ready(early)
     waits.until(lambda: line.reader.listeners(), 15, "the listener", listener.output)
     assert limit_of(control, "early") == FULL
     fill(line, 5)
     until_limit(control, "early", "12.5/s")
     fill(line, 60)
     until_limit(control, "early", PAUSED)
-    ready(line.worker("late", "analysis"))
+    line.ready(line.worker("late", "analysis"))
     until_limit(control, "late", PAUSED)
     line.redis.delete("trade")
     until_limit(control, "early", FULL)
@@ -108,7 +112,7 @@ def test_the_listener_lowers_the_limits_tells_late_workers_and_restores_them(
 def test_a_new_listener_restores_what_a_dead_one_had_lowered(line: Line, control: Celery) -> None:
     """Killed under pressure, it can't take its limits back; its successor starts in FLOW and does."""
     line.exchange(rate=0, markets=1)
-    ready(line.worker("early", "analysis"))
+    line.ready(line.worker("early", "analysis"))
     for name, limit in analysis_limits(FULL, 0).items():
         control.control.rate_limit(name, limit)
     until_limit(control, "early", PAUSED)

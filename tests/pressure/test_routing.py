@@ -11,7 +11,7 @@ from collector.publish.publisher import letter_of
 from collector.publish.sender import Sender
 from collector.roles import ingest_queues
 from collector.settings import current
-from tests.pressure.conftest import Line, ready
+from tests.pressure.conftest import Line
 from tests.scenarios import waits
 from tests.scenarios.truth import compare_all
 from tests.tasks.making import T0, book, ticker, trade
@@ -40,7 +40,7 @@ def test_old_tickers_and_books_expire_and_old_trades_do_not(line: Line, sender: 
     send(sender, book(), Kind.ORDERBOOK)
     send(sender, trade(1), Kind.TRADE)
     time.sleep(1.2)
-    ready(line.worker("worker", "trade,orderbook,ticker"))
+    line.ready(line.worker("worker", "trade,orderbook,ticker"))
     waits.until(lambda: line.counted() == 1, 10, "the trade")
     waits.until(lambda: not any(line.reader.queues().values()), 10, "empty queues")
     assert (line.reader.ticker(), line.reader.book()) == ([], [])
@@ -55,7 +55,7 @@ def test_two_workers_on_four_trade_shards_are_exact(line: Line, since_ms: int) -
     sharded = {"COLLECTOR_BATCH__SHARDS": "4"}
     queues = ingest_queues(4, 2)
     workers = [line.worker(f"w{n}", ",".join(names), sharded) for n, names in enumerate(queues)]
-    ready(*workers)
+    line.ready(*workers)
     line.exchange(markets=12, rate=150, stop_after=trades)
     line.listener("listener", sharded)
     waits.until(lambda: line.is_stored(trades), 60, "all trades are stored", line.report)
@@ -68,7 +68,7 @@ def test_two_workers_on_four_trade_shards_are_exact(line: Line, since_ms: int) -
 
 def test_a_flood_of_books_does_not_delay_trades(line: Line, sender: Sender) -> None:
     """With a worker for each kind, a trade is stored as fast as ever while books pile up."""
-    ready(line.worker("trades", "trade"), line.worker("books", "orderbook,ticker"))
+    line.ready(line.worker("trades", "trade"), line.worker("books", "orderbook,ticker"))
     calm_s = [stored_after_s(line, sender, number) for number in range(ROUNDS)]
     rows = [book(market=f"KRW-M{number % 100}") for number in range(500)]
     flood = letter_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), shards=1)

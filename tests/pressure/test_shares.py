@@ -3,7 +3,7 @@
 from collections import Counter
 
 from collector.markets import choose
-from tests.pressure.conftest import SHORT_TIMES, Line, ready
+from tests.pressure.conftest import SHORT_TIMES, Line
 from tests.scenarios import waits
 from tests.scenarios.truth import compare_all
 
@@ -16,7 +16,7 @@ TTL_S = float(SHORT_TIMES["COLLECTOR_PUBLISH__LEASE_TTL_S"])
 def test_a_standby_takes_over_from_a_listener_that_is_killed(line: Line, since_ms: int) -> None:
     """Within the lease's time and little more; the trades of the hole are fetched, none twice."""
     trades = RATE * 8
-    ready(line.worker("worker", QUEUES))
+    line.ready(line.worker("worker", QUEUES))
     line.exchange(markets=MARKETS, rate=RATE, stop_after=trades)
     first = line.listener("first")
     waits.until(lambda: line.counted() > 0, 20, "the first trades", first.output)
@@ -35,7 +35,7 @@ def test_a_standby_takes_over_from_a_listener_that_is_killed(line: Line, since_m
 def test_two_shares_together_are_exactly_the_whole(line: Line, since_ms: int) -> None:
     """Listeners of 1/2 and 2/2 serve different markets, all of them, and every trade is stored once."""
     trades = RATE * 5
-    ready(line.worker("worker", QUEUES))
+    line.ready(line.worker("worker", QUEUES))
     line.exchange(markets=20, rate=RATE, stop_after=trades)
     for number in (1, 2):
         line.listener(f"half{number}", {"COLLECTOR_SHARD": f"{number}/2"})

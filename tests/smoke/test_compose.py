@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -92,6 +93,10 @@ def test_demo_profile_runs_stops_and_keeps_its_data(
     eventually(lambda: project.show("candles", "KRW-BTC", service="analysis"), 30, "Redis with its data")
     kept = project.show("candles", "KRW-BTC", service="analysis")
     assert candle["open_ms"] in {row["open_ms"] for row in kept}
+
+    project("up", "--detach", "--no-build", "worker")
+    project("stop", "worker")
+    assert project.states()["worker"]["ExitCode"] in {0, 128 + signal.SIGTERM}, "stopped while it starts"
 
 
 def wait_for_health(project: Project, services: set[str]) -> None:

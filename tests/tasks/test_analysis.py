@@ -95,7 +95,7 @@ def test_a_worker_answers_and_its_errors_reach_the_caller(
     error = _answer(sender, "KRW-NO")
     assert isinstance(error, NoData)
     assert str(error) == f"KRW-NO is not a market we have data of: {BTC}"
-    (stats,) = sender.control.inspect(timeout=3).registered("rate_limit").values()
+    (stats,) = sender.control.inspect(timeout=10, limit=1).registered("rate_limit").values()
     assert "tasks.analysis.vwap [rate_limit=40/s]" in stats
 
 
