@@ -14,8 +14,10 @@ The signals are those of Celery's cold shutdown: SIGQUIT, and SIGTERM where REMA
 
 import logging
 import signal
+import sys
 import threading
 import time
+import traceback
 from queue import SimpleQueue
 from typing import Any
 
@@ -60,8 +62,14 @@ def _bound(asked: "SimpleQueue[None]", hostname: str) -> None:
     time.sleep(SOFT_S)
     kill_children()
     time.sleep(END_S - SOFT_S)
-    log.error("not stopped within %g s: leaving at once", END_S)
+    log.error("not stopped within %g s: leaving at once; the main thread is in\n%s", END_S, _place())
     end()
+
+
+def _place() -> str:
+    """Return the stack of the main thread."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return "".join(traceback.format_stack(frame))
 
 
 app.steps["worker"].add(Stopping)

@@ -14,13 +14,15 @@ from tasks.app import app
 __all__ = ["app"]
 
 LARGE = 10_000
+_is_over = False
 _send_offset = Connection.send_offset
 
 
 def _halfway(self: Connection, buf: Any, offset: int) -> int:
-    if len(buf) < LARGE:
+    global _is_over  # pool processes keep a reference to this function: it can't be taken back
+    if _is_over or len(buf) < LARGE:
         return _send_offset(self, buf, offset)
-    Connection.send_offset = _send_offset
+    _is_over = True
     written = _send_offset(self, buf[: len(buf) // 2], offset)
     os.kill(os.getpid(), signal.SIGQUIT)  # handled before the next line
     return written
