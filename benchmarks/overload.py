@@ -93,7 +93,8 @@ class Run:
     flow_s: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
     mode_log: list[str] = field(default_factory=list)
-    #: Books that were to be sent during the load.
+    #: What was to be sent during the load: trades once, books `TIMES - 1` times what the workers sustain.
+    trades_planned: float = 0.0
     books_planned: float = 0.0
     #: Of the whole machine, in the last minute of the load.
     load_average: float = 0.0
@@ -170,7 +171,7 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
     folder.mkdir()
     run = Run(variant.name)
     pace = Pace(capacity.trades, capacity.books * (TIMES - 1), TICKERS_PER_S, seconds, AFTER)
-    run.books_planned = pace.books * seconds
+    run.trades_planned, run.books_planned = pace.trades * seconds, pace.books * seconds
     since_ms = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
     with Rig(folder, [ALL_QUEUES] * 2, (0, 1), SHARE) as rig:
         rig.start_load(pace)
@@ -305,7 +306,9 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("candles that are wrong", [f"{len(run.wrong)}" for run in runs]),
         ("books received", [f"{run.counters.get('orderbook_rows', 0):,}" for run in runs]),
         ("… of those planned", [f"{_share(run):.0%}" for run in runs]),
-        ("… merged by the listener", [f"{number:,}" for number in merged]),
+        ("load, times what two workers sustain", [f"{_times(run):.1f}" for run in runs]),
+        ("books merged by the listener", [f"{number:,}" for number in merged]),
+        ("books taken back from their queue", [f"{r.counters['orderbook_rows_taken_back']:,}" for r in runs]),
         ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
         (
             f"listener memory, most (limit {limit} MB)",
@@ -340,6 +343,11 @@ def _ages(run: Run, figure: Callable[[Sample], float | None]) -> str:
 def _share(run: Run) -> float:
     """Return how much of the planned load the machine carried: the rest was left out by the exchange."""
     return run.counters.get("orderbook_rows", 0) / run.books_planned
+
+
+def _times(run: Run) -> float:
+    """Return the load that arrived, in times of what the workers sustain."""
+    return run.trades_sent / run.trades_planned + (TIMES - 1) * _share(run)
 
 
 def _after(seconds: float) -> str:
