@@ -143,14 +143,14 @@ def _resume(rig: Rig) -> None:
 VARIANTS = (
     Variant("steady", "two workers"),
     Variant("killed", "one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
-    # Twenty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
+    # Thirty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
     Variant(
         "slowed",
         "Redis slowed by SIGSTOP bursts",
         tuple(
             step
-            for number in range(20)
-            for step in ((0.2 + number * 0.03, _pause), (0.215 + number * 0.03, _resume))
+            for number in range(30)
+            for step in ((0.2 + number * 0.02, _pause), (0.21 + number * 0.02, _resume))
         ),
     ),
 )
@@ -379,7 +379,7 @@ class Kept:
 def main() -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120, help="length of the load in each variant")
+    parser.add_argument("--seconds", type=float, default=180, help="length of the load in each variant")
     parser.add_argument("--age-seconds", type=float, default=20, help="length of each measurement of ages")
     parser.add_argument("--age-rounds", type=int, default=3)
     parser.add_argument("--picture", type=Path, default=PICTURE)
