@@ -227,13 +227,14 @@ def _is_over(run: Run, after_s: float) -> bool:
 
 
 def _judge(run: Run, rig: Rig, since_ms: int) -> None:
-    """Compare with the truth, candle by candle; collect what the listener said."""
+    """Collect what the listener said; compare with the truth, candle by candle."""
+    # First, since the comparing keeps the brake from letting the workers go on.
+    run.mode_log = rig.mode_log()
     rig.truth.read()
     verdict = compare_all(rig.truth, rig.reader, since_ms)
     run.trades_sent, run.trades_lost, run.trades_doubled = verdict.sent, verdict.lost, verdict.doubled
     run.wrong = verdict.wrong
     run.counters = dict(rig.reader.health().counters)
-    run.mode_log = rig.mode_log()
 
 
 def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float) -> Ages:
