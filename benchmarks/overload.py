@@ -300,6 +300,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     """Print the table, then each mode log."""
     limit = Settings().pressure.memory_limit_mb
     merged = [run.counters.get("orderbook_merged", 0) for run in runs]
+    taken_back = [run.counters.get("orderbook_rows_taken_back", 0) for run in runs]
     rows: list[tuple[str, list[str]]] = [
         ("trades sent", [f"{run.trades_sent:,}" for run in runs]),
         ("trades lost", [f"{run.trades_lost}" for run in runs]),
@@ -309,7 +310,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("… of those planned", [f"{_share(run):.0%}" for run in runs]),
         ("load, times what two workers sustain", [f"{_times(run):.1f}" for run in runs]),
         ("books merged by the listener", [f"{number:,}" for number in merged]),
-        ("books taken back from their queue", [f"{r.counters['orderbook_rows_taken_back']:,}" for r in runs]),
+        ("books taken back from their queue", [f"{number:,}" for number in taken_back]),
         ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
         (
             f"listener memory, most (limit {limit} MB)",
