@@ -93,7 +93,8 @@ class Run:
     flow_s: float = 0.0
     counters: dict[str, int] = field(default_factory=dict)
     mode_log: list[str] = field(default_factory=list)
-    #: Books that were to be sent during the load.
+    #: What was to be sent during the load: trades once, books `TIMES - 1` times what the workers sustain.
+    trades_planned: float = 0.0
     books_planned: float = 0.0
     #: Of the whole machine, in the last minute of the load.
     load_average: float = 0.0
@@ -142,14 +143,14 @@ def _resume(rig: Rig) -> None:
 VARIANTS = (
     Variant("steady", "two workers"),
     Variant("killed", "one of two workers killed half-way", ((0.5, Rig.kill_worker),)),
-    # Twenty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
+    # Thirty bursts: Redis stands still for half of the time between a fifth and four fifths of the load.
     Variant(
         "slowed",
         "Redis slowed by SIGSTOP bursts",
         tuple(
             step
-            for number in range(20)
-            for step in ((0.2 + number * 0.03, _pause), (0.215 + number * 0.03, _resume))
+            for number in range(30)
+            for step in ((0.2 + number * 0.02, _pause), (0.21 + number * 0.02, _resume))
         ),
     ),
 )
@@ -170,7 +171,7 @@ def overload(variant: Variant, capacity: Capacity, seconds: float, folder: Path)
     folder.mkdir()
     run = Run(variant.name)
     pace = Pace(capacity.trades, capacity.books * (TIMES - 1), TICKERS_PER_S, seconds, AFTER)
-    run.books_planned = pace.books * seconds
+    run.trades_planned, run.books_planned = pace.trades * seconds, pace.books * seconds
     since_ms = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
     with Rig(folder, [ALL_QUEUES] * 2, (0, 1), SHARE) as rig:
         rig.start_load(pace)
@@ -226,13 +227,14 @@ def _is_over(run: Run, after_s: float) -> bool:
 
 
 def _judge(run: Run, rig: Rig, since_ms: int) -> None:
-    """Compare with the truth, candle by candle; collect what the listener said."""
+    """Collect what the listener said; compare with the truth, candle by candle."""
+    # First, since the comparing keeps the brake from letting the workers go on.
+    run.mode_log = rig.mode_log()
     rig.truth.read()
     verdict = compare_all(rig.truth, rig.reader, since_ms)
     run.trades_sent, run.trades_lost, run.trades_doubled = verdict.sent, verdict.lost, verdict.doubled
     run.wrong = verdict.wrong
     run.counters = dict(rig.reader.health().counters)
-    run.mode_log = rig.mode_log()
 
 
 def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float) -> Ages:
@@ -298,6 +300,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     """Print the table, then each mode log."""
     limit = Settings().pressure.memory_limit_mb
     merged = [run.counters.get("orderbook_merged", 0) for run in runs]
+    taken_back = [run.counters.get("orderbook_rows_taken_back", 0) for run in runs]
     rows: list[tuple[str, list[str]]] = [
         ("trades sent", [f"{run.trades_sent:,}" for run in runs]),
         ("trades lost", [f"{run.trades_lost}" for run in runs]),
@@ -305,7 +308,9 @@ def print_runs(runs: Sequence[Run]) -> None:
         ("candles that are wrong", [f"{len(run.wrong)}" for run in runs]),
         ("books received", [f"{run.counters.get('orderbook_rows', 0):,}" for run in runs]),
         ("… of those planned", [f"{_share(run):.0%}" for run in runs]),
-        ("… merged by the listener", [f"{number:,}" for number in merged]),
+        ("load, times what two workers sustain", [f"{_times(run):.1f}" for run in runs]),
+        ("books merged by the listener", [f"{number:,}" for number in merged]),
+        ("books taken back from their queue", [f"{number:,}" for number in taken_back]),
         ("trades put on disk", [f"{run.counters.get('trade_rows_spooled', 0):,}" for run in runs]),
         (
             f"listener memory, most (limit {limit} MB)",
@@ -342,6 +347,11 @@ def _share(run: Run) -> float:
     return run.counters.get("orderbook_rows", 0) / run.books_planned
 
 
+def _times(run: Run) -> float:
+    """Return the load that arrived, in times of what the workers sustain."""
+    return run.trades_sent / run.trades_planned + (TIMES - 1) * _share(run)
+
+
 def _after(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds else f"not within {DRAIN_LIMIT_S:g} s"
 
@@ -371,7 +381,7 @@ class Kept:
 def main() -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120, help="length of the load in each variant")
+    parser.add_argument("--seconds", type=float, default=180, help="length of the load in each variant")
     parser.add_argument("--age-seconds", type=float, default=20, help="length of each measurement of ages")
     parser.add_argument("--age-rounds", type=int, default=3)
     parser.add_argument("--picture", type=Path, default=PICTURE)

@@ -21,6 +21,8 @@ from collector.stream.pressure import Mode
 if TYPE_CHECKING:
     from benchmarks.overload import Run, Sample
 
+#: Seconds on the axis of ages, unless something got older.
+AGE_SHOWN_S = 8.0
 Figure = Callable[["Sample"], float | None]
 
 
@@ -58,18 +60,25 @@ def draw(runs: "Sequence[Run]", path: Path) -> None:
 
 def _draw_queues(axis: Axes, run: "Run") -> None:
     axis.set_yscale("symlog", linthresh=10)
-    axis.set_ylim(0, 200_000)
+    axis.set_ylim(0, 10_000_000)  # the legend has room
     _line(axis, run, lambda s: s.queues and s.queues["trade"], BLUE, "batches in `trade`")
     _line(axis, run, lambda s: s.queues and s.queues["orderbook"], ORANGE, "batches in `orderbook`")
     _line(axis, run, lambda s: s.trades_behind, RED, "trades not yet stored", ls="--")
 
 
 def _draw_ages(axis: Axes, run: "Run") -> None:
-    axis.set_yscale("symlog", linthresh=1)
-    axis.set_ylim(0, 200)
-    _line(axis, run, lambda s: s.ticker_age_s, BLUE, "oldest ticker of any market")
-    _line(axis, run, lambda s: s.book_age_s, ORANGE, "oldest book of any market")
-    _line(axis, run, lambda s: s.newest_book_age_s, GREY, "newest book")
+    """Draw how old things were during the load: after it hardly anything new is sent."""
+
+    def loaded(figure: Figure) -> Figure:
+        return lambda sample: figure(sample) if sample.at_s <= run.load_s else None
+
+    axis.set_ylim(0, AGE_SHOWN_S)
+    _line(axis, run, loaded(lambda s: s.ticker_age_s), BLUE, "oldest ticker of any market")
+    _line(axis, run, loaded(lambda s: s.book_age_s), ORANGE, "oldest book of any market")
+    _line(axis, run, loaded(lambda s: s.newest_book_age_s), GREY, "newest book")
+    if run.worst(lambda s: max(s.ticker_age_s or 0, s.book_age_s or 0)) > AGE_SHOWN_S:
+        axis.set_yscale("symlog", linthresh=1)
+        axis.set_ylim(0, 200)
 
 
 def _draw_memory(axis: Axes, run: "Run") -> None:

@@ -23,6 +23,7 @@ MARKETS = 900  # tickers and books of 450 markets
 CALM_TRADES, CALM_STATES = 150.0, 2_000.0  # rows a second on an ordinary day
 BATCH_COST_S, TRADE_COST_S, STATE_COST_S = 0.003, 0.00015, 0.0001
 WORKERS = 2.0  # seconds of work done in a second
+STATE_AGE_MAX_S = 3.0
 TRADE_BYTES, STATE_BYTES, MAXMEMORY = 60, 350, 1 << 30  # compressed rows in Redis
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "pressure.png"
 
@@ -179,7 +180,12 @@ class Pipeline:
             self.sent_trades += batches
 
     def offer_states(self, now_s: float, rows: float, answers: bool) -> None:
-        if not ("orderbook" in self.decision.send_states and answers):
+        replaced = "orderbook" in self.decision.replace_states and answers
+        if replaced:
+            self.sent_states -= self.states.batches
+            self.held_rows = newest(self.held_rows + self.states.rows)
+            self.states = Pile()
+        if not (answers and (replaced or "orderbook" in self.decision.send_states)):
             self.held_rows = newest(self.held_rows + rows)
             return
         batches = self.batches_of(rows, self.decision.state_batch_factor) + bool(self.held_rows)
@@ -263,7 +269,7 @@ def check(trace: Trace, settings: Settings) -> None:
     assert abs(trace.missing_trades) < 1e-3, "a trade was lost"
     assert max(trace.trades) < marks.queue_max + slack, "the trade queue is not bounded"
     assert max(trace.states) < marks.queue_high + slack, "the queues of tickers and books are not bounded"
-    assert max(_ages_in_health(trace)) < settings.publish.state_expires_s, "tickers and books are old"
+    assert max(_ages_in_health(trace)) < STATE_AGE_MAX_S, "tickers and books are old"
     assert max(trace.redis_memory) < marks.redis_memory_low, "the backlog comes near maxmemory"
     assert trace.modes[-1] is Mode.FLOW, "a mode was not left when its cause was gone"
     assert trace.spooled[-1] == 0, "the spool was not drained"

@@ -49,6 +49,7 @@ from collector.publish.ledger import Ledger
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
 from collector.publish.publisher import Publisher, Transport
+from collector.publish.recall import Recall
 from collector.publish.sender import Sender
 from collector.publish.spool import Spool
 from collector.redis_server import find_url
@@ -366,6 +367,7 @@ class Listener:
             spool,
             sender,
             probe.read,
+            Recall(self._redis).take_back,
             self._clock,
             housekeeping=self._keep_house,
             on_lost=self._on_lost_batch,

@@ -162,8 +162,12 @@ class PressureSettings(_Section):
         50, ge=1, description="batches below which FLOW may return, tickers or books: an eighth"
     )
     queue_max: int = Field(2000, ge=4, description="batches in the trade queue above which trades go to disk")
-    age_high_ms: int = Field(5_000, ge=1, description="age of the oldest waiting batch that starts MERGE")
-    age_low_ms: int = Field(1_000, ge=1, description="age below which FLOW may return")
+    age_high_ms: int = Field(
+        5_000, ge=1, description="age of the oldest waiting batch that starts MERGE, tickers or books: half"
+    )
+    age_low_ms: int = Field(
+        1_000, ge=1, description="age below which FLOW may return, tickers or books: half"
+    )
     redis_memory_high: float = Field(
         0.8, gt=0, le=1, description="share of Redis `maxmemory` that starts SPOOL"
     )

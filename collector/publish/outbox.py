@@ -3,8 +3,8 @@
 Trades and gaps go first and are never refused up to a hard limit, because behind them is a disk. Tickers and
 books that find no room are merged with those that wait: the newest of each market stays, the rest is counted.
 
-Workers drop tickers and books that grew old in a queue. So the newest of each market that was handed on stays
-known here, and `repeat_states` puts it back into the line.
+Workers drop tickers and books that grew old in a queue, and the publisher takes them back from there. So the
+newest of each market that was handed on stays known here, and `repeat_states` puts it back into the line.
 """
 
 import threading
@@ -76,10 +76,11 @@ class Outbox:
             if len(waiting) > self._capacity // 2:
                 self._merge(waiting)
 
-    def repeat_states(self, now_ms: int) -> None:
+    def repeat_states(self, now_ms: int, kinds: Collection[str]) -> None:
         """Hand on once more what was handed on, unless something newer of its market waits already."""
         with self._changed:
-            for kind, waiting in self._states.items():
+            for kind in [kind for kind in self._states if kind in kinds]:
+                waiting = self._states[kind]
                 known = {row.market for batch in waiting for row in batch.rows}
                 rows = [row for market, row in self._handed[kind].items() if market not in known]
                 if rows:

@@ -16,6 +16,7 @@ from collector.batch import Batch, Kind
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch, SpoolFull
 from collector.publish.outbox import Outbox
+from collector.publish.recall import Recalled
 from collector.publish.sender import Letter
 from collector.publish.spool import Damage, Spool
 from collector.settings import Settings
@@ -44,6 +45,8 @@ class Publisher:
 
     Args:
         probe: reads the broker's half of a pressure reading; raises BrokerUnavailable.
+        take_back: removes the batches with these ids from a queue where they still wait; raises
+            BrokerUnavailable.
         housekeeping: called after each probe with the decision in force (health, rate limits); it writes to
             the broker or raises BrokerUnavailable.
         on_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
@@ -56,6 +59,7 @@ class Publisher:
         spool: Spool,
         sender: Transport,
         probe: Callable[[], Reading],
+        take_back: Callable[[str, Collection[str]], Recalled],
         clock: Clock,
         *,
         housekeeping: Callable[[Decision, Reading], None],
@@ -70,6 +74,7 @@ class Publisher:
         self._spool = spool
         self._sender = sender
         self._probe = probe
+        self._take_back = take_back
         self._clock = clock
         self._housekeeping = housekeeping
         self._on_lost = on_lost
@@ -77,6 +82,10 @@ class Publisher:
         self._failed_since_probe = False
         self._probed_s = float("-inf")
         self._states_since_probe: Counter[str] = Counter()
+        #: Batches of tickers and of books that no worker may have yet, oldest first: id -> rows.
+        self._in_queue: dict[str, dict[str, int]] = {kind: {} for kind in STATES}
+        #: Kinds whose queue has been emptied by us since the last look.
+        self._emptied: set[str] = set()
         #: Tickers and books may have grown so old in their queues that the workers dropped them.
         self._states_expired = False
         self._drain_ready_s = 0.0
@@ -142,7 +151,7 @@ class Publisher:
         """Return the kinds of states that may be handed on now."""
         if self._failing:
             return ()
-        sendable, most = self.decision.send_states, self.decision.states_at_once
+        sendable, most = self.decision.send_states | self._emptied, self.decision.states_at_once
         return sendable if most is None else [k for k in sendable if self._states_since_probe[k] < most]
 
     def _wait_s(self) -> float:
@@ -167,6 +176,8 @@ class Publisher:
                 self._keep(batch, letter)
 
     def _send(self, letter: Letter) -> None:
+        if letter.kind in STATES:  # also if it fails: it may have arrived all the same
+            self._in_queue[letter.kind][letter.id] = letter.rows
         self._sender.send(letter)
         self.counts["batches_sent"] += 1
         self.counts[f"{letter.kind}_batches_sent"] += 1
@@ -222,6 +233,7 @@ class Publisher:
             return
         self._probed_s = now_s
         self._states_since_probe.clear()
+        self._emptied.clear()
         reading = Reading()
         try:
             reading = self._probe()
@@ -230,15 +242,40 @@ class Publisher:
                 log.warning("Redis takes batches again")
                 self._states_expired = True
             self._failing = False
+            self._forget_taken(reading)
         except BrokerUnavailable as error:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
         self._outbox.merging = self.decision.merge_states
         self._repeat_states()
+        self._replace_states()
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
             self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
+
+    def _forget_taken(self, reading: Reading) -> None:
+        """Forget what workers have taken: what still waits is at most the newest of what we sent."""
+        for kind, sent in self._in_queue.items():
+            for id in list(sent)[: max(0, len(sent) - reading.queue_lengths.get(kind, 0))]:
+                del sent[id]
+
+    def _replace_states(self) -> None:
+        """Take back the tickers and books that grow old in a queue; the newest of each market follow."""
+        for kind in self.decision.replace_states:
+            sent = self._in_queue[kind]
+            try:
+                recalled = self._take_back(kind, sent)
+            except BrokerUnavailable as error:
+                self._states_expired = True  # they may be gone
+                self._note_failure(error)
+                return
+            if recalled.ids:
+                self.counts["state_batches_taken_back"] += len(recalled.ids)
+                self.counts[f"{kind}_rows_taken_back"] += sum(sent.pop(id) for id in recalled.ids)
+                self._outbox.repeat_states(self._clock.now_ms(), (kind,))
+            if not recalled.left:
+                self._emptied.add(kind)
 
     def _repeat_states(self) -> None:
         """Send the newest tickers and books once more if those that were sent grew too old on the way."""
@@ -246,7 +283,7 @@ class Publisher:
             self._states_expired = True
         elif self._states_expired and not self._failing:
             self._states_expired = False
-            self._outbox.repeat_states(self._clock.now_ms())
+            self._outbox.repeat_states(self._clock.now_ms(), STATES)
             self.counts["states_repeated"] += 1
 
     def _complete(self, reading: Reading) -> Reading:
@@ -262,7 +299,7 @@ class Publisher:
             local_fill=self._outbox.fill,
             memory_mb=resident_mb(),
             sent_trades=sent_trades,
-            sent_states=self.counts["batches_sent"] - sent_trades,
+            sent_states=self.counts["batches_sent"] - sent_trades - self.counts["state_batches_taken_back"],
         )
 
     def _note_failure(self, error: BrokerUnavailable) -> None:

@@ -13,6 +13,9 @@ the hold time, up to `hold_max` of the mode, until the better mode has lasted fo
 
 A flood of books must not delay trades, so the two kinds have batch sizes of their own: a batch grows only
 where its own queue is behind, by the ratio of what is sent to what the workers take.
+
+Marks are passed before anyone sees them passed. What slow workers would then have to do first, book by book
+for seconds, is taken back from its queue: it is out of date, and the newest of each market goes instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,6 +37,8 @@ MERGED_AT_ONCE = 1
 #: Share of the queue marks that holds for tickers and books, about a second of batches: what waits is out of
 #: date already, and the workers must be rid of it before they come to what is new.
 STATE_SHARE = 1 / 8
+#: The same of the age marks.
+STATE_AGE_SHARE = 1 / 2
 HEADROOM = 0.8  # share of the workers' measured rate that we aim to use
 GROWTH, SHRINK = 1.5, 0.8  # most change of a factor within a second
 SMOOTHING_S = 2.0  # time constant of the measured rates
@@ -106,6 +111,7 @@ class Reading:
     memory_mb: float = 0.0
     #: Batches sent since the start: the measure of what the workers take is made from these.
     sent_trades: int = 0
+    #: Without those that were taken back.
     sent_states: int = 0
 
     @property
@@ -241,6 +247,8 @@ class Decision:
     send_states: frozenset[str]
     #: So many batches of each until the next reading; None = all there are.
     states_at_once: int | None
+    #: The kinds of states to take back from their queues, for the newest of each market to go instead.
+    replace_states: frozenset[str]
     trades_to_disk: bool
     #: Bring spooled trades back at the set rate.
     drain_spool: bool
@@ -312,8 +320,7 @@ class PressurePolicy:
         is_waiting = reading.local_fill > marks.local_fill_low
         is_old = reading.trade_age_ms > marks.age_low_ms
         trades_behind = is_waiting or is_old or reading.trade_backlog > marks.queue_low
-        is_stale = reading.state_age_ms > marks.age_low_ms
-        states_behind = is_waiting or is_stale or reading.state_backlog > marks.queue_low * STATE_SHARE
+        states_behind = is_waiting or any(self._is_behind(kind, reading) for kind in STATES)
         return replace(
             state,
             trades=state.trades.resized(behind=trades_behind, least=1.0, elapsed_s=elapsed_s),
@@ -332,6 +339,7 @@ class PressurePolicy:
             merge_states=means.merge_states,
             send_states=self._sendable(reading, means),
             states_at_once=MERGED_AT_ONCE if means.merge_states else None,
+            replace_states=self._replaceable(reading, means),
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
             analysis_rate=means.analysis_rate,
@@ -344,10 +352,29 @@ class PressurePolicy:
         A state that waits here is replaced by a newer one, a state that waits in a queue grows old: while
         merging, nothing is put behind another batch.
         """
-        if means.trades_to_disk and not all(band.is_low(reading) for band in self.bands if band.at_broker):
+        if self._is_broker_in_trouble(reading, means):
             return frozenset()
         most = 0 if means.merge_states else self._settings.queue_high - 1
         return frozenset(kind for kind in STATES if reading.queue_lengths.get(kind, 0) <= most)
+
+    def _replaceable(self, reading: Reading, means: Means) -> frozenset[str]:
+        """Return the kinds of states that grow old in their queue and can be replaced by newer ones."""
+        if not means.merge_states or self._is_broker_in_trouble(reading, means):
+            return frozenset()
+        return frozenset(kind for kind in STATES if self._is_behind(kind, reading))
+
+    def _is_behind(self, kind: str, reading: Reading) -> bool:
+        """Tell whether workers leave this kind of states waiting: a figure of it is above its low mark."""
+        age_low_ms = self._settings.age_low_ms * STATE_AGE_SHARE
+        is_old = reading.ages_ms.get(kind, 0) > age_low_ms
+        return is_old or reading.queue_lengths.get(kind, 0) > _state_queue_low(self._settings)
+
+    def _is_broker_in_trouble(self, reading: Reading, means: Means) -> bool:
+        return means.trades_to_disk and not all(b.is_low(reading) for b in self.bands if b.at_broker)
+
+
+def _state_queue_low(marks: PressureSettings) -> float:
+    return max(1.0, marks.queue_low * STATE_SHARE)
 
 
 def _bands(marks: PressureSettings) -> tuple[Band, ...]:
@@ -365,12 +392,18 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
         Band(
             "state_queue",
             merge,
-            max(1.0, m.queue_low * STATE_SHARE),
+            _state_queue_low(m),
             max(2.0, m.queue_high * STATE_SHARE),
             lambda r: r.state_backlog,
         ),
         Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
-        Band("state_age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.state_age_ms),
+        Band(
+            "state_age_ms",
+            merge,
+            m.age_low_ms * STATE_AGE_SHARE,
+            m.age_high_ms * STATE_AGE_SHARE,
+            lambda r: r.state_age_ms,
+        ),
         Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),
         Band("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
         Band("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from collector.batch import Kind, encode, make
 from collector.errors import BrokerUnavailable
 from collector.model import Side, Trade
+from collector.publish.recall import Recall
 from collector.redis_client import connect
 from collector.settings import RedisSettings, Settings
 from tasks.read import Reader
@@ -177,6 +178,8 @@ def test_the_documented_acl_is_enough(server: Server, tmp_path: Path) -> None:
     with server.client() as admin, connect(url, Settings()) as client:
         admin.execute_command("ACL", "SETUSER", "collector", *words)
         work_through({"REDIS_URL": url}, tmp_path, Reader(client, Settings()))
+        client.lpush("ticker", '{"headers": {"id": "late"}}')
+        assert Recall(client).take_back("ticker", ["late"]) == (["late"], 0)
         assert [(row["reason"], row["object"]) for row in admin.acl_log()] == []
         for forbidden in (("CONFIG", "GET", "*"), ("SET", "somebody-else", 1), ("FLUSHALL",)):
             with pytest.raises(redis.exceptions.NoPermissionError):

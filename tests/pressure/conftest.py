@@ -82,6 +82,10 @@ class Line:
         """Return how many trades are stored."""
         return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
 
+    def taken_back(self) -> int:
+        """Return how many batches of tickers and books the listeners took back from their queues."""
+        return self.reader.health().counters.get("state_batches_taken_back", 0)
+
     def is_stored(self, trades: int) -> bool:
         """Tell whether the exchange has made all its trades, and the workers stored them."""
         return self.truth.read() >= trades <= self.counted() and not any(self.reader.queues().values())

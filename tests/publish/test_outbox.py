@@ -81,10 +81,20 @@ def test_what_was_handed_on_can_be_repeated() -> None:
         it.put(batch)
     everything(it)
     it.put(made(ticker(T0 + 2)))
-    it.repeat_states(T0 + 9)
+    it.repeat_states(T0 + 9, STATES)
     rows = [(row.market, row.exchange_ms) for batch in everything(it) for row in batch.rows]
     assert sorted(rows) == [("KRW-BTC", T0), ("KRW-BTC", T0 + 2), ("KRW-OLD", T0)]
     assert not it.merged
+
+
+def test_one_kind_alone_can_be_repeated() -> None:
+    """The other was not taken back from its queue."""
+    it = Outbox(64)
+    it.put(made(ticker()))
+    it.put(made(book()))
+    everything(it)
+    it.repeat_states(T0 + 9, (Kind.ORDERBOOK,))
+    assert [batch.channel for batch in everything(it)] == [Kind.ORDERBOOK]
 
 
 def test_states_without_room_are_merged_to_the_newest_of_each_market() -> None:

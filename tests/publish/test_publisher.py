@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.model import Trade
 from collector.publish.outbox import Outbox
 from collector.publish.publisher import Publisher, at_home, letter_of, pack, unpack
+from collector.publish.recall import Recalled
 from collector.publish.sender import Letter
 from collector.publish.spool import Spool
 from collector.settings import BatchSettings, PressureSettings, PublishSettings, Settings, SpoolSettings
@@ -34,10 +35,17 @@ class Broker:
     is_down: bool = False
     #: Takes nothing although it answers: full, or a replica.
     refuses: bool = False
+    #: Takes batches and gives none back.
+    refuses_recall: bool = False
     #: Share of sends that arrive and fail all the same.
     hangs_up: float = 0.0
     queue: int = 0
     state_age_ms: int = 0
+    #: Tickers wait for a worker that does not come, behind so many of others.
+    holds_tickers: bool = False
+    others_tickers: int = 0
+    waiting: list[Letter] = field(default_factory=list)
+    sent_s: dict[str, float] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
@@ -45,6 +53,9 @@ class Broker:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("down")
         self.letters.append(letter)
+        if self.holds_tickers and letter.kind is Kind.TICKER:
+            self.waiting.append(letter)
+            self.sent_s[letter.id] = time.monotonic()
         if random.random() < self.hangs_up:
             raise BrokerUnavailable("hung up")
 
@@ -54,8 +65,18 @@ class Broker:
     def probe(self) -> Reading:
         if self.is_down:
             raise BrokerUnavailable("down")
-        lengths = {"trade": self.queue, "ticker": int(self.state_age_ms > 0), "orderbook": 0}
-        return Reading(queue_lengths=lengths, ages_ms={"ticker": self.state_age_ms})
+        tickers = len(self.waiting) + self.others_tickers + (self.state_age_ms > 0)
+        lengths = {"trade": self.queue, "ticker": tickers, "orderbook": 0}
+        waited_s = [time.monotonic() - self.sent_s[letter.id] for letter in self.waiting]
+        age_ms = max(self.state_age_ms, round(max(waited_s, default=0) * 1000))
+        return Reading(queue_lengths=lengths, ages_ms={"ticker": age_ms})
+
+    def take_back(self, queue: str, ids: Collection[str]) -> Recalled:
+        if self.is_down or self.refuses or self.refuses_recall:
+            raise BrokerUnavailable("down")
+        taken = [letter.id for letter in self.waiting if (letter.kind, letter.id in ids) == (queue, True)]
+        self.waiting = [letter for letter in self.waiting if letter.id not in taken]
+        return Recalled(taken, len(self.waiting) + self.others_tickers + (self.state_age_ms > 0))
 
     def keep_house(self, decision: Decision, reading: Reading) -> None:
         if self.is_down or self.refuses:
@@ -97,6 +118,7 @@ class Bench:
             self.spool,
             broker,
             broker.probe,
+            broker.take_back,
             SystemClock(),
             housekeeping=broker.keep_house,
             on_lost=lambda batch, reason: self.lost.append((batch, reason)),
@@ -245,6 +267,62 @@ def test_states_that_expired_in_their_queue_are_sent_once_more(
         eventually(lambda: it.broker.tickers() == {"KRW-QUIET": T0, "KRW-BTC": T0 + 1})
         time.sleep(0.1)
         assert it.publisher.counts["states_repeated"] == 1
+
+
+#: With twenty batches of trades waiting, MERGE is not left.
+BEHIND_MARKS = {"queue_low": 8, "queue_high": 160, "age_low_ms": 100}
+
+
+def fill_ticker_queue(it: Bench, eventually: Eventually) -> None:
+    """Put tickers in batches of their own until MERGE is entered, and some more."""
+    it.put(ticker(T0, "KRW-QUIET"))
+    for number in range(30):
+        it.put(ticker(T0 + number))
+        eventually(lambda: not len(it.outbox) or it.mode is not Mode.FLOW)
+    assert it.mode is not Mode.FLOW
+
+
+def test_states_that_wait_in_their_queue_are_taken_back_and_the_newest_go(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """Workers that are behind find one batch, the newest of each market, instead of all that was sent."""
+    broker = Broker(holds_tickers=True, queue=20)
+    with bench(tmp_path, broker, **BEHIND_MARKS) as it:
+        fill_ticker_queue(it, eventually)
+        newest = {"KRW-QUIET": T0, "KRW-BTC": T0 + 29}
+        eventually(lambda: len(broker.waiting) == 1 and broker.tickers() == newest)
+        rows = batches.decode(broker.waiting[0].text, TickerBatch).rows
+        assert {row.market: row.exchange_ms for row in rows} == newest
+        counts = dict(it.publisher.counts)
+        assert counts["state_batches_taken_back"] >= 20
+        assert counts["ticker_rows_taken_back"] >= counts["state_batches_taken_back"]
+    sent = it.publisher.counts["ticker_batches_sent"] - it.publisher.counts["state_batches_taken_back"]
+    assert sent == len(broker.waiting) == 1
+
+
+def test_states_of_other_listeners_stay_and_ours_wait_here(tmp_path: Path, eventually: Eventually) -> None:
+    """Nothing is put behind another batch: where others' are left, the newest waits until they are taken."""
+    broker = Broker(holds_tickers=True, others_tickers=1, queue=20)
+    with bench(tmp_path, broker, **BEHIND_MARKS) as it:
+        fill_ticker_queue(it, eventually)
+        eventually(lambda: broker.waiting == [])
+        time.sleep(0.1)
+        assert broker.waiting == []
+        broker.letters.clear()
+        broker.others_tickers = 0
+        eventually(lambda: broker.tickers() == {"KRW-QUIET": T0, "KRW-BTC": T0 + 29})
+
+
+def test_states_are_not_lost_where_taking_them_back_fails(tmp_path: Path, eventually: Eventually) -> None:
+    """Redis may have removed them and not been heard: once it answers again, the newest go once more."""
+    broker = Broker(holds_tickers=True, queue=20, refuses_recall=True)
+    with bench(tmp_path, broker, **BEHIND_MARKS) as it:
+        fill_ticker_queue(it, eventually)
+        eventually(lambda: it.publisher.counts["send_failures"] > 0)
+        broker.waiting.clear()
+        broker.letters.clear()
+        broker.refuses_recall = False
+        eventually(lambda: broker.tickers() == {"KRW-QUIET": T0, "KRW-BTC": T0 + 29})
 
 
 def test_a_stop_flushes_to_the_broker(tmp_path: Path) -> None:

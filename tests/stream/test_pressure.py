@@ -76,7 +76,8 @@ class TestModes:
             (Reading(queue_lengths={"trade.3": 200}), Mode.MERGE, "queue"),
             (Reading(queue_lengths={"analysis": 10**6, "archive": 10**6}), Mode.FLOW, ""),
             (Reading(ages_ms={"trade": 5_000}), Mode.MERGE, "age_ms 5000 >= 5000"),
-            (Reading(ages_ms={"orderbook": 5_000}), Mode.MERGE, "state_age_ms 5000 >= 5000"),
+            (Reading(ages_ms={"trade": 4_999, "orderbook": 2_499}), Mode.FLOW, ""),
+            (Reading(ages_ms={"orderbook": 2_500}), Mode.MERGE, "state_age_ms 2500 >= 2500"),
             (Reading(ages_ms={"analysis": 5_000}), Mode.FLOW, ""),
             (Reading(local_fill=0.5), Mode.MERGE, "local_fill 0.5 >= 0.5"),
             (Reading(memory_mb=420, local_fill=0.2), Mode.MERGE, "memory 0.82"),
@@ -160,6 +161,7 @@ class TestModes:
         assert [d.trades_to_disk for d in (flow, merge, spool)] == [False, False, True]
         assert [d.merge_states for d in (flow, merge, spool)] == [False, True, True]
         assert [d.states_at_once for d in (flow, merge, spool)] == [None, 1, 1]
+        assert not any(d.replace_states for d in (flow, merge, spool))
         assert [d.analysis_rate for d in (flow, merge, spool)] == [1, 0.25, 0]
         assert [d.drain_spool for d in (flow, merge, spool)] == [True, False, False]
 
@@ -175,6 +177,28 @@ class TestModes:
         waits = Reading(queue_lengths={"ticker": 1, "trade": MARKS.queue_low + 1})
         assert driver_in(Mode.FLOW).feed(waits).send_states == {"orderbook", "ticker"}
         assert driver_in(Mode.MERGE).feed(waits).send_states == {"orderbook"}
+
+    @pytest.mark.parametrize(
+        ("lengths", "ages_ms", "replaced"),
+        [
+            ({"ticker": 6, "orderbook": 7}, {}, {"orderbook"}),
+            ({"ticker": 1, "orderbook": 1}, {"ticker": 501, "orderbook": 500}, {"ticker"}),
+            ({"trade": 200, "trade.3": 200}, {"trade": 60_000}, set()),
+        ],
+    )
+    def test_while_merging_what_grows_old_in_a_queue_is_replaced(self, lengths, ages_ms, replaced):
+        """Above the low mark of its length or age a kind is taken back, in MERGE alone, trades never."""
+        reading = Reading(queue_lengths=lengths, ages_ms=ages_ms)
+        assert driver_in(Mode.MERGE).feed(reading).replace_states == replaced
+        if replaced:
+            assert not driver_in(Mode.FLOW).feed(reading).replace_states
+
+    def test_nothing_is_taken_back_from_a_broker_in_trouble(self):
+        """In SPOOL states are replaced only where they can be sent again at once."""
+        old = Reading(queue_lengths={"ticker": 9}, local_fill=1)
+        assert Driver().feed(old).replace_states == {"ticker"}
+        assert not Driver().feed(replace(old, redis_memory=1)).replace_states
+        assert not Driver().feed(replace(old, send_failing=True)).replace_states
 
     def test_local_trouble_does_not_hold_states_back(self):
         """Spooling because of our own memory still sends states: holding them would keep it full."""
@@ -270,6 +294,22 @@ class TestProperties:
             decision = driver.feed(reading)
             assert 1 <= decision.trade_batch_factor <= pressure.FACTOR_MAX
             assert 1 <= decision.state_batch_factor <= pressure.FACTOR_MAX
+
+    @given(st.lists(readings, min_size=1, max_size=30))
+    @settings(max_examples=60, deadline=None)
+    def test_what_is_replaced_may_be_sent(self, sequence):
+        """Only states, never in FLOW, and only where the kind may go out once its queue is empty."""
+        driver = Driver()
+        for reading in sequence:
+            decision = driver.feed(reading)
+            assert decision.replace_states <= set(pressure.STATES)
+            if decision.replace_states:
+                assert decision.merge_states
+                emptied = replace(
+                    reading, queue_lengths={**reading.queue_lengths, "ticker": 0, "orderbook": 0}
+                )
+                again = driver.policy._sendable(emptied, MEANS[decision.mode])
+                assert decision.replace_states <= again
 
     @given(readings, st.floats(0, 1e9), st.floats(-1e3, 1e3))
     @settings(max_examples=100, deadline=None)
