@@ -51,14 +51,14 @@ def test_old_tickers_and_books_expire_and_old_trades_do_not(line: Line, sender: 
 
 def test_workers_that_come_late_find_the_newest_alone(line: Line) -> None:
     """Tickers and books that waited are taken back: one batch of each kind is there, with every market."""
-    ready(line.worker("trades", "trade"))
+    line.ready(line.worker("trades", "trade"))
     line.exchange(markets=12, rate=100)
     line.listener("listener", {"COLLECTOR_PRESSURE__QUEUE_LOW": "8", "COLLECTOR_PRESSURE__QUEUE_HIGH": "80"})
     waits.until(lambda: line.taken_back() > 10, 20, "batches are taken back", line.report)
     time.sleep(3)
     queues = line.reader.queues()
     assert max(queues["orderbook"], queues["ticker"]) <= 1
-    ready(line.worker("states", "orderbook,ticker"))
+    line.ready(line.worker("states", "orderbook,ticker"))
     waits.until(lambda: len(line.reader.book()) == len(line.reader.ticker()) == 12, 5, "all", line.report)
     newest_ms = max(row.exchange_ms for row in line.reader.book())
     assert time.time() * 1000 - newest_ms < 1_000
