@@ -25,6 +25,8 @@ _NO_PRESSURE = {
     "COLLECTOR_PRESSURE__REDIS_MEMORY_HIGH": "1",
     "COLLECTOR_PRESSURE__MEMORY_LIMIT_MB": "8192",
     "COLLECTOR_REDUNDANCY": "1",
+    # A start asks REST for the running minute of each market; what the sockets bring is measured, not that.
+    "COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "0.1",
 }
 
 

@@ -87,6 +87,10 @@ class System:
         """Return how many trades are in candles."""
         return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
 
+    def backfills(self) -> int:
+        """Return how many holes the listener has still to ask REST about."""
+        return sum(row["backfills_waiting"] for row in self.reader.listeners())
+
     def cpu_s(self) -> dict[str, float]:
         """Return the seconds of processor time used so far, by role."""
         used: dict[str, float] = {}
@@ -191,6 +195,7 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
         system = System(Path(name), ("mix", *options), env)
         with system.running():
             time.sleep(WARM_UP_S)
+            system.up.wait_until(lambda: not system.backfills(), 300)  # a start asks REST for every market
             listener = system.listener()
             before, started_s = system.cpu_s(), time.monotonic()
             watched_s = min(20.0, seconds / 2)  # looking costs Redis something: not while CPU is measured
