@@ -134,6 +134,12 @@ def check_promtool(words: list[str]) -> None:
     assert (ROOT / words[-1]).is_file()
 
 
+def check_pip(words: list[str]) -> None:
+    """One that puts a tool beside ours, and runs it over a file of ours; nothing is fetched here."""
+    assert words[:4] == ["install", "pip-audit", "&&", "pip-audit"]
+    assert (ROOT / words[words.index("-r") + 1]).is_file()
+
+
 def check_python(words: list[str]) -> None:
     assert words[0] == "-m"
     assert importlib.util.find_spec(words[1])
@@ -149,6 +155,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "promtool": check_promtool,
     "python": check_python,
+    "pip": check_pip,
     "ACL": lambda words: None,  # given to a real server by test_secured_redis.py
 }
 
