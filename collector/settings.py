@@ -110,7 +110,7 @@ class ConnectionSettings(_Section):
     )
     stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
     rest_ms: float = Field(
-        5, ge=0, le=100, description="frames that come within it are read together; 0 = each as it comes"
+        8, ge=0, le=100, description="frames that come within it are read together; 0 = each as it comes"
     )
     refresh_h: float = Field(
         0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"

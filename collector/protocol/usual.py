@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from operator import gt, lt
+from operator import lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
 
 from msgspec import Raw
@@ -136,7 +136,7 @@ class _Spelling:
         frame = self._book(text.frame)
         if doubles is None or frame is None or frame[self._units]:
             return None
-        if not _is_tidy(bids=doubles[1::4], asks=doubles[0::4]):
+        if not _is_tidy(doubles):
             return None
         if self._is_short:
             frame = lengthen(frame)
@@ -144,14 +144,16 @@ class _Spelling:
         return UsualBook(frame, _written(bid_prices, bid_sizes), _written(ask_prices, ask_sizes))
 
 
-def _is_tidy(bids: list[float], asks: list[float]) -> bool:
-    """Tell whether both sides are in order, without padding, and not crossed.
+def _is_tidy(levels: list[float]) -> bool:
+    """Tell whether both sides are in order, without padding, and not crossed: from bids to asks prices rise.
 
     Doubles will do: two prices in strict order as doubles are in that order exactly.
+
+    Args:
+        levels: ask price, bid price, ask size, bid size of each level, best first.
     """
-    if not bids[-1] > 0 or bids[0] >= asks[0]:
-        return False
-    return all(map(gt, bids, bids[1:])) and all(map(lt, asks, asks[1:]))
+    prices = levels[-3::-4] + levels[0::4]
+    return prices[0] > 0 and all(map(lt, prices, prices[1:]))
 
 
 def _written(prices: list[bytes], sizes: list[bytes]) -> Raw:
