@@ -2,7 +2,7 @@
 
 Each part has a command of its own, for longer runs: `benchmarks.listener`, `benchmarks.peers`,
 `benchmarks.system`, `benchmarks.obvious`; and there are `benchmarks.overload`, `benchmarks.workers`,
-`benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`.
+`benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`, `benchmarks.stages`.
 """
 
 import argparse

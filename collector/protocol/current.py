@@ -37,6 +37,7 @@ from collector.protocol.frames import (
 from collector.protocol.repeats import BookText, RepeatedBooks
 from collector.protocol.usual import read_book, read_trade, take_apart
 
+_BOOKS = (OrderBook, WrittenBook)
 _SIDES: dict[str, Side] = {"BID": Side.BUY, "ASK": Side.SELL}
 #: Names of oddities kept at the most; a field with ever new names must not fill the memory.
 _SURPRISES_MAX = 200
@@ -86,7 +87,7 @@ class CurrentCodec:
             message = self._usual(raw, text, received_ms) or self._message(parse_json(raw), received_ms)
         except (MalformedMessage, ValidationError) as error:
             return (rejected(error, raw),)
-        if isinstance(message, OrderBook | WrittenBook):
+        if isinstance(message, _BOOKS):
             self._repeats.remember(message, text)
         return (message,)
 

@@ -1,0 +1,134 @@
+"""Where the listener's time goes, stage by stage, without sockets: `python -m benchmarks.stages`.
+
+Every stage does its work alone on the same frames, one core, the best of some rounds; microseconds a frame.
+What is left to the figures of `benchmarks.listener` are the kernel, threads, and caches that others emptied.
+"""
+
+import gc
+import os
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from benchmarks.frames import MARKETS, market_names
+from benchmarks.listener import make_frames
+from benchmarks.machine import describe
+from benchmarks.server import wrap
+from collector import batch as batches
+from collector.batch import Batch, Kind
+from collector.clock import SystemClock
+from collector.compression import zstd
+from collector.feed.framing import split_frames
+from collector.feed.redundancy import FirstCopy
+from collector.feed.session import Session
+from collector.feed.watchdog import new_rhythms
+from collector.intake import Intake
+from collector.model import Channel
+from collector.protocol.codec import Subscription
+from collector.protocol.current import CurrentCodec
+from collector.protocol.usual import read_book, read_trade, take_apart
+from collector.publish.outbox import Outbox
+from collector.settings import BatchSettings, ConnectionSettings
+from collector.stream.batcher import Batcher
+
+FRAMES, ROUNDS = 6_000, 9
+#: Frames that one read brings under load.
+TOGETHER = 150
+#: Rows of a batch under load.
+ROWS = 1_000
+#: Goes through an iterator and keeps nothing.
+_drop = deque[object](maxlen=0).extend
+
+
+def measure(work: Callable[[], object]) -> float:
+    """Return the microseconds a frame of `work`, which handles all of them."""
+    best_s = float("inf")
+    for _ in range(ROUNDS):
+        gc.collect()
+        started_s = time.process_time()
+        work()
+        best_s = min(best_s, time.process_time() - started_s)
+    return best_s / FRAMES * 1e6
+
+
+def stages(kind: str) -> Iterator[tuple[str, float]]:
+    """Yield name and cost of each stage of `trade` or `orderbook` frames; indented: part of the one above."""
+    frames = make_frames(kind, FRAMES, MARKETS)
+    now_ms = time.time_ns() // 1_000_000
+    stream = [b"".join(map(wrap, frames[i : i + TOGETHER])) for i in range(0, FRAMES, TOGETHER)]
+    yield (
+        "frames cut out of the stream",
+        measure(lambda: _drop(split_frames(part, 1 << 20) for part in stream)),
+    )
+    yield "session: first copy, watchdog, understood", measure(lambda: _session(frames, now_ms))
+    yield "  understood: text to validated row", measure(lambda: _decode(frames, now_ms))
+    if kind == "trade":
+        yield "    validated by pydantic, digits cut out", measure(lambda: _drop(map(read_trade, frames)))
+    else:
+        texts = [text for raw in frames if (text := take_apart(raw))]
+        yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))
+        yield "    validated by pydantic, levels rewritten", measure(lambda: _drop(map(read_book, texts)))
+    codec = CurrentCodec()
+    events: Any = [event for raw in frames for event in codec.decode(raw, now_ms)]
+    yield "intake: holes, sequence, batch", measure(lambda: _intake(events))
+
+    made = [
+        batches.make(Kind(kind), events[i : i + ROWS], listener="listener", now_ms=now_ms)
+        for i in range(0, FRAMES, ROWS)
+    ]
+    bodies = [*map(_body, made)]
+    packed = [zstd.compress(body, 1) for body in bodies]
+    yield (
+        "batch written as JSON, twice: its text, Celery's body",
+        measure(lambda: _drop(map(_body, made))),
+    )
+    yield "compressed", measure(lambda: _drop(zstd.compress(body, 1) for body in bodies))
+    yield "kombu's message around it", measure(lambda: _drop(map(_message, packed)))
+
+
+def _body(batch: Batch) -> bytes:
+    return msgspec.json.encode(((batches.encode(batch),), {}, {}))
+
+
+def _decode(frames: list[bytes], now_ms: int) -> None:
+    codec = CurrentCodec()
+    for raw in frames:
+        codec.decode(raw, now_ms)
+
+
+def _session(frames: list[bytes], now_ms: int) -> None:
+    settings = ConnectionSettings()
+    subscription = Subscription(tuple(market_names()), tuple(Channel))
+    session = Session(
+        CurrentCodec(), subscription, new_rhythms(settings), settings, 0.0, first_copy=FirstCopy()
+    )
+    for number, raw in enumerate(frames):
+        session.on_frame(raw, now_ms, number // TOGETHER / 100)
+
+
+def _intake(events: list[Any]) -> None:
+    intake = Intake(Batcher(BatchSettings(), "listener"), Outbox(10_000), SystemClock())
+    for start in range(0, FRAMES, TOGETHER):
+        intake.on_events(0, events[start : start + TOGETHER])
+
+
+def _message(body: bytes) -> bytes:
+    return msgspec.json.encode({"body": b64encode(body).decode()})
+
+
+def main() -> None:
+    """Print the table of both kinds."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print(describe())
+    for kind, name in (("trade", "a trade"), ("orderbook", "a book of 15 levels")):
+        print(f"\n{name}, us")
+        for stage, micros in stages(kind):
+            print(f"  {stage:55} {micros:5.1f}")
+
+
+if __name__ == "__main__":
+    main()
