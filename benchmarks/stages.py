@@ -120,14 +120,30 @@ def _message(body: bytes) -> bytes:
     return msgspec.json.encode({"body": b64encode(body).decode()})
 
 
+def after_a_pause(together: int, pause_s: float) -> float:
+    """Return the CPU microseconds of a book that is decoded with so many others after each pause."""
+    frames = make_frames("orderbook", min(FRAMES, together * 300), MARKETS)
+    codec, now_ms = CurrentCodec(), time.time_ns() // 1_000_000
+    started_s = time.process_time()
+    for start in range(0, len(frames), together):
+        for raw in frames[start : start + together]:
+            codec.decode(raw, now_ms)
+        time.sleep(pause_s)
+    return (time.process_time() - started_s) / len(frames) * 1e6
+
+
 def main() -> None:
-    """Print the table of both kinds."""
+    """Print the table of both kinds, and what caches do."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print(describe())
     for kind, name in (("trade", "a trade"), ("orderbook", "a book of 15 levels")):
         print(f"\n{name}, us")
         for stage, micros in stages(kind):
             print(f"  {stage:55} {micros:5.1f}")
+    print("\na book decoded together with others, then a pause, us")
+    for together, pause_s in ((1, 0.001), (4, 0.004), (17, 0.004), (68, 0.016)):
+        micros = after_a_pause(together, pause_s)
+        print(f"  {f'{together} together, {pause_s * 1000:g} ms':55} {micros:5.1f}")
 
 
 if __name__ == "__main__":
