@@ -3,6 +3,8 @@
     sustained    trades a second from socket to exactly-once candles for a minute, the backlog flat
     mix          the exchange's measured mix over 493 markets: CPU of all processes of `up` together, time
                  from the exchange to what can be read in Redis, the listener's memory
+    beside       the CPU of the mix again, of several systems at the same time, each with settings of its own:
+                 a shared machine gets faster and slower, but does so for all of them
 
 Settings are the defaults but for what is printed. Redis, listener, workers and the exchange share two cores;
 the exchange's CPU does not count.
@@ -13,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from tests.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 MIX = {"books": 1700, "trades": 300, "tickers": 150}
+_MIX_OPTIONS = ("mix", *(part for name, per_s in MIX.items() for part in (f"--{name}", str(per_s))))
 POLL_S = 0.002
 #: What is in a role's command line.
 _ROLES = (
@@ -87,9 +90,9 @@ class System:
         """Return how many trades are in candles."""
         return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
 
-    def backfills(self) -> int:
-        """Return how many holes the listener has still to ask REST about."""
-        return sum(row["backfills_waiting"] for row in self.reader.listeners())
+    def settle(self) -> None:
+        """Wait until the listener has asked REST about every market, as it does at a start."""
+        self.up.wait_until(lambda: not sum(row["backfills_waiting"] for row in self.reader.listeners()), 300)
 
     def cpu_s(self) -> dict[str, float]:
         """Return the seconds of processor time used so far, by role."""
@@ -190,12 +193,11 @@ class MixRun:
 def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
     """Run the mix for `seconds` after a warm-up."""
     run = MixRun()
-    options = tuple(part for name, per_s in MIX.items() for part in (f"--{name}", str(per_s)))
     with tempfile.TemporaryDirectory() as name:
-        system = System(Path(name), ("mix", *options), env)
+        system = System(Path(name), _MIX_OPTIONS, env)
         with system.running():
             time.sleep(WARM_UP_S)
-            system.up.wait_until(lambda: not system.backfills(), 300)  # a start asks REST for every market
+            system.settle()
             listener = system.listener()
             before, started_s = system.cpu_s(), time.monotonic()
             watched_s = min(20.0, seconds / 2)  # looking costs Redis something: not while CPU is measured
@@ -207,6 +209,32 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
             run.latency_ms = _latencies(system, watched_s)
             run.memory_mb.append(listener.memory_info().rss / (1 << 20))
     return run
+
+
+def beside(seconds: float, rounds: int, variants: Sequence[str]) -> Iterator[dict[str, dict[str, float]]]:
+    """Yield shares of one core by variant and role, `rounds` times, of whole systems that run together.
+
+    Args:
+        variants: settings of a system each, `NAME=value,NAME=value`.
+    """
+    with ExitStack() as stack:
+        systems: dict[str, System] = {}
+        for variant in variants:
+            env = dict(setting.split("=", 1) for setting in variant.split(","))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            systems[variant] = System(folder, _MIX_OPTIONS, env)
+            stack.enter_context(systems[variant].running())
+        time.sleep(WARM_UP_S)
+        for system in systems.values():
+            system.settle()
+        for _ in range(rounds):
+            before = {variant: system.cpu_s() for variant, system in systems.items()}
+            time.sleep(seconds)
+            after = {variant: system.cpu_s() for variant, system in systems.items()}
+            yield {
+                variant: {role: (used[role] - before[variant].get(role, 0)) / seconds for role in used}
+                for variant, used in after.items()
+            }
 
 
 def _latencies(system: System, seconds: float) -> dict[str, list[float]]:
@@ -265,13 +293,20 @@ def print_mix(run: MixRun) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("sustained", "mix", "all"), default="all", nargs="?")
+    parser.add_argument("what", choices=("sustained", "mix", "beside", "all"), default="all", nargs="?")
+    parser.add_argument("variants", nargs="*", help="for `beside`: NAME=value,… of each system")
+    parser.add_argument("--rounds", type=int, default=3, help="for `beside`")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=float, default=20_000, help="trades a second")
     chosen = parser.parse_args()
     print(describe())
     if chosen.what in ("sustained", "all"):
         print_sustained(sustained(chosen.rate, chosen.seconds), chosen.seconds)
+    if chosen.what == "beside":
+        for found in beside(chosen.seconds, chosen.rounds, chosen.variants):
+            for variant, cpu in found.items():
+                roles = ", ".join(f"{role} {share:.1%}" for role, share in sorted(cpu.items()))
+                print(f"{variant}: {sum(cpu.values()):.1%} of one core ({roles})", flush=True)
     if chosen.what in ("mix", "all"):
         print_mix(mix(chosen.seconds, {}))
 
