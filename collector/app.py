@@ -68,6 +68,8 @@ _TICK_S = 0.02
 _STOP_TIMEOUT_S = 8.0
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)
+#: Delays between looks at the store for open gaps of an earlier run, likewise.
+_GAPS_AGAIN_S = (10.0, 300.0)
 #: A refused frame is logged the first time of its reason, then once per so many.
 _LOG_EVERY = 1_000
 _REJECTED_KEPT = 200
@@ -169,14 +171,23 @@ class Listener:
 
     async def _live(self) -> None:
         await self._discover()
-        self._holes.last_trade_ms, open_gaps = await asyncio.to_thread(self._read_last_run)
-        for gap in open_gaps:
-            self._holes.resume(gap)
+        self._holes.last_trade_ms = await asyncio.to_thread(self._read_last_trades)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_up_gaps())
             group.create_task(self._tick())
             group.create_task(self._refresh_markets(group))
             group.create_task(self._backfill.run())
             self.fleet.start(group)
+
+    async def _take_up_gaps(self) -> None:
+        """Send the backfill after gaps of an earlier run, whenever they reach the store."""
+        pause_s, longest_s = _GAPS_AGAIN_S
+        while True:
+            gaps = await asyncio.to_thread(self._read_open_gaps)
+            if gaps is not None:
+                self._holes.take_up(gaps)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
 
     async def _tick(self) -> None:
         while True:
@@ -448,14 +459,21 @@ class Listener:
             ]
         )
 
-    def _read_last_run(self) -> tuple[dict[str, int], list[Gap]]:
-        """Ask the store where the last run ended and what it still missed: nothing if it does not answer."""
+    def _read_last_trades(self) -> dict[str, int]:
+        """Ask the store where the last run ended: nothing if it does not answer."""
         try:
-            reader = Reader(self._redis, self.settings)
-            return reader.last_trade_ms(self._markets), reader.open_trade_gaps(self._markets)
+            return Reader(self._redis, self.settings).last_trade_ms(self._markets)
         except (redis.RedisError, PipelineError) as error:
             log.warning("the end of the last run can't be read: %s", error)
-            return {}, []
+            return {}
+
+    def _read_open_gaps(self) -> list[Gap] | None:
+        """Ask the store which trades are missing: None if it does not answer."""
+        try:
+            return Reader(self._redis, self.settings).open_trade_gaps(self._markets)
+        except (redis.RedisError, PipelineError) as error:
+            log.warning("open gaps can't be read: %s", error)
+            return None
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:

@@ -29,6 +29,9 @@ class Holes:
         self.backfill: Backfill | None = None
         self._intake = intake
         self._channels = tuple(channels)
+        #: Market and start of the gaps this run has taken up: before the last look at the store, and since.
+        self._taken: set[tuple[str, int]] = set()
+        self._taken_since: set[tuple[str, int]] = set()
         #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
         self._lost: dict[tuple[str, Channel, str | int], Gap] = {}
 
@@ -83,8 +86,20 @@ class Holes:
             if gap.reason in LOST_HERE and not gap.recovered:
                 self.resume(gap)
 
+    def take_up(self, open_gaps: Iterable[Gap]) -> None:
+        """Send the backfill after what the store says is missing, unless this run has done so before.
+
+        A gap of an earlier run may still be on its way when this one starts: in a queue, or on disk.
+        """
+        found = {(gap.market, gap.from_ms): gap for gap in open_gaps}
+        known = self._taken | self._taken_since
+        self._taken, self._taken_since = (self._taken & found.keys()) | self._taken_since, set()
+        for key in found.keys() - known:
+            self.resume(found[key])
+
     def resume(self, gap: Gap) -> None:
         """Send the backfill after a gap that is recorded already."""
+        self._taken_since.add((gap.market, gap.from_ms))
         if self.backfill is not None and gap.reason not in NOT_FOR_BACKFILL:
             is_known_before = gap.reason != "start"
             self.backfill.add(
@@ -108,6 +123,7 @@ class Holes:
     def record(self, hole: MarketHole) -> None:
         """Record a hole in a market's trades and queue its backfill."""
         if Channel.TRADE in self._channels:
+            self._taken_since.add((hole.market, hole.from_ms))
             self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
             if self.backfill is not None:
                 self.backfill.add(hole)

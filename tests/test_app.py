@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from collector import app, batch
 from collector.app import Listener
 from collector.batch import CLASSES, Kind
-from collector.clock import ManualClock
+from collector.clock import ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
@@ -24,6 +24,7 @@ from collector.publish.sender import Letter
 from collector.settings import ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
 from tasks.keys import Keys
+from tasks.store import Store
 
 Eventually = Callable[..., Awaitable[None]]
 KRW5 = 5
@@ -180,11 +181,39 @@ async def test_trades_between_two_runs_come_back(
         exchange.make_trades(1500)  # three pages
         last_ms = {trade.market: trade.exchange_ms for trade in first.trades()}
         async with listening(quick(settings, exchange)) as (listener, second):
-            listener._read_last_run = lambda: (last_ms, [])  # type: ignore[method-assign]
+            listener._read_last_trades = lambda: last_ms  # type: ignore[method-assign]
             await eventually_async(lambda: len({it.id for it in second.trades()}) >= 1500, 10)
             await eventually_async(lambda: not second.open_gaps(), 10)
         second.rows += first.rows
         assert missing(truth, second) == []
+
+
+async def test_a_gap_that_reaches_the_store_late_is_filled_too(
+    settings: Settings,
+    redis_url: str,
+    tmp_path: Path,
+    eventually_async: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run before recorded it, but it was in a queue or on disk when this run began."""
+    monkeypatch.setattr("collector.app._GAPS_AGAIN_S", (0.2, 0.2))
+    truth = tmp_path / "truth.jsonl"
+    async with Simulator(SimulatorOptions(markets=1, rate=0, truth=truth)) as exchange:
+        exchange.make_trades(50)
+        async with listening(quick(settings, exchange)) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            await eventually_async(lambda: not memory.open_gaps(), 10, "the end of the start's gap")
+            now_ms = SystemClock().now_ms()
+            late = Gap("KRW-BTC", Channel.TRADE, now_ms - 5_000, now_ms - 4_000, "disconnected")
+            with redis.Redis.from_url(redis_url) as client:
+                Store(client, settings.store).put_gaps([late])
+            filled = (late.market, late.from_ms, True)
+            await eventually_async(
+                lambda: filled in {(it.market, it.from_ms, it.recovered) for it in memory.of(Gap)}, 10
+            )
+            requests = listener._backfill.requests
+            await asyncio.sleep(1)
+            assert listener._backfill.requests == requests, "it is asked for once"
 
 
 async def test_one_dead_socket_is_invisible(

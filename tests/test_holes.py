@@ -128,5 +128,27 @@ def test_a_gap_that_got_lost_itself_is_told_again_as_it_was() -> None:
     assert backfill.holes == []
 
 
+def test_what_the_store_says_is_missing_is_fetched_once() -> None:
+    """Also if it was recorded by this run and is not filled yet, and if a look came before it was stored."""
+    it, backfill, _ = holes()
+    of_another_run = Gap("KRW-BTC", Channel.TRADE, T0, T0 + 5, "disconnected")
+    it.record(MarketHole("KRW-ETH", T0 + 7, T0 + 9, "stalled"))
+    of_this_run = Gap("KRW-ETH", Channel.TRADE, T0 + 7, T0 + 9, "stalled")
+    assert len(backfill.holes) == 1
+    for stored in ([of_another_run], [of_another_run, of_this_run], [of_another_run, of_this_run]):
+        it.take_up(stored)
+    assert [(each.market, each.from_ms) for each in backfill.holes] == [("KRW-ETH", T0 + 7), ("KRW-BTC", T0)]
+
+
+def test_gaps_that_are_filled_need_no_memory() -> None:
+    """What the store does not call missing any more is forgotten at the second look."""
+    it, _, _ = holes()
+    gaps = [Gap("KRW-BTC", Channel.TRADE, T0 + number, T0 + number, "stalled") for number in range(100)]
+    it.take_up(gaps)
+    it.take_up(gaps[:3])
+    it.take_up([])
+    assert not it._taken | it._taken_since
+
+
 def lost(market: str, ms: int) -> Gap:
     return Gap(market, Channel.TRADE, ms, ms, "spool_full")
