@@ -6,6 +6,7 @@ look fills what the listener remembers by design: its last 4,000 frames alone ar
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,9 +62,13 @@ class Nowhere:
 @pytest.mark.soak
 @pytest.mark.timeout(TIMEOUT_S + 60)
 async def test_a_thousand_reconnects_leave_nothing_behind(
-    redis_url: str, tmp_path: Path, eventually_async: Callable[..., Awaitable[None]]
+    redis_url: str,
+    tmp_path: Path,
+    eventually_async: Callable[..., Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Both sockets are cut every 400 ms; a thousand reconnects later the figures are the same."""
+    caplog.set_level(logging.CRITICAL, "collector")  # pytest keeps what is logged, thousands of lost sockets
     port = free_port()
     listener = Listener(_settings(port, redis_url, tmp_path), sender=Nowhere())
 
