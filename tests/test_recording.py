@@ -246,7 +246,7 @@ def test_the_bytes_read_add_up_to_the_size(tmp_path: Path) -> None:
     assert sum(seen) == recording.size > 0
 
 
-@pytest.mark.parametrize("damage", [b'{"file":3}\n', b"x\n"])
+@pytest.mark.parametrize("damage", [b'{"file":3}\n', b"x\n", b'{"file":"\xfe"}\n'])
 def test_a_damaged_index_is_one_line(tmp_path: Path, damage: bytes) -> None:
     """So is one of a version to come."""
     rotate(tmp_path / "t.zst", [Frame(1, b"{}")], Limits(max_s=10))
@@ -257,6 +257,13 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "t.zst").write_bytes(text.replace(b'"version":1', b'"version":2'))
     with pytest.raises(ConfigurationError, match="version 2"):
         open_recording(tmp_path / "t.zst")
+
+
+def test_bytes_that_are_no_text_are_no_recording(tmp_path: Path) -> None:
+    """Neither an index nor a session: one line."""
+    (tmp_path / "r").write_bytes(b'{"format":"b\xc6\x9b\xfe","version":1}\n')
+    with pytest.raises(ConfigurationError, match="r"):
+        open_recording(tmp_path / "r")
 
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def read_index(path: Path) -> Index | None:
             head = file.readline(1 << 10)
             try:
                 header = _decode_header(head)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
                 return None
             lines = file.read().splitlines()
     except OSError as error:
@@ -168,5 +168,5 @@ def read_index(path: Path) -> Index | None:
         raise ConfigurationError(f"A recording of version {header.version} needs a newer collector")
     try:
         return Index(header.protocol, tuple(map(_decode_part, lines)))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ConfigurationError(f"The index {path} is damaged ({error})") from None
