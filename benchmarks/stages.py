@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
+from kombu import compression, serialization
+from kombu.utils import json
 
 from benchmarks.frames import MARKETS, market_names
 from benchmarks.listener import make_frames
@@ -21,7 +22,6 @@ from benchmarks.server import wrap
 from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.clock import SystemClock
-from collector.compression import zstd
 from collector.feed.framing import split_frames
 from collector.feed.redundancy import FirstCopy
 from collector.feed.session import Session
@@ -32,6 +32,7 @@ from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.usual import read_book, read_trade, take_apart
 from collector.publish.outbox import Outbox
+from collector.publish.sender import SERIALIZER  # with the compression that goes with it
 from collector.settings import BatchSettings, ConnectionSettings
 from collector.stream.batcher import Batcher
 
@@ -81,17 +82,21 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
         for i in range(0, FRAMES, ROWS)
     ]
     bodies = [*map(_body, made)]
-    packed = [zstd.compress(body, 1) for body in bodies]
+    packed = [*map(_compressed, bodies)]
     yield (
         "batch written as JSON, twice: its text, Celery's body",
         measure(lambda: _drop(map(_body, made))),
     )
-    yield "compressed", measure(lambda: _drop(zstd.compress(body, 1) for body in bodies))
+    yield "compressed", measure(lambda: _drop(map(_compressed, bodies)))
     yield "kombu's message around it", measure(lambda: _drop(map(_message, packed)))
 
 
-def _body(batch: Batch) -> bytes:
-    return msgspec.json.encode(((batches.encode(batch),), {}, {}))
+def _body(batch: Batch) -> str:
+    return str(serialization.dumps(((batches.encode(batch),), {}, {}), SERIALIZER)[2])
+
+
+def _compressed(body: str) -> bytes:
+    return bytes(compression.compress(body, "zstd")[0])
 
 
 def _decode(frames: list[bytes], now_ms: int) -> None:
@@ -116,8 +121,8 @@ def _intake(events: list[Any]) -> None:
         intake.on_events(0, events[start : start + TOGETHER])
 
 
-def _message(body: bytes) -> bytes:
-    return msgspec.json.encode({"body": b64encode(body).decode()})
+def _message(body: bytes) -> str:
+    return str(json.dumps({"body": b64encode(body).decode()}))
 
 
 def after_a_pause(together: int, pause_s: float) -> float:

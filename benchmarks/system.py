@@ -119,12 +119,7 @@ def _url(settings: Settings) -> str:
 
 def _role(command: Sequence[str]) -> str:
     text = " ".join(command)
-    for mark, role in (("ingest1", "ingest worker"), ("analysis", "analysis worker"), ("valkey", "Redis")):
-        if mark in text:
-            return role
-    return (
-        "Redis" if "redis-server" in text else "listener" if text.endswith("collector run") else "supervisor"
-    )
+    return next((role for mark, role in _ROLES if mark in text), "supervisor")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The batch envelope and its wire form: the one contract between listener and workers.
 
 A batch is JSON text, `{"v", "id", "channel", "listener", "created_ms", "rows": [[…], …]}`; a row is a struct
-of `collector.model` as an array, decimals as strings or, in books nobody looked into, as
-numbers; exact both ways. The text is the only argument of an ingest task, so Celery's serializer sees one
-string and compression sees all of it.
+of `collector.model` as an array, decimals as strings or, in books nobody looked into, as numbers; exact both
+ways. The text is the only argument of an ingest task, so Celery's serializer sees one string and compression
+sees all of it.
 
 Delivery is at least once: whoever consumes a batch must be idempotent.
 """

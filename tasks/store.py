@@ -3,8 +3,8 @@
 Each write is one optimistic step per minute, ticker, book or gap: what was read goes back with what is to
 be stored, and a script swaps it in only where it is still the same. Who was too slow reads again. So a
 worker that dies at any instruction loses nothing and doubles nothing, a batch that is delivered again
-changes nothing, and workers need no lock. A batch costs two or three round trips,
-however many markets it holds.
+changes nothing, and workers need no lock. A batch costs two or three round trips, however many markets it
+holds.
 """
 
 import random

@@ -14,8 +14,7 @@ from tasks.keys import Keys
 from tasks.liveness import EXIT_STATUS
 from tasks.read import Reader
 from tasks.stopping import END_S
-from tests.tasks.making import trade
-from tests.tasks.test_workers import send, settled, some_trades, text
+from tests.tasks.test_workers import refuse_writes, send, settled, some_trades, take_one, text
 
 Start = Callable[..., Any]
 Eventually = Callable[..., None]
@@ -49,10 +48,9 @@ def test_a_batch_that_does_not_end_goes_back_into_its_queue(
     number: signal.Signals,
 ) -> None:
     """At once, not after the visibility timeout."""
-    client.set(keys.newest, "not a hash: every write to it fails")
+    refuse_writes(client, keys)
     worker = start_worker("-Q", "trade", "-c", "1", REMAP_SIGTERM="SIGQUIT")
-    send(sender, routing.INGEST_TRADES, text([trade(1)]))
-    eventually(lambda: reader.queues()["unacked"] == 1, 10, "the batch taken")
+    take_one(sender, reader, eventually)
     worker.send_signal(number)
     assert worker.wait(END_S + SLACK_S) == 0
     assert (reader.queues()["trade"], reader.queues()["unacked"]) == (1, 0)
@@ -70,10 +68,9 @@ def test_a_worker_whose_main_process_hangs_leaves_by_force(
     eventually: Eventually,
 ) -> None:
     """With the pool `solo` the batch is in the main process; it comes back after the visibility timeout."""
-    client.set(keys.newest, "not a hash: every write to it fails")
+    refuse_writes(client, keys)
     worker = start_worker("-Q", "trade", "--pool", "solo", COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="30")
-    send(sender, routing.INGEST_TRADES, text([trade(1)]))
-    eventually(lambda: reader.queues()["unacked"] == 1, 10, "the batch taken")
+    take_one(sender, reader, eventually)
     started = time.monotonic()
     worker.send_signal(signal.SIGQUIT)
     assert worker.wait(END_S + SLACK_S) == EXIT_STATUS

@@ -57,6 +57,17 @@ def some_trades(seed: int, count: int = 3000) -> list[Trade]:
     ]
 
 
+def refuse_writes(client: redis.Redis, keys: Keys) -> None:
+    """Let every write of a batch fail until `keys.newest` is deleted."""
+    client.set(keys.newest, "not a hash: every write to it fails")
+
+
+def take_one(sender: Celery, reader: Reader, eventually: Eventually) -> None:
+    """Send a batch of one trade and wait until a worker has it."""
+    send(sender, routing.INGEST_TRADES, text([trade(1)]))
+    eventually(lambda: reader.queues()["unacked"] == 1, 10, "the batch taken")
+
+
 def settled(reader: Reader) -> bool:
     """Whether nothing waits and nothing is being worked on."""
     return not any(reader.queues()[name] for name in (*QUEUES.split(","), "unacked"))
@@ -180,10 +191,9 @@ def test_a_store_that_refuses_is_waited_for(
     eventually: Eventually,
 ) -> None:
     """While Redis refuses a write the batch waits in its task, and is stored when Redis is well again."""
-    client.set(keys.newest, "not a hash: every write to it fails")
+    refuse_writes(client, keys)
     start_worker("--pool", "solo")
-    send(sender, routing.INGEST_TRADES, text([trade(1)]))
-    eventually(lambda: reader.queues()["unacked"] == 1, 10, "the batch taken")
+    take_one(sender, reader, eventually)
     client.delete(keys.newest)
     eventually(lambda: settled(reader), 10, "the batch stored")
     assert [row.trade_count for row in reader.candles(BTC)] == [1]
