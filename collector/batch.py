@@ -1,7 +1,7 @@
 """The batch envelope and its wire form: the one contract between listener and workers.
 
 A batch is JSON text, `{"v", "id", "channel", "listener", "created_ms", "rows": [[…], …]}`; a row is a struct
-of `collector.model` as an array, decimals as strings or, in books nobody looked into, as numbers; exact both
+of `collector.model` as an array, for books `WrittenBook`; decimals are strings, in books numbers, exact both
 ways. The text is the only argument of an ingest task, so Celery's serializer sees one string and compression
 sees all of it.
 
@@ -12,15 +12,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from itertools import filterfalse
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from collector.errors import InvalidBatch
-from collector.model import Gap, Level, OrderBook, Ticker, Trade
-
-VERSION = 1
+from collector.model import Gap, Level, OrderBook, Ticker, Trade, WrittenBook
 
 
 class Kind(StrEnum):
@@ -30,6 +29,10 @@ class Kind(StrEnum):
     ORDERBOOK = "orderbook"
     TICKER = "ticker"
     GAP = "gap"
+
+
+#: Version of the rows of each kind; a worker takes no other.
+VERSIONS = {Kind.TRADE: 1, Kind.ORDERBOOK: 2, Kind.TICKER: 1, Kind.GAP: 1}
 
 
 class _Envelope(Struct, kw_only=True):
@@ -58,6 +61,12 @@ class BookBatch(_Envelope, kw_only=True):
     rows: list[OrderBook]
 
 
+class _WrittenBooks(_Envelope, kw_only=True):
+    """A `BookBatch` on the wire."""
+
+    rows: list[WrittenBook]
+
+
 class GapBatch(_Envelope, kw_only=True):
     """Gaps, opened or recovered."""
 
@@ -74,14 +83,18 @@ CLASSES: dict[Kind, type[Batch]] = {
     Kind.GAP: GapBatch,
 }
 _encoder = msgspec.json.Encoder(decimal_format="string")
-_decoders: dict[type[Batch], Any] = {cls: msgspec.json.Decoder(cls) for cls in CLASSES.values()}
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+_decoders: dict[type[Batch], Any] = {
+    cls: msgspec.json.Decoder(_WrittenBooks if cls is BookBatch else cls) for cls in CLASSES.values()
+}
+_read_numbers = msgspec.json.Decoder(list[Decimal]).decode
 
 
 def make(kind: Kind, rows: Sequence[Struct], *, listener: str, now_ms: int) -> Batch:
     """Wrap `rows`, all of the struct that belongs to `kind`, in an envelope with a fresh id."""
     cls: Any = CLASSES[kind]
     batch: Batch = cls(
-        v=VERSION,
+        v=VERSIONS[kind],
         id=secrets.token_hex(8),
         channel=kind,
         listener=listener,
@@ -93,6 +106,9 @@ def make(kind: Kind, rows: Sequence[Struct], *, listener: str, now_ms: int) -> B
 
 def encode(batch: Batch) -> str:
     """Return the wire form of `batch`."""
+    if isinstance(batch, BookBatch):
+        rows: Any = [row.written() if isinstance(row, OrderBook) else row for row in batch.rows]
+        batch = structs.replace(batch, rows=rows)
     return _encoder.encode(batch).decode()
 
 
@@ -104,18 +120,29 @@ def decode(text: str | bytes, cls: type[B]) -> B:
             true (a negative price, a volume of zero, NaN, 1e99, a time outside 2010 to 2100).
     """
     try:
-        batch: B = _decoders[cls].decode(text)
+        head = _read_envelope(text)
+        if CLASSES[head.channel] is not cls:
+            raise InvalidBatch(f"a {head.channel} batch was sent to the task for {cls.__name__}")
+        version = VERSIONS[head.channel]
+        if head.v != version:
+            raise InvalidBatch(
+                f"batch version {head.v} is not {version}: update listener and workers together"
+            )
+        batch: Any = _decoders[cls].decode(text)
+        if isinstance(batch, _WrittenBooks):
+            batch = _read_books(batch)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidBatch(f"not a {cls.__name__}: {error}") from error
-    if batch.v != VERSION:
-        raise InvalidBatch(f"batch version {batch.v} is not {VERSION}: update listener and workers together")
-    if CLASSES[batch.channel] is not cls:
-        raise InvalidBatch(f"a {batch.channel} batch was sent to the task for {cls.__name__}")
-    is_sound = _SOUND[batch.channel]
+    is_sound = _SOUND[head.channel]
     for number, row in enumerate(batch.rows):
         if not is_sound(row):
-            raise InvalidBatch(f"row {number} of batch {batch.id} cannot be true: {row!r:.300}")
-    return batch
+            raise _untrue(batch, number, row)
+    sound: B = batch
+    return sound
+
+
+def _untrue(batch: _Envelope, number: int, row: Struct) -> InvalidBatch:
+    return InvalidBatch(f"row {number} of batch {batch.id} cannot be true: {row!r:.300}")
 
 
 EARLIEST_MS = 1_262_304_000_000  # 2010-01-01, years before the exchange opened
@@ -173,28 +200,45 @@ def _sound_ticker(ticker: Ticker) -> bool:
     )
 
 
-def _sound_levels(levels: tuple[Level, ...]) -> bool:
-    """Tell whether prices are positive, sizes not negative, and both of a size that can be."""
-    prices, sizes = [price for price, _ in levels], [size for _, size in levels if size]
+def _sound_book(book: OrderBook | WrittenBook) -> bool:
+    """Tell whether what is not a level can be true; levels are looked at where they are read."""
+    return _plausible_ms(book.exchange_ms) and _is_market(book.market)
+
+
+def _read_books(batch: _WrittenBooks) -> BookBatch:
+    """Return the batch with the numbers of its books, looked at while they are at hand."""
+    books = []
+    for number, row in enumerate(batch.rows):
+        numbers = _read_numbers(row.levels)
+        if len(numbers) % 4 or not _are_sound(numbers):
+            raise _untrue(batch, number, row)
+        asks = _read_side(numbers[0::4], numbers[2::4])
+        bids = _read_side(numbers[1::4], numbers[3::4])
+        if asks is None or bids is None:
+            raise _untrue(batch, number, row)
+        books.append(OrderBook(row.market, row.exchange_us, row.received_ms, bids, asks))
+    envelope = {name: getattr(batch, name) for name in _Envelope.__struct_fields__}
+    return BookBatch(**envelope, rows=books)
+
+
+def _are_sound(numbers: list[Decimal]) -> bool:
+    """Tell whether all are 0 or positive, and of a size that can be."""
+    some = [*filter(None, numbers)]
     try:
         return (
-            min(prices, default=_LEAST) >= _LEAST
-            and max(prices, default=_LEAST) < _MOST
-            and min(sizes, default=_LEAST) >= _LEAST
-            and max(sizes, default=_LEAST) < _MOST
-            and (len(sizes) == len(levels) or all(_number(size) for _, size in levels if not size))
+            min(some, default=_LEAST) >= _LEAST
+            and max(some, default=_LEAST) < _MOST
+            and (len(some) == len(numbers) or all(map(_number, filterfalse(None, numbers))))
         )
     except InvalidOperation:  # NaN
         return False
 
 
-def _sound_book(book: OrderBook) -> bool:
-    return (
-        _sound_levels(book.bids)
-        and _sound_levels(book.asks)
-        and _plausible_ms(book.exchange_ms)
-        and _is_market(book.market)
-    )
+def _read_side(prices: list[Decimal], sizes: list[Decimal]) -> tuple[Level, ...] | None:
+    """Return one side of a book without what filled it up; None if a price is 0 at a size that is not."""
+    while prices and not (prices[-1] or sizes[-1]):
+        del prices[-1], sizes[-1]
+    return tuple(zip(prices, sizes, strict=True)) if all(prices) else None
 
 
 def _sound_gap(gap: Gap) -> bool:

@@ -10,8 +10,8 @@ listener and workers (`collector.batch`). Append new fields at the end, with a d
 
 from decimal import Decimal
 from enum import StrEnum
+from itertools import zip_longest
 
-import msgspec
 from msgspec import Raw, Struct
 
 MINUTE_MS = 60_000
@@ -115,6 +115,13 @@ class OrderBook(Struct, frozen=True, array_like=True):
         """The book's time in epoch milliseconds."""
         return self.exchange_us // 1000
 
+    def written(self) -> "WrittenBook":
+        """Return the same book in its wire form."""
+        both = zip_longest(self.asks, self.bids, fillvalue=(0, 0))
+        numbers = ",".join(f"{ask[0]},{bid[0]},{ask[1]},{bid[1]}" for ask, bid in both)
+        levels = Raw(f"[{numbers}]".encode())
+        return WrittenBook(self.market, self.exchange_us, self.received_ms, levels)
+
 
 class WrittenBook(Struct, frozen=True, array_like=True, gc=False):
     """An order book whose levels are still as they were written: `OrderBook` in its wire form.
@@ -126,23 +133,14 @@ class WrittenBook(Struct, frozen=True, array_like=True, gc=False):
     market: str
     exchange_us: int
     received_ms: int
-    #: JSON, `[[price,size], …]` with all digits as they were written, best level first.
-    bids: Raw
-    asks: Raw
+    #: JSON, `[ask price, bid price, ask size, bid size, …]`, best level first and all digits as they were
+    #: written. A side with fewer levels than the other is filled up with zeros.
+    levels: Raw
 
     @property
     def exchange_ms(self) -> int:
         """The book's time in epoch milliseconds."""
         return self.exchange_us // 1000
-
-    def read(self) -> OrderBook:
-        """Return the same book with its numbers."""
-        return OrderBook(
-            self.market, self.exchange_us, self.received_ms, _read_levels(self.bids), _read_levels(self.asks)
-        )
-
-
-_read_levels = msgspec.json.Decoder(tuple[Level, ...]).decode
 
 
 class BookChange(Struct, frozen=True, array_like=True):

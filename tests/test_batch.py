@@ -209,6 +209,13 @@ class TestNotABatch:
         with pytest.raises(InvalidBatch, match="version 2 is not 1: update listener and workers together"):
             batches.decode(wire(Kind.TRADE).replace('"v":1', '"v":2'), TradeBatch)
 
+    def test_books_of_version_1(self):
+        """Books had a list for each side once; the version is looked at before the rows are read."""
+        rows = '[["KRW-BTC",1,1,[["99","1"]],[["100","1"]]]]'
+        text = wire(Kind.ORDERBOOK).replace('"v":2', '"v":1').replace('"rows":[]', f'"rows":{rows}')
+        with pytest.raises(InvalidBatch, match="version 1 is not 2: update listener and workers together"):
+            batches.decode(text, BookBatch)
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -249,8 +256,7 @@ class TestNotABatch:
             rows = batches.decode(text, batches.CLASSES[kind]).rows
         except InvalidBatch:
             return
-        assert rows == decoded(kind, *rows)
-        assert all(batches._SOUND[kind](row) for row in rows)
+        assert rows == decoded(kind, *rows)  # which refuses what is not sound
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -100,7 +100,7 @@ class CurrentCodec:
             if book is None:
                 return None
             self._count_unknown("orderbook", book.frame)
-            return WrittenBook(*_book_head(book.frame, received_ms), book.bids, book.asks)
+            return WrittenBook(*_book_head(book.frame, received_ms), book.levels)
         trade: Any = read_trade(raw)
         if trade is None:
             return None

@@ -9,7 +9,6 @@ careful way in `current.py`, which understands the same frames and says what is 
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from operator import lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
 
@@ -39,15 +38,15 @@ _DIGITS_MAX = 30
 _NUMBER = rf"([\d.]{{1,{_DIGITS_MAX}}})"
 _DIGITS = b"0123456789."
 _ALL_BUT_NUMBERS = bytes(set(range(256)) - {*_DIGITS, *b","})
-_sizes = TypeAdapter(list[_NOT_NEGATIVE]).validator.validate_json
+_levels = TypeAdapter(list[_NOT_NEGATIVE]).validator.validate_json
 
 
 class UsualBook(NamedTuple):
-    """A validated book: the frame with its numbers as doubles, and both sides exactly as they are written."""
+    """A validated book: the frame with its numbers as doubles, and its levels exactly as they are written."""
 
     frame: Any
-    bids: Raw
-    asks: Raw
+    #: As in `WrittenBook`.
+    levels: Raw
 
 
 class _Spelling:
@@ -66,9 +65,10 @@ class _Spelling:
         self._type = name("type")
         self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
         self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
-        # A longer number is cut here, so that the levels are not what their numbers make.
-        unit = ",".join(f'"{name(field)}":%.{_DIGITS_MAX}b' for field in OrderbookUnit.__annotations__)
-        self._unit = f"{{{unit}}}".encode()
+        # Possessive: nothing of a level can be read in two ways, so there is nothing to go back for.
+        number = rf"[0-9.]{{1,{_DIGITS_MAX}}}+"
+        unit = ",".join(f'"{name(field)}":{number}' for field in OrderbookUnit.__annotations__)
+        self._are_levels = re.compile(f"{{{unit}}}(?:,{{{unit}}})*+".encode()).fullmatch
         self._head = re.compile(
             f'{{"{name("type")}":"orderbook","{name("code")}":"([A-Z0-9]+-[A-Z0-9]+)",'.encode()
         )
@@ -83,11 +83,6 @@ class _Spelling:
     def start_of(self, kind: str) -> bytes:
         """Return how every frame of `kind` begins."""
         return f'{{"{self._type}":"{kind}"'[:_START].encode()
-
-    @lru_cache(maxsize=64)  # noqa: B019 - of two instances, which live as long as the process
-    def _written_units(self, count: int) -> bytes:
-        """Return how so many levels are written, to be filled with their numbers."""
-        return b",".join([self._unit] * count)
 
     def read_trade(self, raw: bytes) -> dict[str, Any] | None:
         """Return a trade's frame with DEFAULT names; `trade_price` and `trade_volume` are exact."""
@@ -122,17 +117,13 @@ class _Spelling:
     def read_book(self, text: BookText) -> UsualBook | None:
         """Read a book that was taken apart; the frame has DEFAULT names.
 
-        The levels must be what their numbers make when written as usual, and the numbers are validated as one
-        list: parsed as objects they would take most of the time a book takes.
+        The levels must be laid out as usual, and their numbers are validated as one list, which is also what
+        is handed on: parsed as objects they would take most of the time a book takes.
         """
-        digits = text.units.translate(None, _ALL_BUT_NUMBERS)
-        numbers = digits.split(b",")
-        count, left_over = divmod(len(numbers), 4)
-        if not count or left_over or _has_tiny_number(text.frame):
+        if not self._are_levels(text.units) or _has_tiny_number(text.frame):
             return None
-        if self._written_units(count) % tuple(numbers) != text.units:
-            return None
-        doubles = _validated(_sizes, b"[%b]" % digits)
+        levels = b"[%b]" % text.units.translate(None, _ALL_BUT_NUMBERS)
+        doubles = _validated(_levels, levels)
         frame = self._book(text.frame)
         if doubles is None or frame is None or frame[self._units]:
             return None
@@ -140,8 +131,7 @@ class _Spelling:
             return None
         if self._is_short:
             frame = lengthen(frame)
-        ask_prices, bid_prices, ask_sizes, bid_sizes = (numbers[place::4] for place in range(4))
-        return UsualBook(frame, _written(bid_prices, bid_sizes), _written(ask_prices, ask_sizes))
+        return UsualBook(frame, Raw(levels))
 
 
 def _is_tidy(levels: list[float]) -> bool:
@@ -154,19 +144,6 @@ def _is_tidy(levels: list[float]) -> bool:
     """
     prices = levels[-3::-4] + levels[0::4]
     return prices[0] > 0 and all(map(lt, prices, prices[1:]))
-
-
-def _written(prices: list[bytes], sizes: list[bytes]) -> Raw:
-    """Return one side in its wire form."""
-    both = prices + sizes
-    both[0::2], both[1::2] = prices, sizes
-    return Raw(_side(len(prices)) % tuple(both))
-
-
-@lru_cache(maxsize=64)
-def _side(levels: int) -> bytes:
-    """Return how a side of so many levels is written."""
-    return b"[%b]" % b",".join([b"[%b,%b]"] * levels)
 
 
 def read_trade(raw: bytes) -> dict[str, Any] | None:

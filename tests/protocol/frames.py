@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from collector.batch import BookBatch, Kind, decode, encode, make
 from collector.model import WrittenBook
 from collector.protocol.frames import LONG_NAMES
 
@@ -97,4 +98,7 @@ def simple(fields: Fields) -> dict[str, str]:
 
 def read(message: object) -> object:
     """Return a message with its numbers, if it is a book that was handed on as it was written."""
-    return message.read() if isinstance(message, WrittenBook) else message
+    if not isinstance(message, WrittenBook):
+        return message
+    (book,) = decode(encode(make(Kind.ORDERBOOK, [message], listener="", now_ms=0)), BookBatch).rows
+    return book

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.model import Trade, WrittenBook
+from collector.model import OrderBook, Trade, WrittenBook
 from collector.protocol.codec import Rejected
 from collector.protocol.current import CurrentCodec
 from collector.protocol.usual import read_trade, take_apart
@@ -33,7 +33,7 @@ def test_frames_as_the_exchange_writes_them_are_read_fast(form) -> None:
     assert (frame["trade_price"], frame["trade_volume"]) == (D(116208000), D("0.0009"))
     (message,) = CurrentCodec().decode(book, RECEIVED_MS)
     assert isinstance(message, WrittenBook)
-    assert bytes(message.bids) == b"[[116204000,0.0037],[116203000,0]]"
+    assert bytes(message.levels) == b"[116208000,116204000,0.3313,0.0037,116209000,116203000,0.0001,0]"
 
 
 @FORMS
@@ -120,6 +120,9 @@ def test_levels_are_exact_from_text_to_text(sizes: list[tuple[str, str]], best: 
     assert take_apart(raw) is not None
     (message,) = CurrentCodec().decode(raw, RECEIVED_MS)
     assert isinstance(message, WrittenBook)
-    assert bytes(message.asks).decode() == f"[{','.join(f'[{price:f},{size}]' for price, size in asks)}]"
-    assert bytes(message.bids).decode() == f"[{','.join(f'[{price:f},{size}]' for price, size in bids)}]"
-    assert message.read().bids == tuple((price, D(size)) for price, size in bids)
+    levels = (f"{ask[0]:f},{bid[0]:f},{ask[1]},{bid[1]}" for ask, bid in zip(asks, bids, strict=True))
+    assert bytes(message.levels).decode() == f"[{','.join(levels)}]"
+    book = read(message)
+    assert isinstance(book, OrderBook)
+    assert book.bids == tuple((price, D(size)) for price, size in bids)
+    assert book.asks == tuple((price, D(size)) for price, size in asks)

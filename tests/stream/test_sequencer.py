@@ -55,16 +55,18 @@ def test_invented_markets_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch
     assert it.held_back["beyond_markets_max"] == 6
 
 
-def test_memory_is_bounded_and_long_enough() -> None:
-    """The last five thousand ids of a market are always known, never more than ten thousand."""
+def test_memory_is_bounded_and_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last trades of all markets together are always known, never more than twice as many.
+
+    Were it so many of each market, 493 of them would fill hundreds of megabytes in a day.
+    """
+    monkeypatch.setattr(module, "_TRADES_KEPT", kept := 500)
     it = Sequencer()
-    kept = module._IDS_KEPT
-    for number in range(6 * kept):
-        assert it.accept(trade(number))
-        if number >= kept:
-            assert not it.accept(trade(number - kept + 1))
-    recent = it._ids["KRW-BTC"]
-    assert len(recent._new) + len(recent._old) <= 2 * kept
+    trades = [trade(number, f"KRW-M{number % 7}") for number in range(6 * kept)]
+    for number, each in enumerate(trades):
+        assert it.accept(each)
+        assert not it.accept(trades[max(0, number - kept + 1)])
+        assert len(it._trades) <= 2 * kept
 
 
 events = st.one_of(
