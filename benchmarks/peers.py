@@ -23,7 +23,7 @@ from benchmarks.frames import MARKETS
 from benchmarks.listener import make_frames, ours_once
 from benchmarks.machine import describe
 from collector.redis_server import find_binary
-from tests.scenarios.system import free_port
+from tests.ports import free_port
 from tests.scenarios.waits import until
 
 ROOT = Path(__file__).resolve().parent.parent

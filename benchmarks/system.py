@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ import redis
 
 from benchmarks.machine import describe
 from collector.errors import BrokerUnavailable
+from collector.health import percentile
 from collector.redis_server import find_url
 from collector.settings import Settings
 from tasks.keys import Keys
@@ -261,11 +263,6 @@ def _latencies(system: System, seconds: float) -> dict[str, list[float]]:
     return found
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that `share` of `values` do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
-
-
 def print_mix(run: MixRun) -> None:
     """Print bars 6, 7 and 8."""
     roles = ", ".join(f"{role} {share:.0%}" for role, share in run.cpu.items())
@@ -273,8 +270,8 @@ def print_mix(run: MixRun) -> None:
     everything = [value for values in run.latency_ms.values() for value in values]
     for kind, values in (*run.latency_ms.items(), ("all", everything)):
         print(
-            f"7 socket to readable result, {kind:6}: p50 {percentile(values, 0.5):5.1f} ms, "
-            f"p99 {percentile(values, 0.99):6.1f} ms, {len(values)} seen   bar <= 50 / 150 ms"
+            f"7 socket to readable result, {kind:6}: p50 {percentile(values, 0.5) or nan:5.1f} ms, "
+            f"p99 {percentile(values, 0.99) or nan:6.1f} ms, {len(values)} seen   bar <= 50 / 150 ms"
         )
     tenth = max(1, len(run.memory_mb) // 10)
     first, last = (statistics.mean(part) for part in (run.memory_mb[:tenth], run.memory_mb[-tenth:]))

@@ -4,9 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from collector.feed.connection import Connection
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class FrameRate:
         return self.per_s
 
 
-def percentile(values: Sequence[int], share: float) -> int | None:
+def percentile(values: Sequence[N], share: float) -> N | None:
     """Return the nearest-rank percentile, or None of nothing."""
     if not values:
         return None

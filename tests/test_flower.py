@@ -1,7 +1,6 @@
 """Flower beside real workers: it shows them, their queues and their tasks, and closes its API by default."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -18,15 +17,10 @@ from collector.roles import roles
 from collector.settings import Settings
 from collector.supervisor import Stage, Supervisor
 from tasks.store import Store
+from tests.ports import free_port
 
 NOW = 1_790_000_040_000
 START_S = 40
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.browser import Page, browser
-from tests.test_flower import free_port
+from tests.ports import free_port
 
 USER, PASSWORD = "operator", "secret"
 START_S = 60

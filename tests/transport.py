@@ -1,10 +1,17 @@
-"""A listener's way out with a test's own Celery app, to be put behind the ledger."""
+"""Celery as other programs use it, and a listener's way out with it, to be put behind the ledger."""
 
 from collections.abc import Mapping
 
 from celery import Celery
 
 from collector.publish.sender import TASKS, Letter
+
+
+def plain_app(url: str) -> Celery:
+    """Return any other program's Celery app on this Redis; to be closed."""
+    app = Celery("other", broker=url, backend=url, set_as_current=False)
+    app.conf.update(task_serializer="json", accept_content=["json"])
+    return app
 
 
 class AppTransport:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.scenarios.processes import Process
-from tests.scenarios.system import SHORT_TIMES, free_port
+from tests.scenarios.system import SHORT_TIMES
 from tests.scenarios.truth import TruthFile
 
 MARKETS = 6

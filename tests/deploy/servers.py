@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from collector.redis_server import find_binary
+from tests.ports import free_port
 from tests.scenarios.processes import Process
-from tests.scenarios.system import free_port
 from tests.scenarios.waits import until
 
 MASTER = "prices"

@@ -13,8 +13,8 @@ import pytest
 
 from collector.settings import Settings
 from tasks.read import Reader
+from tests.ports import free_port
 from tests.scenarios.processes import clean_environment
-from tests.scenarios.system import free_port
 from tests.scenarios.waits import until
 
 UNITS = sorted((Path(__file__).resolve().parents[2] / "deploy" / "systemd").glob("*.service"))

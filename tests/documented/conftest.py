@@ -18,8 +18,9 @@ from collector.redis_server import find_url
 from collector.settings import Settings
 from tests.deploy.fleet import Exchange
 from tests.documented import pages
+from tests.ports import free_port
 from tests.scenarios.processes import clean_environment
-from tests.scenarios.system import SHORT_TIMES, free_port
+from tests.scenarios.system import SHORT_TIMES
 
 SYSTEM = "collector up --markets KRW-BTC,KRW-ETH --workers 2 --flower"
 START_S, STOP_S, RUN_S = 60, 15, 60

@@ -12,7 +12,7 @@ import pytest
 
 from tests.documented import pages
 from tests.documented.conftest import RUN_S, SYSTEM, Documented, started
-from tests.scenarios.system import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -23,6 +23,7 @@ from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.settings import ConnectionSettings
 from collector.simulator import Simulator, SimulatorOptions
+from tests.ports import free_port
 from tests.protocol.frames import BOOK, TRADE, wire
 
 Eventually = Callable[..., Awaitable[None]]
@@ -507,9 +508,3 @@ async def test_many_reconnects_leave_nothing_behind(eventually_async: Eventually
         assert len(asyncio.all_tasks()) <= after_ten + 5
         assert it.totals.connects - it.totals.losses <= 1
         assert len(host.events) <= it.totals.connects
-
-
-def free_port() -> int:
-    with sockets.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

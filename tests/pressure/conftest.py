@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from celery import Celery
 
 from collector.settings import Settings
 from tasks.keys import Keys
 from tasks.read import Reader
 from tests.scenarios.processes import Process
 from tests.scenarios.truth import TruthFile
+from tests.transport import plain_app
 
 START_S = 30
 #: Times of production, made short enough to watch.
@@ -41,7 +41,7 @@ class Line:
         self.reader = Reader(self.redis, Settings())
         self.keys = Keys(Settings().store.key_prefix)
         self.truth = TruthFile(folder / "truth.jsonl")
-        self.control = stack.enter_context(closing(_control(url)))
+        self.control = stack.enter_context(closing(plain_app(url)))
         self._env = {**SHORT_TIMES, "REDIS_URL": url}
         self._stack = stack
         self._port = ""
@@ -110,13 +110,6 @@ def line(redis_url: str, tmp_path: Path) -> Iterator[Line]:
     """The processes of this test."""
     with ExitStack() as stack:
         yield Line(redis_url, tmp_path, stack)
-
-
-def _control(url: str) -> Celery:
-    """Return any other program's view of the workers."""
-    app = Celery("control", broker=url, backend=url, set_as_current=False)
-    app.conf.update(task_serializer="json", accept_content=["json"])
-    return app
 
 
 @pytest.fixture

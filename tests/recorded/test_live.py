@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.recorded import compare
 from tests.recorded.line import Line
 from tests.recorded.sources import LEGACY, UPBIT, Source
 from tests.scenarios import waits
 from tests.scenarios.processes import Process
-from tests.scenarios.system import free_port
 
 SPEED = 20
 ARRIVE_S = 40

@@ -5,7 +5,6 @@ Redis and the workers serve one scenario after the other; exchange and listeners
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +21,7 @@ from collector.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 from tasks.keys import Keys
 from tasks.read import Health, Reader
+from tests.ports import free_port
 from tests.scenarios.disk import small_disk
 from tests.scenarios.processes import Process
 from tests.scenarios.proxy import ProxyThread
@@ -291,13 +291,6 @@ class System:
         self.look.close()
         self.redis.close()
         self.server.stop()
-
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_room_in_the_minute(seconds: float) -> None:

@@ -21,8 +21,8 @@ from pydantic import SecretStr
 from collector.app import Listener
 from collector.publish.sender import Letter
 from collector.settings import ConnectionSettings, ExchangeSettings, Settings
+from tests.ports import free_port
 from tests.scenarios.processes import Process
-from tests.scenarios.system import free_port
 
 CUTS = ("--faults", "cut@1s/400ms")
 BUSY_RATE, CALM_RATE = 200, 20

@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.smoke.conftest import PROMETHEUS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,12 +47,6 @@ class Project:
         """Docker's own rows, one per service."""
         rows = [json.loads(line) for line in self("ps", "-a", "--format", "json").stdout.splitlines()]
         return {row["Service"]: row for row in rows}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.documented import pages
+from tests.ports import free_port
 from tests.smoke.conftest import PROMETHEUS
-from tests.smoke.test_compose import ROOT, free_port
+from tests.smoke.test_compose import ROOT
 
 LINES = [line for line in pages.everything() if line.startswith("docker compose ")]
 #: Lines that go on until they are stopped are given this long.

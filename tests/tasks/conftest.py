@@ -17,6 +17,7 @@ from tasks.keys import Keys
 from tasks.read import Reader
 from tasks.redis_client import connect
 from tasks.store import Store
+from tests.transport import plain_app
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30
@@ -51,8 +52,7 @@ def keys(settings: Settings) -> Keys:
 @pytest.fixture
 def sender(redis_url: str) -> Iterator[Celery]:
     """A Celery app that sends to the test server, as any other program would."""
-    app = Celery("sender", broker=redis_url, backend=redis_url, set_as_current=False)
-    app.conf.update(task_serializer="json", accept_content=["json"])
+    app = plain_app(redis_url)
     yield app
     app.close()
 
