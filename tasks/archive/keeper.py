@@ -110,12 +110,10 @@ class Archive:
         hour = self.lacking(hour_ms, losses)
         slots, trades, candles = hour.update
         if slots or (candles and hour.trades is None):
-            gone = _marks(hour.trades, "market", "exchange_ms", slots, MINUTE_MS)
-            self._put(TRADES, hour_ms, hour.trades, gone, trades)
+            self._put(TRADES, hour_ms, parquet.without(TRADES, hour.trades, slots, MINUTE_MS), trades)
         if candles:
             renewed = {slot_of(candle) for candle in candles}
-            gone = _marks(hour.candles, "market", "open_ms", renewed, 1)
-            self._put(CANDLES, hour_ms, hour.candles, gone, candles)
+            self._put(CANDLES, hour_ms, parquet.without(CANDLES, hour.candles, renewed, 1), candles)
 
     def _put_states(self, table: Table, states: Callable[[], Iterable[Any]]) -> None:
         """Add those of the newest tickers or books that are not archived yet."""
@@ -125,7 +123,7 @@ class Archive:
             have = _keys(table, known)
             lacking = [row for row in rows if name(row) not in have]
             if lacking:
-                self._put(table, hour_ms, known, [False] * _length(known), lacking)
+                self._put(table, hour_ms, known, lacking)
 
     def _put_gaps(self, gaps: Iterable[GapRecord]) -> None:
         for hour_ms, fresh in _by_hour(gaps, GAPS, self._oldest_ms()).items():
@@ -133,7 +131,7 @@ class Archive:
             records = parquet.to_rows(GAPS, known) if known is not None else []
             merged = merge_gaps(records, fresh)
             if set(merged) != set(records):
-                self._put(GAPS, hour_ms, known, [True] * len(records), merged)
+                self._put(GAPS, hour_ms, None, merged)
 
     def _tidy(self, failed: "_Failures") -> None:
         """Compact the days that are over, forget those that are too old."""
@@ -160,12 +158,8 @@ class Archive:
     def _rows(self, table: Table, hour_ms: int) -> Arrow | None:
         return self._files.read(table, self._files.place(table, hour_ms))
 
-    def _put(
-        self, table: Table, hour_ms: int, known: Arrow | None, gone: Iterable[bool], rows: Sequence[Any]
-    ) -> None:
-        self._files.write(
-            table, self._files.place(table, hour_ms), parquet.replaced(table, known, gone, rows)
-        )
+    def _put(self, table: Table, hour_ms: int, kept: Arrow | None, rows: Sequence[Any]) -> None:
+        self._files.write(table, self._files.place(table, hour_ms), parquet.with_rows(table, kept, rows))
 
 
 class _Failures:
@@ -209,19 +203,11 @@ def _trades_by_slot(arrow: Arrow | None, slots: set[Slot]) -> dict[Slot, list[Tr
     if arrow is None or not slots:
         return {}
     found: dict[Slot, list[TradeRecord]] = {}
-    wanted = _marks(arrow, "market", "exchange_ms", slots, MINUTE_MS)
-    for record in parquet.to_rows(TRADES, arrow.filter(wanted)):
+    wanted = arrow.filter(parquet.of_slots(TRADES, arrow, slots, MINUTE_MS))
+    for record in parquet.to_rows(TRADES, wanted):
         slot = record.market, record.exchange_ms - record.exchange_ms % MINUTE_MS
         found.setdefault(slot, []).append(record)
     return found
-
-
-def _marks(arrow: Arrow | None, market: str, time: str, slots: set[Slot], unit_ms: int) -> list[bool]:
-    """Tell for each row whether its market and time, cut to `unit_ms`, are among `slots`."""
-    if arrow is None:
-        return []
-    names, times = arrow.column(market).to_pylist(), arrow.column(time).to_pylist()
-    return [(name, ms - ms % unit_ms) in slots for name, ms in zip(names, times, strict=True)]
 
 
 def _by_hour(records: Iterable[Any], table: Table, oldest_ms: int) -> Mapping[int, list[Any]]:
@@ -237,7 +223,3 @@ def _keys(table: Table, arrow: Arrow | None) -> set[tuple[Any, ...]]:
     if arrow is None:
         return set()
     return set(zip(*(arrow.column(name).to_pylist() for name in table.key), strict=True))
-
-
-def _length(arrow: Arrow | None) -> int:
-    return 0 if arrow is None else len(arrow)
