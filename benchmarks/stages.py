@@ -72,7 +72,7 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
     else:
         texts = [text for raw in frames if (text := take_apart(raw))]
         yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))
-        yield "    validated by pydantic, levels rewritten", measure(lambda: _drop(map(read_book, texts)))
+        yield "    levels cut out, validated by pydantic", measure(lambda: _drop(map(read_book, texts)))
     codec = CurrentCodec()
     events: Any = [event for raw in frames for event in codec.decode(raw, now_ms)]
     yield "intake: holes, sequence, batch", measure(lambda: _intake(events))
