@@ -11,6 +11,7 @@ from collector.clock import Clock
 from collector.feed.session import MarketEvent
 from collector.model import Channel, Gap, OrderBook, Trade, WrittenBook
 from collector.publish.outbox import Outbox
+from collector.settings import ConnectionSettings
 from collector.stream.batcher import KINDS, Batcher
 from collector.stream.coverage import Coverage, ExchangeTime, Hole, TradeSilence
 from collector.stream.pressure import Decision
@@ -31,13 +32,20 @@ def _ignore(*_: object) -> None:
 
 
 class Intake:
-    """The synchronous middle of a listener."""
+    """The synchronous middle of a listener.
 
-    def __init__(self, batcher: Batcher, outbox: Outbox, clock: Clock) -> None:
+    Args:
+        connection: how long sockets may be silent.
+    """
+
+    def __init__(
+        self, batcher: Batcher, outbox: Outbox, clock: Clock, connection: ConnectionSettings | None = None
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.sequencer = Sequencer()
         self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
-        self.coverage = Coverage(clock.monotonic())
+        stall_min_s = (connection or ConnectionSettings()).stall_min_s
+        self.coverage = Coverage(clock.monotonic(), stall_min_s)
         #: Start of what we know per market, until its first trade has come.
         self.covered_from_ms: dict[str, int] = {}
         #: Milliseconds from the exchange's time to ours, of the newest events.

@@ -8,7 +8,7 @@ a trade that comes twice is recognised.
 
 from dataclasses import dataclass
 
-#: No silence shorter than this is suspicious.
+#: No silence shorter than this is suspicious, unless sockets are given up sooner.
 _LEAST_SUSPICIOUS_S = 3.0
 #: Frames closer together than this are one: in a burst nothing more can be learned from each.
 _INSTANT_S = 0.001
@@ -64,14 +64,15 @@ class Hole:
 class Silence:
     """How long a stream is usually silent; what is far longer is suspicious."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_s: float = _LEAST_SUSPICIOUS_S) -> None:
         self.newest_s: float | None = None
+        self._least_s = least_s
         self._usual_s = 0.0
 
     @property
     def limit_s(self) -> float:
         """The longest silence that is not suspicious now."""
-        return max(_LEAST_SUSPICIOUS_S, self._usual_s * _TOLERANCE)
+        return max(self._least_s, self._usual_s * _TOLERANCE)
 
     def heard(self, now_s: float) -> float:
         """Learn the silence that ends now; return the limit that held for it.
@@ -126,13 +127,18 @@ def _suspicious(silence: Silence, now_s: float, told: Hole | None) -> Hole | Non
 
 
 class Coverage:
-    """What the sockets of one subscription cover together."""
+    """What the sockets of one subscription cover together.
 
-    def __init__(self, start_s: float) -> None:
+    Args:
+        stall_min_s: silence after which a socket may be given up. Data that come just before that happens
+            must not vouch for such a silence.
+    """
+
+    def __init__(self, start_s: float, stall_min_s: float = _LEAST_SUSPICIOUS_S) -> None:
         self._covered_until_s = start_s
         self._last_s: dict[int, float] = {}
         self._reason = "start"
-        self._silence = Silence()
+        self._silence = Silence(min(stall_min_s, _LEAST_SUSPICIOUS_S))
 
     def on_data(self, connection: int, now_s: float) -> Hole | None:
         """Note a data frame; return the hole it shows, if it shows one."""

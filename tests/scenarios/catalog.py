@@ -224,7 +224,8 @@ _SIMULATED: tuple[Callable[[random.Random, str], str], ...] = (
     lambda dice, at: f"cut@{at}!{dice.choice(('one', 'all'))}",
     lambda dice, at: f"close@{at}!{dice.choice(('one', 'all'))}",
     lambda dice, at: f"error@{at}!{dice.choice(('one', 'all'))}",
-    lambda dice, at: f"stall@{at}:{dice.uniform(1, 5):.1f}s!{dice.choice(('one', 'all'))}",
+    # What is shorter than SHORT_TIMES calls a stall can't be told from a quiet market: docs/reliability.md.
+    lambda dice, at: f"stall@{at}:{dice.uniform(1.7, 5):.1f}s!{dice.choice(('one', 'all'))}",
     lambda dice, at: f"cut@{at},reject503@{at}:{dice.uniform(0.5, 3):.1f}s",
     lambda dice, at: f"cut@{at},accept-close@{at}:{dice.uniform(0.5, 3):.1f}s",
     lambda dice, at: f"rest503@{at}:{dice.uniform(0.5, 3):.1f}s",

@@ -97,6 +97,17 @@ def test_usual_silence_is_no_hole() -> None:
     assert heard(coverage, 0, *ticking(305.5, 600.0, 5.0)) == []
 
 
+def test_a_silence_for_which_sockets_are_given_up_is_never_vouched_for() -> None:
+    """One socket is given up after 1.5 s; the other's data come a moment before it is given up, too."""
+    coverage = Coverage(START_S, stall_min_s=1.5)
+    for moment in ticking(0.1, 5.0):
+        heard(coverage, 0, moment)
+        heard(coverage, 1, moment)
+    coverage.on_lost(1, "stalled")
+    assert spans(heard(coverage, 0, 6.8)) == [(5.0, 6.8, "stalled")]
+    assert heard(coverage, 1, 6.9) == []
+
+
 def test_one_stall_does_not_hide_the_next() -> None:
     """Twenty seconds after a stall of 40 s, one of 10 s is seen too."""
     coverage = Coverage(START_S)
