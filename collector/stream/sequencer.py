@@ -12,17 +12,23 @@ from collector.model import OrderBook, Ticker, Trade, WrittenBook
 #: Trades remembered per generation, of all markets; two generations are kept. At the busiest rate known it is
 #: a minute and more, in a burst of 20,000 a second still longer than one socket is behind another.
 _TRADES_KEPT = 25_000
+#: Of each market, however long ago.
+_ALWAYS_KEPT = 16
 #: Several times what any exchange lists: invented names beyond it must not fill the memory.
 _MARKETS_MAX = 4_096
 
 
 class _RecentTrades:
-    """A bounded memory of trades: the last `_TRADES_KEPT` to twice as many, whatever market they are of."""
+    """A bounded memory of trades: the last `_TRADES_KEPT` to twice as many, whatever market they are of.
+
+    The last `_ALWAYS_KEPT` of each market stay whatever others do: a socket that subscribes anew brings each
+    market's last trade once more, which may be hours old.
+    """
 
     def __init__(self) -> None:
-        #: Market -> ids.
-        self._new: dict[str, set[int]] = {}
-        self._old: dict[str, set[int]] = {}
+        #: Market -> ids, oldest first.
+        self._new: dict[str, dict[int, None]] = {}
+        self._old: dict[str, dict[int, None]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -31,7 +37,7 @@ class _RecentTrades:
     def discard(self, market: str, number: int) -> None:
         """Forget a trade."""
         for kept in (self._new, self._old):
-            kept.get(market, set()).discard(number)
+            kept.get(market, {}).pop(number, None)
 
     def add(self, market: str, number: int) -> bool:
         """Remember a trade; tell whether it is new."""
@@ -39,15 +45,23 @@ class _RecentTrades:
         if old is not None and number in old:
             return False
         if new is None:
-            self._new[market] = {number}
+            self._new[market] = {number: None}
         elif number in new:
             return False
         else:
-            new.add(number)
+            new[number] = None
         self._count += 1
         if self._count >= _TRADES_KEPT:
-            self._old, self._new, self._count = self._new, {}, 0
+            self._forget_the_oldest()
         return True
+
+    def _forget_the_oldest(self) -> None:
+        for market, ids in self._old.items():
+            recent = self._new.get(market, {})
+            lacking = _ALWAYS_KEPT - len(recent)
+            if lacking > 0:
+                self._new[market] = dict.fromkeys([*list(ids)[-lacking:], *recent])
+        self._old, self._new, self._count = self._new, {}, 0
 
 
 class Sequencer:

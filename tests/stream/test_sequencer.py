@@ -66,7 +66,21 @@ def test_memory_is_bounded_and_long_enough(monkeypatch: pytest.MonkeyPatch) -> N
     for number, each in enumerate(trades):
         assert it.accept(each)
         assert not it.accept(trades[max(0, number - kept + 1)])
-        assert len(it._trades) <= 2 * kept
+        assert len(it._trades) <= 2 * kept + 7 * module._ALWAYS_KEPT
+
+
+def test_the_last_trade_of_a_quiet_market_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every new subscription brings it once more, hours later; passed on it would count as too late."""
+    monkeypatch.setattr(module, "_TRADES_KEPT", kept := 100)
+    it = Sequencer()
+    quiet = [trade(number, "KRW-QUIET") for number in range(40)]
+    assert all(it.accept(each) for each in quiet)
+    for number in range(5 * kept):
+        assert it.accept(trade(number))
+    assert not any(it.accept(each) for each in quiet[-module._ALWAYS_KEPT :])
+    assert it.accept(trade(40, "KRW-QUIET"))
+    assert all(it.accept(trade(number)) for number in range(5 * kept, 8 * kept))
+    assert not it.accept(trade(40, "KRW-QUIET"))
 
 
 events = st.one_of(
