@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -41,7 +42,9 @@ class Look(NamedTuple):
 
     tasks: int
     threads: int
+    #: Beside the connections to Redis: of those a pool keeps as many as threads ever needed at once.
     descriptors: int
+    redis: int
     objects: int
     memory_mb: float
 
@@ -79,7 +82,7 @@ async def test_a_thousand_reconnects_leave_nothing_behind(
     async def look() -> Look:
         async with _exchange(port, tmp_path, CALM_RATE):
             await eventually_async(lambda: _is_streaming(listener), 30, "both sockets stream")
-            return await _at_rest()
+            return await _at_rest(urlsplit(redis_url).port)
 
     stop = asyncio.Event()
     running = asyncio.create_task(listener.run(stop))
@@ -95,6 +98,7 @@ async def test_a_thousand_reconnects_leave_nothing_behind(
         await running
     print(f"\nbefore and after {MANY} reconnects: {warm}, {many}")
     assert (many.tasks, many.threads, many.descriptors) == (warm.tasks, warm.threads, warm.descriptors)
+    assert many.redis <= many.threads
     assert many.objects - warm.objects < GROWTH_OBJECTS
     assert many.memory_mb - warm.memory_mb < GROWTH_MB
 
@@ -120,7 +124,7 @@ def _is_streaming(listener: Listener) -> bool:
     return states == ["streaming"] * 2
 
 
-async def _at_rest() -> Look:
+async def _at_rest(redis_port: int | None) -> Look:
     """Return the figures of the quietest moments of some seconds."""
     process = psutil.Process()
     looks = []
@@ -130,7 +134,10 @@ async def _at_rest() -> Look:
         gc.collect()
         memory_mb = round(process.memory_info().rss / (1 << 20), 1)
         tasks, threads = len(asyncio.all_tasks()), threading.active_count()
-        looks.append((tasks, threads, process.num_fds(), len(gc.get_objects()), memory_mb))
+        peers = [connection.raddr for connection in process.net_connections("tcp")]
+        to_redis = sum(bool(peer) and peer.port == redis_port for peer in peers)
+        descriptors = process.num_fds() - to_redis
+        looks.append((tasks, threads, descriptors, to_redis, len(gc.get_objects()), memory_mb))
     return Look(*map(min, zip(*looks, strict=True)))
 
 
