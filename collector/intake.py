@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from collector.batch import Batch
 from collector.clock import Clock
 from collector.feed.session import MarketEvent
-from collector.model import Channel, Gap, OrderBook, Trade, WrittenBook
+from collector.model import Channel, Gap, OrderBook, Ticker, Trade, WrittenBook
 from collector.publish.outbox import Outbox
 from collector.settings import ConnectionSettings
 from collector.stream.batcher import KINDS, Batcher
-from collector.stream.coverage import Coverage, ExchangeTime, Hole, TradeSilence
+from collector.stream.coverage import Coverage, ExchangeTime, Hole, Leaps, TradeSilence
 from collector.stream.pressure import Decision
 from collector.stream.sequencer import Sequencer
 
@@ -61,6 +61,7 @@ class Intake:
         #: Since when trades may be missing although other data flowed.
         self._untraded_since_s: float | None = None
         self._trade_silence = TradeSilence()
+        self._leaps = Leaps()
         #: The last hole that was told of.
         self._told: Hole | None = None
 
@@ -86,7 +87,11 @@ class Intake:
     def on_events(self, connection: int, events: Sequence[MarketEvent]) -> None:
         """Take the events of the data frames that a socket brought together."""
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        since_s = self.coverage.covered_until_s
+        may_leap = self._leaps.heard(now_s)
         hole = self.coverage.on_data(connection, now_s)
+        if may_leap and hole is None and self._is_leap(since_s, events):
+            hole = Hole(since_s, now_s, "stalled")
         if hole is not None:
             self._tell(hole)
         for event in events:
@@ -99,6 +104,11 @@ class Intake:
                 if isinstance(event, Trade):
                     self._on_trade(event, now_s)
         self._put_due(now_s, now_ms)
+
+    def _is_leap(self, since_s: float, events: Sequence[MarketEvent]) -> bool:
+        """Tell whether the exchange's time leaps over a silence; tickers may have been made long before."""
+        times_ms = (event.exchange_ms for event in events if not isinstance(event, Ticker))
+        return self._leaps.is_leap(self.exchange_time.at(since_s), times_ms)
 
     def on_trade_stall(self) -> None:
         """Take note that a socket brought no trades while its other data may have flowed.

@@ -76,6 +76,45 @@ def test_the_first_frame_ends_the_start_hole_and_a_silence_is_a_hole(bench: Benc
     assert bench.holes[1].to_s - bench.holes[1].from_s == pytest.approx(20)
 
 
+def after_a_busy_minute() -> Bench:
+    """Return a bench after a minute of trades, ten a second, the last of them at `T0 + 60_000`."""
+    bench = Bench(capacity=1_000)
+    for number in range(1, 601):
+        bench.frame(trade(number, ms=T0 + number * 100))
+    bench.holes.clear()
+    return bench
+
+
+def test_a_leap_of_the_exchanges_time_is_a_hole_though_short() -> None:
+    """Two seconds in which all sockets were silent and the exchange went on without us."""
+    bench = after_a_busy_minute()
+    bench.frame(trade(601, ms=T0 + 62_000), after_s=2)
+    (hole,) = bench.holes
+    assert (hole.reason, hole.to_s - hole.from_s) == ("stalled", pytest.approx(2))
+
+
+def test_what_was_only_late_is_no_hole() -> None:
+    """The network or we ourselves were slow: what was held back comes, its times go on where they were."""
+    bench = after_a_busy_minute()
+    bench.frame(*(trade(601 + n, ms=T0 + 60_100 + n * 100) for n in range(20)), after_s=2)
+    assert bench.holes == []
+
+
+def test_what_tells_no_time_may_be_a_leap() -> None:
+    """Copies, repeats and tickers alone: a hole too much costs REST calls, one too few trades."""
+    bench = after_a_busy_minute()
+    bench.frame(ticker(T0 + 60_100), after_s=2)
+    assert [hole.reason for hole in bench.holes] == ["stalled"]
+
+
+def test_a_quiet_stream_does_not_leap() -> None:
+    """A trade every two seconds is its way; and of a stream that just began nothing is known."""
+    bench = Bench()
+    for number in range(60):
+        bench.frame(trade(number, ms=T0 + number * 2_000), after_s=2)
+    assert [hole.reason for hole in bench.holes] == ["start"]
+
+
 def test_a_batch_waits_no_longer_than_its_age(bench: Bench) -> None:
     """`tick` closes it."""
     bench.frame(trade(1))

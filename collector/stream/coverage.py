@@ -6,10 +6,14 @@ a start. A hole may be reported slightly too long, never too short: filling it a
 a trade that comes twice is recognised.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 #: No silence shorter than this is suspicious, unless sockets are given up sooner.
 _LEAST_SUSPICIOUS_S = 3.0
+#: No leap of the exchange's time is shorter than this; the longest silence counts half after so many seconds.
+_LEAST_LEAP_S, _FADING_S = 1.0, 15.0
 #: Frames closer together than this are one: in a burst nothing more can be learned from each.
 _INSTANT_S = 0.001
 _TOLERANCE = 10.0
@@ -124,6 +128,39 @@ def _suspicious(silence: Silence, now_s: float, told: Hole | None) -> Hole | Non
     if since_s is None or now_s - since_s <= limit_s:
         return None
     return Hole(since_s, now_s, "stalled")
+
+
+class Leaps:
+    """Silences that are shorter than what `Coverage` suspects, and in which data were left out all the same.
+
+    Only of a stream that has not been quiet for a while, and only if the exchange's own time is as much later
+    as ours: a network that was slow brings what it held back, and a listener that was slow finds it waiting.
+    """
+
+    def __init__(self) -> None:
+        self._heard_s: float | None = None
+        #: Of all sockets together; fades.
+        self._longest_s = _LEAST_SUSPICIOUS_S / _MARGIN
+
+    def heard(self, now_s: float) -> bool:
+        """Note data of any socket; tell whether the silence that ends now is worth a look."""
+        silence_s = 0.0 if self._heard_s is None else now_s - self._heard_s
+        if 0 < silence_s < _INSTANT_S:
+            return False
+        self._heard_s = now_s
+        limit_s = max(_LEAST_LEAP_S, _MARGIN * self._longest_s)
+        self._longest_s = max(silence_s, self._longest_s * 0.5 ** (silence_s / _FADING_S))
+        return silence_s > limit_s
+
+    @staticmethod
+    def is_leap(before_ms: int, times_ms: Iterable[int]) -> bool:
+        """Tell whether the exchange's time leaps from `before_ms` over the times of what came, or in them.
+
+        Nothing that came tells a time: then it may have.
+        """
+        times = sorted(times_ms)
+        leaps = (later - earlier > _LEAST_LEAP_S * 1000 for earlier, later in pairwise((before_ms, *times)))
+        return not times or any(leaps)
 
 
 class Coverage:

@@ -197,6 +197,13 @@ LONG = (
         name="all sockets stall for 40 s", faults="stall@15s:40s", faults_over_s=55, seconds=75, settle_s=90
     ),
     Scenario(
+        name="all sockets silent for 2 s in a busy stream",
+        faults="stall@45s:2s",
+        faults_over_s=47,
+        seconds=55,
+        settle_s=90,
+    ),
+    Scenario(
         name="no trades for 8 s while books and tickers flow",
         faults="silent-channel=trade@10s:8s",
         faults_over_s=18,
