@@ -64,15 +64,24 @@ class Batcher:
     def add(self, row: Row, now_s: float, now_ms: int) -> Batch | None:
         """Take one row; return the batch it filled, if it did."""
         kind = KINDS[type(row)]
+        is_state = kind in STATES
         key = (kind, self._shard(row.market) if kind is Kind.TRADE else 0)
         open_batch = self._open.get(key)
         if open_batch is None:
             open_batch = self._open[key] = _Open(now_s)
-        if self.merging and kind in STATES:
-            self._merge(open_batch, kind, row)
-        else:
-            self._append(open_batch, kind, row)
-        if self._is_full(open_batch, self._factor(kind)):
+        rows = open_batch.rows
+        if is_state:
+            place = open_batch.newest.get(row.market) if self.merging else None
+            if place is not None:
+                rows[place] = row
+                self.merged[kind] += 1
+                return None
+            open_batch.newest[row.market] = len(rows)
+        rows.append(row)
+        open_batch.size += _size(kind, row)
+        factor = self.state_factor if is_state else self.trade_factor
+        settings = self._settings
+        if len(rows) >= settings.max_rows * factor or open_batch.size >= settings.max_bytes * factor:
             return self._close(key, now_ms)
         return None
 
@@ -91,27 +100,6 @@ class Batcher:
     def pending(self) -> int:
         """Return how many rows wait in open batches."""
         return sum(len(it.rows) for it in self._open.values())
-
-    def _append(self, open_batch: _Open, kind: Kind, row: Row) -> None:
-        if kind in STATES:
-            open_batch.newest[row.market] = len(open_batch.rows)
-        open_batch.rows.append(row)
-        open_batch.size += _size(kind, row)
-
-    def _merge(self, open_batch: _Open, kind: Kind, row: Row) -> None:
-        place = open_batch.newest.get(row.market)
-        if place is None:
-            self._append(open_batch, kind, row)
-            return
-        open_batch.rows[place] = row
-        self.merged[kind] += 1
-
-    def _is_full(self, open_batch: _Open, factor: float) -> bool:
-        settings = self._settings
-        return (
-            len(open_batch.rows) >= settings.max_rows * factor
-            or open_batch.size >= settings.max_bytes * factor
-        )
 
     def _factor(self, kind: Kind) -> float:
         return self.state_factor if kind in STATES else self.trade_factor

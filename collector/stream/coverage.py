@@ -16,6 +16,8 @@ _LEAST_SUSPICIOUS_S = 3.0
 _LEAST_LEAP_S, _FADING_S = 1.0, 15.0
 #: Frames closer together than this are one: in a burst nothing more can be learned from each.
 _INSTANT_S = 0.001
+#: The same for trades, of which only silences of seconds are asked about; a hole may begin so much too early.
+_TOGETHER_S = 0.1
 _TOLERANCE = 10.0
 _SMOOTHING = 0.02
 #: A silence sets the limit to at least this many times its length; one that was called a hole, to its length.
@@ -110,6 +112,8 @@ class TradeSilence:
         of_one = self._by_market.get(market)
         if of_one is None:
             of_one = self._by_market[market] = Silence()
+        elif of_one.newest_s is not None and now_s - of_one.newest_s < _TOGETHER_S:
+            return None
         of_all = _suspicious(self._all, now_s, told)
         of_market = _suspicious(of_one, now_s, told)
         if of_all is not None:
