@@ -16,7 +16,7 @@ from flower.options import options as flower_options
 
 from collector import metrics, settings
 from collector.cli import app
-from collector.model import Gap, OrderBook, Ticker, Trade
+from collector.model import Gap, Ticker, Trade, WrittenBook
 from collector.web import Web
 from tasks import keys
 from tasks.read import Book, Candle, Change, GapRow, Health, TickerRow, TradeRow, Volume
@@ -209,7 +209,7 @@ def test_data_model_lists_every_key() -> None:
     ("label", "struct"),
     [
         ("`tasks.ingest.trades`", Trade),
-        ("`tasks.ingest.orderbooks`", OrderBook),
+        ("`tasks.ingest.orderbooks`", WrittenBook),
         ("`tasks.ingest.tickers`", Ticker),
         ("`tasks.ingest.gaps`", Gap),
         ("| `candles`", Candle),
