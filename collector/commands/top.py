@@ -86,9 +86,23 @@ def _watch(watcher: Watcher) -> None:
             while time.monotonic() < deadline_s:
                 if size != console.size:
                     size = console.size
-                    live.update(Frame(view, size.height), refresh=True)
+                    with undisturbed():
+                        live.update(Frame(view, size.height), refresh=True)
                 if _pressed(KEY_S) in ("q", "Q"):
                     return
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back for a moment.
+
+    What ends the drawing of a frame half-way keeps rich from giving the screen back: it goes on collecting.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave(*_: object) -> None:

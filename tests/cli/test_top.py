@@ -17,7 +17,7 @@ from termios import TIOCSWINSZ
 import pytest
 from rich.console import Console
 
-from collector.commands.top import Watcher
+from collector.commands.top import Watcher, undisturbed
 from collector.errors import BrokerUnavailable
 from collector.render.top import Frame, View, growth, summed
 from tasks.read import Health, TickerRow
@@ -204,3 +204,14 @@ def test_signal_leaves_with_the_screen_given_back(
     process.send_signal(number)
     assert "\x1b[?1049l" in _read_until(ours, "\x1b[?1049l", 5)
     assert process.wait(5) == code
+
+
+def test_a_signal_waits_for_the_end_of_a_frame() -> None:
+    """It comes as soon as the frame is drawn; in its middle it would leave the screen in disorder."""
+    drawn = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - what is drawn before it and after
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            drawn.append("the rest of the frame")
+        drawn.append("the next frame")
+    assert drawn == ["the rest of the frame"]
