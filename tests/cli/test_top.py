@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 from fcntl import ioctl
+from functools import partial
 from io import StringIO
 from termios import TIOCSWINSZ
 
@@ -167,8 +168,9 @@ def terminal(filled: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     ours, theirs = pty.openpty()
     ioctl(ours, TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     argv = [sys.executable, "-m", "collector", "top"]
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
     with subprocess.Popen(
-        argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=hear
     ) as process:
         os.close(theirs)
         try:
@@ -209,9 +211,13 @@ def test_signal_leaves_with_the_screen_given_back(
 def test_a_signal_waits_for_the_end_of_a_frame() -> None:
     """It comes as soon as the frame is drawn; in its middle it would leave the screen in disorder."""
     drawn = []
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - what is drawn before it and after
-        with undisturbed():
-            os.kill(os.getpid(), signal.SIGINT)
-            drawn.append("the rest of the frame")
-        drawn.append("the next frame")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - what is drawn before it and after
+            with undisturbed():
+                os.kill(os.getpid(), signal.SIGINT)
+                drawn.append("the rest of the frame")
+            drawn.append("the next frame")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert drawn == ["the rest of the frame"]
