@@ -110,7 +110,7 @@ class Listener:
         self._holder: str | None = None
         self._outbox = Outbox(settings.publish.queue_batches, self.id)
         self._batcher = Batcher(settings.batch, self.id)
-        self._intake = Intake(self._batcher, self._outbox, self._clock, settings.connection)
+        self._intake = Intake(self._batcher, self._outbox, self._clock, settings.connection.stall_min_s)
         self._holes = Holes(self._intake, settings.channels)
         holes = self._holes
         self._intake.listen(holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_market_hole)

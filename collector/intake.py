@@ -3,6 +3,7 @@
 events of a frame -> coverage (holes) -> sequencer (first copy wins) -> batcher -> outbox
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,7 +12,6 @@ from collector.clock import Clock
 from collector.feed.session import MarketEvent
 from collector.model import Channel, Gap, OrderBook, Ticker, Trade, WrittenBook
 from collector.publish.outbox import Outbox
-from collector.settings import ConnectionSettings
 from collector.stream.batcher import KINDS, Batcher
 from collector.stream.coverage import Coverage, ExchangeTime, Hole, Leaps, TradeSilence
 from collector.stream.pressure import Decision
@@ -35,16 +35,13 @@ class Intake:
     """The synchronous middle of a listener.
 
     Args:
-        connection: how long sockets may be silent.
+        stall_min_s: as in `Coverage`.
     """
 
-    def __init__(
-        self, batcher: Batcher, outbox: Outbox, clock: Clock, connection: ConnectionSettings | None = None
-    ) -> None:
+    def __init__(self, batcher: Batcher, outbox: Outbox, clock: Clock, stall_min_s: float = math.inf) -> None:
         self.counts: Counter[str] = Counter()
         self.sequencer = Sequencer()
         self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
-        stall_min_s = (connection or ConnectionSettings()).stall_min_s
         self.coverage = Coverage(clock.monotonic(), stall_min_s)
         #: Start of what we know per market, until its first trade has come.
         self.covered_from_ms: dict[str, int] = {}
