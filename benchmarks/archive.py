@@ -12,7 +12,6 @@ tenth), or as a run that takes a share of its interval worth mentioning.
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from benchmarks.frames import market_names
 from collector.model import Side, Trade
 from collector.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
-from tasks.archive import parquet
+from tasks.archive import library, parquet
 from tasks.archive.files import Files
 from tasks.archive.keeper import Archive
 from tasks.archive.layout import DAY_MS, FOLDER, HOUR_MS, day_of
@@ -155,7 +154,7 @@ def _make_day(files: Files, maker: Maker) -> None:
             (TICKERS, list(maker.tickers(hour_ms))),
             (BOOKS, list(maker.books(hour_ms))),
         ):  # fmt: skip
-            files.write(table, files.place(table, hour_ms), parquet.replaced(table, None, (), rows))
+            files.write(table, files.place(table, hour_ms), parquet.with_rows(table, None, rows))
 
 
 def _candles(trades: dict[str, dict[int, Rows]]) -> Iterator[Any]:
@@ -170,7 +169,7 @@ def _measure_queries(files: Files) -> None:
     _say(f"{_timed(lambda: Session(files).__exit__())}  opening (views, footers)")
     with Session(files) as session:
         for name, sql in QUERIES.items():
-            runs = [_timed(lambda: [list(rows) for rows in session.select(sql).batches()]) for _ in range(3)]  # noqa: B023
+            runs = [_timed(lambda: session.rows(sql)) for _ in range(3)]  # noqa: B023
             _say(f"{min(runs, key=lambda run: run.wall_s)}  {name}")
 
 
@@ -212,7 +211,7 @@ def _redis(settings: Settings) -> Iterator[Any]:
 def _say_size(files: Files, table: Table) -> None:
     paths = files.within(table, None, None)
     size = sum(path.stat().st_size for path in paths)
-    rows = sum(parquet.library("pyarrow.parquet").read_metadata(path).num_rows for path in paths)
+    rows = sum(library("pyarrow.parquet").read_metadata(path).num_rows for path in paths)
     _say(f"  {table.name:8} {rows:>10,} rows {_megabytes(size):>10}  {size / max(rows, 1):6.1f} bytes a row")
 
 
@@ -253,4 +252,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -85,7 +85,8 @@ async def burst(rate: float, count: int) -> None:
 
 async def mix(books: float, trades: float, tickers: float) -> None:
     """Serve the mix."""
-    async with Mix(books, trades, tickers, MARKETS) as server:
+    server = Mix(books, trades, tickers, MARKETS)
+    async with server:
         print(f"port {server.port}", flush=True)
         await server.run()
 

@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from benchmarks.frames import Maker, market_names
 from benchmarks.server import FrameServer, wrap
@@ -101,7 +101,7 @@ class Flood(FrameServer):
 
     def _trade(self, number: int, now_ms: int) -> bytes:
         draw = self._random
-        row = {
+        row: dict[str, Any] = {
             "market": draw.choice(self._names),
             "exchange_ms": now_ms,
             "id": (now_ms << 20) + number,

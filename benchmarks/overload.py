@@ -29,8 +29,8 @@ import redis
 
 from benchmarks.flood import Pace
 from benchmarks.rig import ALL_QUEUES, Rig, sustained
-from benchmarks.system import percentile
 from collector.errors import CollectorError
+from collector.health import percentile
 from collector.model import MINUTE_MS
 from collector.settings import Settings
 from tests.scenarios.truth import compare_all
@@ -107,7 +107,7 @@ class Run:
         """Return what `figure` did not exceed in `share` of the looks during the load."""
         seen = [figure(sample) for sample in self.samples if sample.at_s <= self.load_s]
         values = [value for value in seen if value is not None]
-        return percentile(values, share) if values else 0.0
+        return percentile(values, share) or 0.0
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,9 @@ def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float
                 modes += [str(row["mode"]) for row in rig.reader.listeners()]
             time.sleep(AGE_POLL_S)
     shares = {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
-    return Ages(flooded, books_per_s, percentile(ages, 0.5), percentile(ages, 0.99), len(ages), shares)
+    return Ages(
+        flooded, books_per_s, percentile(ages, 0.5) or 0.0, percentile(ages, 0.99) or 0.0, len(ages), shares
+    )
 
 
 def measure_ages(folder: Path, books_per_s: float, seconds: float, rounds: int) -> list[Ages]:

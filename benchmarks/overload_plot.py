@@ -61,8 +61,8 @@ def draw(runs: "Sequence[Run]", path: Path) -> None:
 def _draw_queues(axis: Axes, run: "Run") -> None:
     axis.set_yscale("symlog", linthresh=10)
     axis.set_ylim(0, 10_000_000)  # the legend has room
-    _line(axis, run, lambda s: s.queues and s.queues["trade"], BLUE, "batches in `trade`")
-    _line(axis, run, lambda s: s.queues and s.queues["orderbook"], ORANGE, "batches in `orderbook`")
+    _line(axis, run, lambda s: s.queues["trade"] if s.queues else None, BLUE, "batches in `trade`")
+    _line(axis, run, lambda s: s.queues["orderbook"] if s.queues else None, ORANGE, "batches in `orderbook`")
     _line(axis, run, lambda s: s.trades_behind, RED, "trades not yet stored", ls="--")
 
 

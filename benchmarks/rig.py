@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 import redis
@@ -164,7 +164,7 @@ class Rig:
     def counters(self) -> dict[str, int]:
         """Return what the workers counted so far; nothing while Redis does not tell."""
         with suppress(redis.RedisError):
-            found = self.redis.hgetall(self.keys.counters)
+            found: dict[Any, Any] = self.redis.hgetall(self.keys.counters)
             return {name.decode(): int(number) for name, number in found.items()}
         return {}
 

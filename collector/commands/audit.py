@@ -107,15 +107,15 @@ def _ours(settings: Settings, market: str, from_ms: int, to_ms: int) -> _Ours:
 def _from_session(session: Session, market: str, from_ms: int, to_ms: int) -> _Ours:
     names = ", ".join(f'"{name}"' for name in Figures.__struct_fields__)
     wanted = f"market = {quoted(market)}"
-    candles = session.select(
+    candles = session.rows(
         f"SELECT open_ms, {names} FROM raw.candles WHERE {wanted} AND open_ms BETWEEN {from_ms} AND {to_ms}"  # noqa: S608
     )
-    gaps = session.select(
+    gaps = session.rows(
         f"SELECT channel, from_ms, to_ms, reason, recovered FROM gaps WHERE {wanted}"  # noqa: S608
     )
     return _Ours(
-        {row[0]: Figures(*map(Decimal, row[1:])) for rows in candles.batches() for row in rows},
-        [Gap(market, Channel(row[0]), *row[1:]) for rows in gaps.batches() for row in rows],
+        {row[0]: Figures(*map(Decimal, row[1:])) for row in candles},
+        [Gap(market, Channel(row[0]), *row[1:]) for row in gaps],
     )
 
 

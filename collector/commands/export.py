@@ -77,7 +77,7 @@ def _days(
     terms += [f"{table.time} >= {from_ms}"] if from_ms is not None else []
     terms += [f"{table.time} <= {to_ms}"] if to_ms is not None else []
     sql = f"SELECT DISTINCT {table.time} // {DAY_MS} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY 1"  # noqa: S608
-    days = [day for rows in session.select(sql).batches() for (day,) in rows]
+    days = [day for (day,) in session.rows(sql)]
     if not days:
         raise NoData(
             f"{market} has no {table.name}{_within(from_ms, to_ms)}: nothing to export{_known(session)}"
@@ -87,19 +87,14 @@ def _days(
 
 
 def _known(session: Session) -> str:
-    rows = [
-        row
-        for rows in session.select("SELECT DISTINCT market FROM candles ORDER BY 1 LIMIT 10").batches()
-        for row in rows
-    ]
+    rows = session.rows("SELECT DISTINCT market FROM candles ORDER BY 1 LIMIT 10")
     return f" (markets: {', '.join(market for (market,) in rows)} …)" if rows else ""
 
 
 def _rows(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> list[Row]:
     """Return the rows as `collector show --json` has them, decimals as text."""
-    found = session.select(_select("raw.", table, market, from_ms, to_ms))
     shape = _trade if table is TRADES else _candle
-    return [shape(dict(zip(found.columns, row, strict=True))) for batch in found.batches() for row in batch]
+    return [shape(row) for row in session.arrow(_select("raw.", table, market, from_ms, to_ms)).to_pylist()]
 
 
 def _arrow(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> Any:  # noqa: ANN401

@@ -1,7 +1,6 @@
 """`collector query`: one SELECT over the archive and what is newer in Redis."""
 
 import logging
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,16 +21,15 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int) -> int:
     Raises:
         ConfigurationError: bad SQL, more than reading, or the extra is not installed.
         BrokerUnavailable: neither Redis nor an archive.
-        PipelineError: out of memory.
+        PipelineError: out of memory, or a file turned out to be damaged when rows had been printed.
     """
     with open_history(settings) as session:
         if session.is_empty:
             log.warning("nothing is archived in %s yet, and Redis has nothing", settings.data_dir / FOLDER)
-        result = session.select(sql)
         if as_json:
-            _write_json(result)
+            _write_json(session.select(sql))
         else:
-            output.show([_sheet(result, rows_max)])
+            output.show([_sheet(session.select(sql, rows_max + 1), rows_max)])
     return 0
 
 
@@ -47,7 +45,7 @@ def _write_json(result: Result) -> None:
 
 
 def _sheet(result: Result, rows_max: int) -> Sheet:
-    rows = list(islice((row for batch in result.batches(rows_max + 1) for row in batch), rows_max + 1))
+    rows = next(result.batches(), [])
     shown = rows[:rows_max]
     columns = tuple(
         Column(name, [_cell(row[place]) for row in shown], right=_is_number([row[place] for row in shown]))

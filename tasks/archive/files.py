@@ -7,11 +7,10 @@ new one, whole. What can't be read is put aside under another name, said aloud, 
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from tasks.archive import ArchiveBusy, ArchiveUnavailable, library, parquet
 from tasks.archive.layout import (
@@ -113,7 +112,7 @@ class Files:
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with temporary.open("wb") as file:
+                with temporary.open("w+b") as file:
                     parquet.write(table, rows, file)
                     file.flush()
                     os.fsync(file.fileno())
@@ -158,19 +157,20 @@ class Files:
 
 
 def load(table: Table, path: Path) -> Arrow:
-    """Return a file's rows, every page checked.
+    """Return a file's rows, its footer and every page checked.
 
     Raises:
         Any of `unreadable()`: it can't be read, or is not what we wrote.
     """
+    parquet.check_footer(path)
     rows = library("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True).read()
     return rows.select(list(table.record._fields)).cast(parquet.arrow_schema(table))
 
 
-def damage(table: Table, path: Path, check: Callable[[Table, Path], Any] = load) -> str | None:
+def damage(table: Table, path: Path) -> str | None:
     """Return what is wrong with a file in one line, None where nothing is or the file is gone."""
     try:
-        check(table, path)
+        load(table, path)
     except FileNotFoundError:
         return None
     except unreadable() as error:

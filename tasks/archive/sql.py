@@ -109,14 +109,22 @@ class Session:
         """Return the size of a channel's files."""
         return sum(path.stat().st_size for path in self._found[table])
 
-    def select(self, sql: str) -> "Result":
-        """Run one SELECT; several results may be read side by side.
+    def select(self, sql: str, batch_rows: int = 10_000) -> "Result":
+        """Run one SELECT; several results may be read side by side, `batch_rows` at a time.
 
         Raises:
             ConfigurationError: it is not one SELECT, or DuckDB finds fault with it.
             PipelineError: it needs more memory than there is.
         """
-        return self._answer(sql, lambda cursor: Result(self, cursor.execute(sql)))
+        return self._answer(sql, lambda cursor: Result(self, cursor.execute(sql), batch_rows))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one SELECT; return all its rows.
+
+        Raises:
+            As `select`.
+        """
+        return self._answer(sql, lambda cursor: cursor.execute(sql).fetchall())
 
     def arrow(self, sql: str) -> Arrow:
         """Run one SELECT; return all its rows as an Arrow table.
@@ -135,9 +143,30 @@ class Session:
                 try:
                     return interruptible(cursor, lambda: work(cursor))  # noqa: B023 - over before the next
                 except self._duckdb.Error as error:
-                    if not self._reopened(look_inside=type(error).__name__ not in FAULTS_OF_SQL):
+                    if not self._reopened(error):
                         raise
         raise ArchiveUnavailable("the archive changes faster than it can be read: try again")
+
+    def _more(self, cursor: Any, batch_rows: int) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        """Return the next rows of a query whose first are given: too late to ask once more.
+
+        Raises:
+            ArchiveUnavailable: files turn out to be damaged or gone.
+            PipelineError: it needs more memory than there is.
+        """
+        known = set(self.damaged)
+        with self._explained():
+            try:
+                return interruptible(cursor, lambda: cursor.fetchmany(batch_rows))
+            except self._duckdb.Error as error:
+                if not self._reopened(error):
+                    raise
+        if found := [path for path in self.damaged if path not in known]:
+            raise ArchiveUnavailable(
+                f"rows are missing from this answer: {', '.join(map(str, found))} is damaged; "
+                "move it away and ask again"
+            )
+        raise ArchiveUnavailable("rows are missing from this answer: the archive has changed; ask again")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -161,8 +190,9 @@ class Session:
                 + ", ".join(table.name for table in TABLES)
             )
 
-    def _reopened(self, *, look_inside: bool) -> bool:
+    def _reopened(self, error: Exception) -> bool:
         """Look for files that are gone or damaged; open again without them, if there are any."""
+        look_inside = type(error).__name__ not in FAULTS_OF_SQL
         lost = False
         for table, paths in self._found.items():
             for path in paths:
@@ -182,7 +212,8 @@ class Session:
 
     def _connect(self) -> Any:  # noqa: ANN401 - DuckDB has no types to name
         connection = self._duckdb.connect()
-        connection.execute("CREATE SCHEMA raw; CREATE SCHEMA recent")
+        for schema in ("raw", "recent", "settled", "lagging"):
+            connection.execute(f"CREATE SCHEMA {schema}")
         slots = library("pyarrow").table(
             {
                 "market": [market for market, _ in self._recent.slots],
@@ -193,8 +224,6 @@ class Session:
         _keep(connection, "recent.slots", slots)
         for table in TABLES:
             self._make_view(connection, table)
-        allowed = ", ".join(views.quoted(path) for paths in self._found.values() for path in paths)
-        connection.execute(f"SET allowed_paths = [{allowed}]")
         for statement in HARDENING:
             connection.execute(statement)
         return connection
@@ -211,8 +240,12 @@ class Session:
         settled = [path for path in paths if path not in lagging]
         self._found[table] = paths
         _keep(connection, f"recent.{table.name}", rows)
+        for schema, some in (("settled", settled), ("lagging", lagging)):
+            connection.execute(f"SET schema = {schema}")
+            connection.from_arrow(parquet.dataset(table, some)).create_view(table.name)
+        connection.execute("SET schema = main")
         digits = parquet.widest([*footers, parquet.digits_of(table, rows)])
-        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table, settled, lagging)}")
+        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
         connection.execute(f"CREATE VIEW {table.name} AS {views.typed(table, digits)}")
 
     def _readable(self, table: Table) -> tuple[list[Path], list[Digits]]:
@@ -222,7 +255,7 @@ class Session:
             if path in self.damaged:
                 continue
             try:
-                footers.append(parquet.footer_digits(path))
+                footers.append(parquet.footer_digits(table, path))
                 paths.append(path)
             except FileNotFoundError:
                 continue
@@ -232,18 +265,29 @@ class Session:
 
 
 class Result:
-    """The rows of a query, a batch at a time."""
+    """The rows of a query, a batch at a time.
 
-    def __init__(self, session: Session, cursor: Any) -> None:  # noqa: ANN401
+    The first batch is there from the start, since DuckDB may tell of a damaged file only now.
+    """
+
+    def __init__(self, session: Session, cursor: Any, batch_rows: int) -> None:  # noqa: ANN401
         self._session = session
         self._cursor = cursor
+        self._batch_rows = batch_rows
         self.columns: list[str] = [column[0] for column in cursor.description]
+        self._first = cursor.fetchmany(batch_rows)
 
-    def batches(self, size: int = 10_000) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows, `size` at a time."""
-        with self._session._explained():
-            while rows := interruptible(self._cursor, lambda: self._cursor.fetchmany(size)):
-                yield rows
+    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows.
+
+        Raises:
+            ArchiveUnavailable: a file is damaged or gone, and rows have been given already.
+            PipelineError: it needs more memory than there is.
+        """
+        rows = self._first
+        while rows:
+            yield rows
+            rows = self._session._more(self._cursor, self._batch_rows)
 
 
 def interruptible(cursor: Any, work: Callable[[], T]) -> T:  # noqa: ANN401

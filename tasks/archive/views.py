@@ -5,9 +5,6 @@ people ask for them: exact numbers as decimals, executions alone, times beside m
 """
 # ruff: noqa: S608 - names of our own tables, and paths that `quoted` quotes
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from tasks.archive.parquet import Digits
 from tasks.archive.records import BOOKS, CANDLES, GAPS, TICKERS, TRADES, Kind, Table
 
@@ -28,26 +25,19 @@ DERIVED = {
 }
 
 
-def raw(table: Table, settled: Sequence[Path], lagging: Sequence[Path]) -> str:
+def raw(table: Table) -> str:
     """Return the SELECT of a channel's rows as they are archived, those of Redis in their place.
 
-    Args:
-        table: the channel.
-        settled: files of hours in which Redis has nothing newer: nothing in them is looked up.
-        lagging: the others.
+    Schema `settled` has the rows of hours in which Redis has nothing newer: nothing of them is looked up;
+    `lagging` has those of the others.
     """
     columns = ", ".join(f'"{name}"' for name in table.record._fields)
-    parts = [f"SELECT {columns} FROM recent.{table.name}"]
-    if settled:
-        parts.append(f"SELECT {columns} FROM {_parquet(settled)}")
-    if lagging:
-        gone = f"SELECT 1 FROM {_replaced_by(table)}"
-        parts.append(f"SELECT {columns} FROM {_parquet(lagging)} AS old WHERE NOT EXISTS ({gone})")
-    return " UNION ALL ".join(parts)
-
-
-def _parquet(paths: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
+    gone = f"SELECT 1 FROM {_replaced_by(table)}"
+    return (
+        f"SELECT {columns} FROM recent.{table.name}"
+        f" UNION ALL SELECT {columns} FROM settled.{table.name}"
+        f" UNION ALL SELECT {columns} FROM lagging.{table.name} AS old WHERE NOT EXISTS ({gone})"
+    )
 
 
 def _replaced_by(table: Table) -> str:

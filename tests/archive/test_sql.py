@@ -1,10 +1,12 @@
 """SQL over archive and Redis: every row once, and nothing but reading."""
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import redis
 from collector.errors import ConfigurationError
 from collector.model import Channel, Gap, Source, Trade
 from collector.settings import Settings
+from tasks.archive import ArchiveUnavailable, parquet
 from tasks.archive.files import Files
 from tasks.archive.keeper import Archive
 from tasks.archive.layout import HOUR_MS
-from tasks.archive.records import CANDLES, TRADES
+from tasks.archive.records import CANDLES, TRADES, TradeRecord
 from tasks.archive.sql import Session, open_session
 from tasks.read import Reader
 from tasks.store import Store
@@ -27,18 +30,13 @@ from tests.tasks.making import BTC, T0, book, ticker, trade
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-def answer(session: Session, sql: str) -> list[tuple[Any, ...]]:
-    """Return all rows of a query."""
-    return [row for rows in session.select(sql).batches() for row in rows]
-
-
 @pytest.fixture
 def ask(settings: Settings, client: redis.Redis) -> Iterator[Ask]:
     """A function that answers one query with a session of its own."""
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with open_session(settings, client) as session:
-            return answer(session, sql)
+            return session.rows(sql)
 
     return query
 
@@ -175,8 +173,8 @@ def test_ctrl_c_ends_a_long_query(settings: Settings, client: redis.Redis) -> No
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            answer(session, "SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % 7 = 3")
-        assert answer(session, "SELECT 1") == [(1,)]
+            session.rows("SELECT count(*) FROM range(1000000000000) AS r(n) WHERE n % 7 = 3")
+        assert session.rows("SELECT 1") == [(1,)]
 
 
 # -- damage
@@ -195,10 +193,16 @@ def test_a_file_without_its_end_is_named_and_left_out(
     assert path.exists()
 
 
-def test_a_damaged_page_is_found_when_the_query_meets_it(
-    store: Store, archive: Archive, files: Files, ask: Ask, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A file whose footer is right and whose pages are not is left out too."""
+def test_a_large_answer_comes_in_batches(settings: Settings, client: redis.Redis) -> None:
+    """Each of the size that was asked for, the last with what is left."""
+    with open_session(settings, client) as session:
+        result = session.select("SELECT n FROM range(8) AS r(n)", batch_rows=3)
+        assert [[n for (n,) in rows] for rows in result.batches()] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+@pytest.fixture
+def damaged(store: Store, archive: Archive, files: Files) -> Path:
+    """The file of one of two trades: its footer is right and its first page is not."""
     store.put_trades([trade(1, exchange_ms=T0 - 3 * HOUR_MS), trade(2)])
     archive.run(everything=True)
     path = files.within(TRADES, None, None)[0]
@@ -206,8 +210,87 @@ def test_a_damaged_page_is_found_when_the_query_meets_it(
     content = bytearray(path.read_bytes())
     content[start : start + 30] = b"\xff" * 30
     path.write_bytes(content)
-    assert ask("SELECT market, id FROM trades") == [(BTC, 2)]
-    assert f"{path} is damaged and left out" in caplog.text
+    return path
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_damaged_page_is_found_when_the_query_meets_it(
+    damaged: Path, settings: Settings, client: redis.Redis, caplog: pytest.LogCaptureFixture, streamed: bool
+) -> None:
+    """It is left out, whether DuckDB speaks of it before the rows or at the first of them."""
+    sql = "SELECT market, id FROM trades"
+    with open_session(settings, client) as session:
+        rows = list(chain.from_iterable(session.select(sql).batches())) if streamed else session.rows(sql)
+    assert rows == [(BTC, 2)]
+    assert f"{damaged} is damaged and left out" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [25, pytest.param(1500, marks=pytest.mark.soak)])
+def test_a_changed_bit_gives_no_wrong_row(files: Files, changes: int) -> None:
+    """Wherever a bit of a file is changed, its rows are right or the file is left out."""
+    dice = random.Random(changes)
+    rows = [
+        TradeRecord(
+            BTC,
+            T0 + second,
+            T0 + second,
+            str(dice.randrange(10**6)),
+            str(dice.random()),
+            "buy",
+            0,
+            T0,
+            1,
+            True,
+        )
+        for second in range(500)
+    ]
+    path = files.place(TRADES, T0)
+    files.write(TRADES, path, parquet.to_arrow(TRADES, rows))
+    sql = f"SELECT * FROM trades WHERE market = '{BTC}' AND exchange_ms < {T0 + 300} ORDER BY id"  # noqa: S608
+    with Session(files) as session:
+        whole = session.rows(sql)
+    assert len(whole) == 300
+    right, content = 0, path.read_bytes()
+    for _ in range(changes):
+        changed = bytearray(content)
+        changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+        path.write_bytes(changed)
+        with Session(files) as session:
+            found = session.rows(sql)
+            assert found == whole or (found == [] and path in session.damaged)
+            right += found == whole
+    assert right < changes / 2
+
+
+def test_a_damaged_page_met_behind_given_rows_is_an_error(
+    damaged: Path, settings: Settings, client: redis.Redis
+) -> None:
+    """What was given can't be taken back: the answer is said to lack rows, the next one is whole."""
+    sql = "SELECT 'KRW-BTC', n FROM range(1000000) AS r(n) UNION ALL SELECT market, id FROM raw.trades"
+    with open_session(settings, client) as session:
+        batches = session.select(sql).batches()
+        assert len(next(batches)) == 10_000
+        with pytest.raises(
+            ArchiveUnavailable, match=f"rows are missing .*{damaged} is damaged; move it away"
+        ):
+            list(batches)
+        assert len(session.rows(sql)) == 1_000_001
+
+
+def test_a_file_gone_behind_given_rows_is_an_error(
+    store: Store, archive: Archive, files: Files, settings: Settings, client: redis.Redis
+) -> None:
+    """Compaction while a large answer is read: it is said to lack rows."""
+    store.put_trades([trade(1, exchange_ms=T0 - 3 * HOUR_MS), trade(2)])
+    archive.run(everything=True)
+    with open_session(settings, client) as session:
+        batches = session.select(
+            "SELECT n FROM range(1000000) AS r(n) UNION ALL SELECT id FROM raw.trades"
+        ).batches()
+        next(batches)
+        files.within(TRADES, None, None)[0].unlink()
+        with pytest.raises(ArchiveUnavailable, match=r"rows are missing .* has changed; ask again"):
+            list(batches)
 
 
 def test_a_file_replaced_or_removed_under_a_session_is_read_again(
@@ -222,7 +305,7 @@ def test_a_file_replaced_or_removed_under_a_session_is_read_again(
         for table in (TRADES, CANDLES):
             for day in files.days(table):
                 files.compact(table, day)
-        assert answer(session, "SELECT count(*) FROM trades") == [(4,)]
+        assert session.rows("SELECT count(*) FROM trades") == [(4,)]
 
 
 def test_an_empty_archive_has_empty_views(ask: Ask, settings: Settings, client: redis.Redis) -> None:

@@ -268,8 +268,11 @@ def book_figures(book: PlainBook) -> dict[str, Any]:
 def changed_levels(before: PlainBook | None, after: PlainBook) -> int:
     """Count the prices, per side, whose size is not what it was."""
     changed = 0
-    for number in (2, 3):  # bids, asks
-        old = {price: size for price, size in (before[number] if before else ()) if size}
-        new = {price: size for price, size in after[number] if size}
+    for old_levels, new_levels in (
+        (before.bids if before else (), after.bids),
+        (before.asks if before else (), after.asks),
+    ):
+        old = {price: size for price, size in old_levels if size}
+        new = {price: size for price, size in new_levels if size}
         changed += sum(old.get(price) != new.get(price) for price in old.keys() | new.keys())
     return changed
