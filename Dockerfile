@@ -24,6 +24,6 @@ COPY deploy/healthcheck.py /opt/healthcheck.py
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 COLLECTOR_DATA_DIR=/data
 USER collector
 WORKDIR /data
-# The process itself is process 1 and gets SIGTERM: no shell, no wrapper in between.
+# No shell and no wrapper in between: the process itself gets SIGTERM.
 CMD ["collector", "run"]
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python", "/opt/healthcheck.py", "listener"]

@@ -27,7 +27,7 @@ up: install ## the whole system against the live exchange
 	$(BIN)/collector up
 
 test: install ## all tests: real Redis, real workers, real sockets
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -12,19 +12,29 @@ import http.client
 import os
 import socket
 import sys
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 TIMEOUT_S = 8
 REDIS_PORT = 6379
+#: What Docker and Podman start as process 1 where a container has an init.
+INITS = {"docker-init", "tini", "catatonit"}
 
 
 def key_of(kind: str, name: str) -> str:
-    """Return the health key of this container's listener, which is process 1, or worker."""
+    """Return the health key of this container's listener or worker."""
     host, prefix = socket.gethostname(), os.environ.get("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
     if kind == "worker":
         return f"{prefix}health:worker:{name}@{host}"
     shard = os.environ.get("COLLECTOR_SHARD") or "1/1"
-    return f"{prefix}health:listener:{host}-1-{shard.replace('/', 'of')}"
+    return f"{prefix}health:listener:{host}-{listener()}-{shard.replace('/', 'of')}"
+
+
+def listener() -> int:
+    """Return the listener's process: 1, or what the init that is process 1 has started."""
+    if Path("/proc/1/comm").read_text().strip() not in INITS:
+        return 1
+    return int(Path("/proc/1/task/1/children").read_text().split()[0])
 
 
 def exists(url: str, key: str) -> bool:
