@@ -32,7 +32,7 @@ from collector.feed.connection import Connection
 from collector.feed.fleet import Fleet
 from collector.feed.redundancy import FirstCopy
 from collector.feed.rest_client import RestClient
-from collector.feed.session import MarketEvent, Session
+from collector.feed.session import MarketEvent, Session, State
 from collector.feed.watchdog import new_rhythms
 from collector.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.holes import Holes
@@ -137,6 +137,7 @@ class Listener:
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_left = False
 
     # The process
 
@@ -203,8 +204,10 @@ class Listener:
                 raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
 
     def _let_go(self) -> None:
-        with suppress(BrokerUnavailable):  # then it expires by itself
+        self._has_left = True
+        with suppress(BrokerUnavailable):  # then they expire by themselves
             self._lease.give_up()
+            self._report(self._publisher.decision)
         self._redis.close()
 
     # Markets
@@ -424,7 +427,7 @@ class Listener:
         lags = list(self._intake.lags_ms)
         return {
             "id": self.id,
-            "state": state_of(connections),
+            "state": State.STOPPED if self._has_left else state_of(connections),
             "connections": [connection_row(connection) for connection in connections],
             "mode": str(decision.mode),
             "frames_per_s": round(self._rate.look(self.fleet.frames, self._clock.monotonic()), 1),

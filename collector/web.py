@@ -89,13 +89,17 @@ class Web:
 
 
 def why_not_ready(snapshot: Snapshot, now_ms: int) -> str | None:
-    """Return what keeps the listener, or the whole system, from being ready, or None."""
+    """Return what keeps the listener, or the whole system, from being ready, or None.
+
+    A listener that has left says so for a moment, until its report expires; it is not waited for.
+    """
     if snapshot.system and not snapshot.system["redis_up"]:
         return "Redis does not answer"
-    if not snapshot.listeners:
+    listeners = [row for row in snapshot.listeners if row["state"] != "stopped"]
+    if not listeners:
         alone = snapshot.workers and not snapshot.system  # a worker that speaks for itself
         return None if alone else "no listener reports"
-    reasons = [_why_not_streaming(row, now_ms) for row in snapshot.listeners]
+    reasons = [_why_not_streaming(row, now_ms) for row in listeners]
     if snapshot.system:
         reasons += [
             f"no worker takes from queue {name}, where batches wait"

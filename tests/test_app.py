@@ -408,7 +408,7 @@ async def test_the_legacy_protocol(settings: Settings, eventually_async: Eventua
 
 
 async def test_health_and_refused_frames_are_told(settings: Settings, eventually_async: Eventually) -> None:
-    """The row `show health` promises, and a small list of what was refused, oldest lost first."""
+    """The row `show health` promises, a last one on leaving, and a small list of what was refused."""
     options = SimulatorOptions(markets=2, rate=100, faults="garbage:0.2")
     async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (listener, _):
         await eventually_async(lambda: listener.counters().get("trade_rows", 0) > 50)
@@ -418,6 +418,7 @@ async def test_health_and_refused_frames_are_told(settings: Settings, eventually
         row = health(settings, listener)
         refused = json.loads(client.lindex(key, 0))
         client.close()
+    assert health(settings, listener)["state"] == "stopped"
     assert row.keys() >= {
         "id", "state", "connections", "mode", "frames_per_s", "lag_ms_p50", "lag_ms_p99", "spool_bytes",
         "last_frame_ms", "counters",

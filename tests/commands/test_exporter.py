@@ -79,14 +79,17 @@ def system(client: redis.Redis, keys: Keys, settings: Settings) -> Reader:
 def test_ready_when_every_listener_streams_and_every_queue_is_served(
     system: Reader, client: redis.Redis, keys: Keys
 ) -> None:
-    """A silent listener and a queue without a worker each make the system not ready, by name."""
+    """Not with a silent listener or a queue without a worker, by name; one that has left does not count."""
     assert why_not_ready(look(system, client), NOW_MS) is None
     silent = why_not_ready(look(system, client), NOW_MS + READY_WITHIN_MS + 1)
     assert silent == "listener here-1: no frame within 60 s"
+    left = {**LISTENER, "id": "here-2", "state": "stopped"}
+    put(client, keys.listener("here-2"), {**left, "last_frame_ms": None})
+    assert why_not_ready(look(system, client), NOW_MS) is None
     client.delete(keys.worker(WORKER["hostname"]))
     reason = why_not_ready(look(system, client), NOW_MS) or ""
     assert "no worker takes from queue trade" in reason
-    client.delete(keys.listener(LISTENER["id"]))
+    put(client, keys.listener(LISTENER["id"]), {**LISTENER, "state": "stopped"})
     assert why_not_ready(look(system, client), NOW_MS) == "no listener reports"
 
 
