@@ -99,13 +99,16 @@ class CurrentCodec:
             book = read_book(text)
             if book is None:
                 return None
-            self._count_unknown("orderbook", book.frame)
+            if book.has_unknown:
+                self._count_unknown("orderbook", book.frame)
             return WrittenBook(*_book_head(book.frame, received_ms), book.levels)
-        trade: Any = read_trade(raw)
-        if trade is None:
+        found = read_trade(raw)
+        if found is None:
             return None
-        self._count_unknown("trade", trade)
-        return self._trade(trade, received_ms)
+        trade: Any = found[0]
+        if found[1]:
+            self._count_unknown("trade", trade)
+        return _trade(trade, received_ms)
 
     def _message(self, frame: Any, received_ms: int) -> Message:  # noqa: ANN401 - not validated yet
         if not isinstance(frame, dict):
@@ -130,18 +133,7 @@ class CurrentCodec:
     def _trade(self, frame: TradeFrame, received_ms: int) -> Trade:
         check_positive("trade_price", frame["trade_price"])
         check_positive("trade_volume", frame["trade_volume"])
-        check_time(frame["trade_timestamp"], received_ms)
-        if not 0 <= frame["sequential_id"] < 1 << 63:
-            raise MalformedMessage("invalid_field", f"sequential_id {frame['sequential_id']}")
-        return Trade(
-            check_market(frame["code"]),
-            frame["sequential_id"],
-            frame["trade_price"],
-            frame["trade_volume"],
-            _SIDES[frame["ask_bid"]],
-            frame["trade_timestamp"],
-            received_ms,
-        )
+        return _trade(frame, received_ms)
 
     def _ticker(self, frame: TickerFrame, received_ms: int) -> Ticker:
         check_positive("trade_price", frame["trade_price"])
@@ -206,6 +198,22 @@ class CurrentCodec:
         if in_order != levels:
             self.surprises["unsorted_book"] += 1
         return tuple(in_order)
+
+
+def _trade(frame: TradeFrame, received_ms: int) -> Trade:
+    """Return the trade of a frame whose price and volume are above zero."""
+    check_time(frame["trade_timestamp"], received_ms)
+    if not 0 <= frame["sequential_id"] < 1 << 63:
+        raise MalformedMessage("invalid_field", f"sequential_id {frame['sequential_id']}")
+    return Trade(
+        check_market(frame["code"]),
+        frame["sequential_id"],
+        frame["trade_price"],
+        frame["trade_volume"],
+        _SIDES[frame["ask_bid"]],
+        frame["trade_timestamp"],
+        received_ms,
+    )
 
 
 def _book_head(frame: OrderbookFrame, received_ms: int) -> tuple[str, int, int]:

@@ -28,6 +28,8 @@ from collector.protocol.frames import (
 from collector.protocol.repeats import BookText
 
 _MOST = 1e30
+#: A double above it may have any exponent: the number is within its bounds.
+_TINY = 1e-20
 _FINITE = Annotated[float, Field(strict=True, gt=-_MOST, lt=_MOST)]
 _NOT_NEGATIVE = Annotated[float, Field(strict=True, ge=0, lt=_MOST)]
 _INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
@@ -41,12 +43,17 @@ _ALL_BUT_NUMBERS = bytes(set(range(256)) - {*_DIGITS, *b","})
 _levels = TypeAdapter(list[_NOT_NEGATIVE]).validator.validate_json
 
 
+#: A frame, and whether it has fields nobody knows; they are left in.
+Validated = tuple[dict[str, Any], bool]
+
+
 class UsualBook(NamedTuple):
     """A validated book: the frame with its numbers as doubles, and its levels exactly as they are written."""
 
     frame: Any
     #: As in `WrittenBook`.
     levels: Raw
+    has_unknown: bool
 
 
 class _Spelling:
@@ -63,6 +70,7 @@ class _Spelling:
         self._is_short = bool(short)
         self._price, self._volume = name("trade_price"), name("trade_volume")
         self._type = name("type")
+        self._closing, self._change = name("prev_closing_price"), name("change_price")
         self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
         self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
         # Possessive: nothing of a level can be read in two ways, so there is nothing to go back for.
@@ -84,20 +92,24 @@ class _Spelling:
         """Return how every frame of `kind` begins."""
         return f'{{"{self._type}":"{kind}"'[:_START].encode()
 
-    def read_trade(self, raw: bytes) -> dict[str, Any] | None:
-        """Return a trade's frame with DEFAULT names; `trade_price` and `trade_volume` are exact."""
+    def read_trade(self, raw: bytes) -> Validated | None:
+        """Read a trade; the frame has DEFAULT names, its price and volume are exact and above zero."""
         digits = self._trade_digits.search(raw)
-        frame = self._trade(raw)
-        if digits is None or frame is None:
+        found = self._trade(raw)
+        if digits is None or found is None:
             return None
+        frame, has_unknown = found
         price, volume = digits.groups()
         # Of doubled keys pydantic takes the last, and the search the first.
-        if float(price) != frame[self._price] or float(volume) != frame[self._volume]:
+        if not (float(price) == frame[self._price] > 0 and float(volume) == frame[self._volume] > 0):
+            return None
+        closing, change = frame.get(self._closing, 1.0), frame.get(self._change, 1.0)
+        if (has_unknown or closing < _TINY or abs(change) < _TINY) and _has_tiny_number(raw):
             return None
         if self._is_short:
             frame = lengthen(frame)
         frame["trade_price"], frame["trade_volume"] = Decimal(price.decode()), Decimal(volume.decode())
-        return frame
+        return frame, has_unknown
 
     def take_apart(self, raw: bytes) -> BookText | None:
         """Take a book frame apart without parsing it."""
@@ -124,14 +136,15 @@ class _Spelling:
             return None
         levels = b"[%b]" % text.units.translate(None, _ALL_BUT_NUMBERS)
         doubles = _validated(_levels, levels)
-        frame = self._book(text.frame)
-        if doubles is None or frame is None or frame[self._units]:
+        found = self._book(text.frame)
+        if doubles is None or found is None:
             return None
-        if not _is_tidy(doubles):
+        frame, has_unknown = found
+        if frame[self._units] or not _is_tidy(doubles):
             return None
         if self._is_short:
             frame = lengthen(frame)
-        return UsualBook(frame, Raw(levels))
+        return UsualBook(frame, Raw(levels), has_unknown)
 
 
 def _is_tidy(levels: list[float]) -> bool:
@@ -146,13 +159,13 @@ def _is_tidy(levels: list[float]) -> bool:
     return prices[0] > 0 and all(map(lt, prices, prices[1:]))
 
 
-def read_trade(raw: bytes) -> dict[str, Any] | None:
-    """Return the validated frame of a trade that is written as usual, with DEFAULT names and exact numbers.
+def read_trade(raw: bytes) -> Validated | None:
+    """Read a trade that is written as usual; None for anything else.
 
-    Exact are `trade_price` and `trade_volume`; fields nobody knows are left in.
+    The frame has DEFAULT names; `trade_price` and `trade_volume` are exact and above zero.
     """
     spelling = _TRADES.get(raw[:_START])
-    return None if spelling is None or _has_tiny_number(raw) else spelling.read_trade(raw)
+    return None if spelling is None else spelling.read_trade(raw)
 
 
 def take_apart(raw: bytes) -> BookText | None:
@@ -180,16 +193,24 @@ def _native(frame: Any, short: Mapping[str, str], extra: Any) -> Any:  # noqa: A
     return _NATIVE.get(frame, frame)
 
 
-def _validator(frame: Any, short: Mapping[str, str]) -> Callable[[bytes], dict[str, Any] | None]:  # noqa: ANN401
-    """Return what validates a frame; it returns None where one is not sound or has an odd unknown field."""
+def _validator(
+    frame: Any,  # noqa: ANN401 - a type
+    short: Mapping[str, str],
+) -> Callable[[bytes], Validated | None]:
+    """Return what validates a frame.
+
+    It returns None where a frame is not sound or an unknown field is odd.
+    """
     validate = TypeAdapter(_native(frame, short, "allow")).validator.validate_json
     known = frozenset(short.get(name, name) for name in frame.__annotations__)
 
-    def validated(raw: bytes) -> dict[str, Any] | None:
+    def validated(raw: bytes) -> Validated | None:
         found: dict[str, Any] | None = _validated(validate, raw)
-        if found is None or found.keys() <= known:
-            return found
-        return found if all(_is_plain(found[name]) for name in found.keys() - known) else None
+        if found is None:
+            return None
+        if found.keys() <= known:
+            return found, False
+        return (found, True) if all(_is_plain(found[name]) for name in found.keys() - known) else None
 
     return validated
 

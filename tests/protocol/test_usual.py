@@ -28,19 +28,36 @@ def both_ways(raw: bytes) -> tuple[object, object]:
 def test_frames_as_the_exchange_writes_them_are_read_fast(form) -> None:
     """In both spellings; were it otherwise nobody would notice but for the load."""
     trade, book = (wire(form(fields)).encode() for fields in (TRADE, BOOK))
-    frame = read_trade(trade)
-    assert frame is not None
-    assert (frame["trade_price"], frame["trade_volume"]) == (D(116208000), D("0.0009"))
+    found = read_trade(trade)
+    assert found is not None
+    assert (found[0]["trade_price"], found[0]["trade_volume"]) == (D(116208000), D("0.0009"))
     (message,) = CurrentCodec().decode(book, RECEIVED_MS)
     assert isinstance(message, WrittenBook)
     assert bytes(message.levels) == b"[116208000,116204000,0.3313,0.0037,116209000,116203000,0.0001,0]"
 
 
 @FORMS
-@pytest.mark.parametrize("text", ["1E3", "1.5e-7", '"5"', "1" * 31, "0." + "1" * 30, "-1", "NaN"])
+@pytest.mark.parametrize("text", ["1E3", "1.5e-7", '"5"', "1" * 31, "0." + "1" * 30, "-1", "0", "NaN"])
 def test_unusual_numbers_are_read_with_care(text: str, form) -> None:
-    """Exponents, numbers as text, very long ones: the fast way does not touch them."""
+    """Exponents, numbers as text, very long ones, zero: the fast way does not touch them."""
     assert read_trade(wire(form({**TRADE, "trade_price": text})).encode()) is None
+
+
+@FORMS
+@pytest.mark.parametrize("text", ["0e-5", "-1E-400", "2e-41"])
+def test_a_tiny_number_anywhere_is_read_with_care(text: str, form) -> None:
+    """A double does not show whether it is within bounds."""
+    raw = wire(form({**TRADE, "change_price": text})).encode()
+    assert read_trade(raw) is None
+    fast, careful = both_ways(raw)
+    assert fast == careful
+
+
+@FORMS
+@pytest.mark.parametrize("text", ["-520", "0", "1e-5"])
+def test_a_fallen_or_equal_price_is_read_fast(text: str, form) -> None:
+    """Numbers that are not handed on may have any form that is within bounds."""
+    assert read_trade(wire(form({**TRADE, "change_price": text})).encode()) is not None
 
 
 @pytest.mark.parametrize(
