@@ -33,7 +33,7 @@ T = TypeVar("T")
 ATTEMPTS = 3
 #: How soon Ctrl-C is heeded.
 LOOK_S = 0.1
-#: Errors of DuckDB that no damaged file causes. One that is gone looks like a forbidden one.
+#: Errors of DuckDB that no damaged file causes.
 FAULTS_OF_SQL = {
     *("ParserException", "SyntaxException", "CatalogException", "BinderException", "PermissionException"),
     *("ConversionException", "OutOfRangeException", "OutOfMemoryException", "InterruptException"),

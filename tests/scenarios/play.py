@@ -12,7 +12,9 @@ POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 #: Nothing may be on its way for so long before a loss is believed.
 QUIET_S = 3.0
-LOOKS_MAX = 3
+#: While nothing is traded, sockets are given up as silent again and again, and each time a gap opens for some
+#: seconds. One that stays is open at every look.
+LOOKS_MAX = 10
 #: A batch is on its way for so long at the most while nothing is wrong.
 USUAL_LAG_S = 0.5
 
