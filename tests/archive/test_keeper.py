@@ -40,7 +40,11 @@ Look = Callable[[], dict[Path, tuple[int, int]]]
 
 def rows(files: Files, table: Table) -> list[dict[str, Any]]:
     """Return every row of a channel, read without any code of ours."""
-    return [row for path in files.within(table, None, None) for row in pq.read_table(path, partitioning=None).to_pylist()]
+    return [
+        row
+        for path in files.within(table, None, None)
+        for row in pq.read_table(path, partitioning=None).to_pylist()
+    ]
 
 
 def plain_trades(reader: Reader) -> list[tuple[Any, ...]]:
