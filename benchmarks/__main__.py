@@ -14,7 +14,7 @@ from benchmarks.system import mix, print_mix, print_sustained, sustained
 
 ROUNDS = 5
 #: Trades a second that the whole system is given for bars 5 and 10: the first at which the backlog is flat.
-RATES = (20_000.0, 15_000.0)
+RATES = (20_000.0, 13_000.0)
 
 
 def main() -> None:
