@@ -3,7 +3,7 @@
 `raw.<channel>` has the rows as they are archived, those of Redis in their place; `<channel>` has them as
 people ask for them: exact numbers as decimals, executions alone, times beside milliseconds.
 """
-# ruff: noqa: S608 - names of our own tables, and paths that `quoted` quotes
+# ruff: noqa: S608 - names of our own tables and columns
 
 from tasks.archive.parquet import Digits
 from tasks.archive.records import BOOKS, CANDLES, GAPS, TICKERS, TRADES, Kind, Table
