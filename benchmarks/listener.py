@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import truediv
 from pathlib import Path
 
 from benchmarks.frames import Maker, market_names
@@ -99,11 +98,16 @@ def compare(kind: str, count: int, rounds: int, markets: int) -> dict[str, float
     return {
         "ours": statistics.median(rates["ours"]),
         "bare": statistics.median(rates["bare"]),
-        "ratio": statistics.median(map(truediv, rates["ours"], rates["bare"])),
+        "ratio": median_ratio(rates["ours"], rates["bare"]),
         "cpu_us": statistics.median(cpu["ours"]),
         "bare_cpu_us": statistics.median(cpu["bare"]),
-        "cpu_ratio": statistics.median(map(truediv, cpu["bare"], cpu["ours"])),
+        "cpu_ratio": median_ratio(cpu["bare"], cpu["ours"]),
     }
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of the rounds' ratios: a host that changes its speed does so for both sides."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import TypeVar
 
@@ -264,7 +265,7 @@ def trade_age(folder: Path, *, flooded: bool, books_per_s: float, seconds: float
             time.sleep(AGE_POLL_S)
     shares = {mode: modes.count(mode) / len(modes) for mode in sorted(set(modes))}
     return Ages(
-        flooded, books_per_s, percentile(ages, 0.5) or 0.0, percentile(ages, 0.99) or 0.0, len(ages), shares
+        flooded, books_per_s, percentile(ages, 0.5) or nan, percentile(ages, 0.99) or nan, len(ages), shares
     )
 
 

@@ -20,7 +20,7 @@ from statistics import median
 import redis
 
 from benchmarks.frames import MARKETS
-from benchmarks.listener import make_frames, ours_once
+from benchmarks.listener import make_frames, median_ratio, ours_once
 from benchmarks.machine import describe
 from collector.redis_server import find_binary
 from tests.ports import free_port
@@ -38,10 +38,6 @@ class Found:
 
     ours: list[float]
     theirs: dict[str, list[float]]
-
-    def ratio(self, unit: str) -> float:
-        """Return the median of the rounds' ratios: a host that changes its speed does so for both sides."""
-        return median(ours / theirs for ours, theirs in zip(self.ours, self.theirs[unit], strict=True))
 
 
 class Unavailable(Exception):
@@ -150,7 +146,7 @@ def main() -> None:
                 print(f"{label}: SKIPPED, {error}", flush=True)
                 continue
             ratios = ", ".join(
-                f"{found.ratio(unit):.2f} ({median(rates):,.0f} {unit}/s)"
+                f"{median_ratio(found.ours, rates):.2f} ({median(rates):,.0f} {unit}/s)"
                 for unit, rates in found.theirs.items()
             )
             print(f"{label}: {ratios}   bar >= 3   (ours {median(found.ours):,.0f}/s)", flush=True)
