@@ -6,6 +6,7 @@ it is stored, and storing it twice changes nothing, so every setting here prefer
 
 from typing import TYPE_CHECKING, Any
 
+from celery.app.defaults import DEFAULTS
 from click import ClickException
 from kombu import Exchange, Queue
 
@@ -36,6 +37,10 @@ task_default_queue = ANALYSIS
 
 class _AnalysisRate:
     """Limits every analysis task; Celery's own annotations know only full names and `*`."""
+
+    def __repr__(self) -> str:
+        """Return what Flower and `inspect conf` show."""
+        return f"{ANALYSES}*: rate_limit {_settings.worker.analysis_rate_limit}"
 
     def annotate(self, task: "Task[Any, Any]") -> dict[str, str] | None:
         """Return what to set on `task`; called by Celery for each one."""
@@ -87,3 +92,8 @@ broker_transport_options = {
 result_backend_transport_options = {"retry_policy": {"timeout": 5.0}, **_way.transport_options}
 redis_socket_timeout = _settings.publish.socket_timeout_s
 redis_socket_connect_timeout = _settings.publish.socket_timeout_s
+
+
+def __dir__() -> list[str]:
+    """Return the settings above: Celery, and with it Flower, takes all that `dir` names for settings."""
+    return [name for name in globals() if name in DEFAULTS]

@@ -1,5 +1,6 @@
 """Celery's settings as a worker, a caller and a person at the prompt meet them."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -84,6 +85,20 @@ def test_nothing_is_pickled_and_nothing_is_acknowledged_early(app: Celery) -> No
     assert (conf.accept_content, conf.task_serializer, conf.result_serializer) == (["json"], "json", "json")
     assert (conf.task_acks_late, conf.task_reject_on_worker_lost) == (True, True)
     assert conf.worker_prefetch_multiplier == 1
+
+
+def test_flower_is_shown_settings_and_nothing_else(app: Celery) -> None:
+    """What Celery reads and shows is each name the file assigns, spelled as Celery spells it."""
+    assigned = [
+        node.id
+        for node in ast.walk(ast.parse((ROOT / "celeryconfig.py").read_text()))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    settings = {name for name in assigned if not name.startswith("_")} - {"error", "name"}
+    shown = app.conf.table()
+    assert settings == set(shown) - {"include", "deprecated_settings"}
+    assert repr(shown["task_annotations"]) == "[tasks.analysis.*: rate_limit 50/s]"
+    assert len(settings) > 25
 
 
 def test_shards_have_queues_of_their_own() -> None:
