@@ -122,7 +122,7 @@ def check_systemctl(words: list[str]) -> None:
 def check_curl(words: list[str]) -> None:
     path = next(re.sub(r"^http://127\.0\.0\.1:\d+", "", word) for word in words if word.startswith("http"))
     ours = {"/metrics", "/healthz", "/readyz"}
-    flower = r"/api/(workers|queues/length|task/(apply|send-task|result)/[\w.-]+)"
+    flower = r"/api/(workers(\?refresh=1)?|queues/length|task/(apply|send-task|result)/[\w.-]+)"
     assert path in ours or re.fullmatch(flower, path)
 
 

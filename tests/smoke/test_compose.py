@@ -54,7 +54,7 @@ def project(collector_image: object, prometheus_image: None) -> Iterator[Project
     """The profiles demo and monitoring, but Grafana, of which there is no stand-in; all gone afterwards."""
     if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"]).returncode:
         pytest.skip("no `docker compose`, so docker-compose.yml was not run")
-    compose = Project(collector_image.tags[0])
+    compose = Project(collector_image.id)
     try:
         up = compose("up", "--detach", "--no-build", *sorted(SERVICES))
         assert up.returncode == 0, up.stderr

@@ -27,7 +27,7 @@ def environment(collector_image: object, prometheus_image: None) -> Iterator[Map
         **os.environ,
         **ports,
         "COMPOSE_PROJECT_NAME": name,
-        "COLLECTOR_IMAGE": collector_image.tags[0],
+        "COLLECTOR_IMAGE": collector_image.id,
         "PROMETHEUS_IMAGE": PROMETHEUS,
         "BUILD_NETWORK": "host",
     }
