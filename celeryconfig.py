@@ -14,6 +14,7 @@ from collector.errors import CollectorError
 from collector.redis_client import celery_way
 from collector.redis_server import find_url
 from collector.settings import current
+from tasks import transport
 from tasks.routing import ANALYSES, ANALYSIS, ROUTES, all_queues
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ except CollectorError as error:
     # What the `celery` command, which reads this, prints as one line instead of a stack trace.
     raise ClickException(str(error)) from error
 
+transport.register()
 broker_url = result_backend = _way.url
 broker_use_ssl = redis_backend_use_ssl = _way.ssl
 

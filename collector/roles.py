@@ -1,7 +1,8 @@
 """The roles of `collector up` on one machine, as commands for the supervisor.
 
     redis         the private server, where `REDIS_URL` is empty
-    ingest1 … N   `celery -A tasks worker` on the queues `trade`, `orderbook`, `ticker`
+    ingest1 … N   `celery -A tasks worker` on the queues `trade`, `orderbook`, `ticker`; each a single process
+                  (Celery's pool `solo`): handing batches to a pool costs a third of what storing them does
     analysis      one worker on `analysis` and `archive`: analyses are rate-limited, and a limited task at the
                   head of a queue holds up all behind it, so they have a queue and a worker of their own;
                   of the two processes at most one archives at a time
@@ -52,15 +53,15 @@ def roles(
     Args:
         settings: handed on to every role through its environment, so command-line choices reach them.
         url: address of Redis.
-        workers: ingest worker processes; the main process of one is the ceiling, whatever its concurrency.
+        workers: ingest workers, one process each.
         python: the interpreter that has this package.
     """
     env = {**environment(settings), "REDIS_URL": url}
     found = [
-        _worker(python, f"ingest{number + 1}", queues, settings.worker.concurrency, env)
+        _worker(python, f"ingest{number + 1}", queues, ("-P", "solo"), env)
         for number, queues in enumerate(ingest_queues(settings.batch.shards, workers))
     ]
-    found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ANALYSIS_PROCESSES, env))
+    found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ("-c", str(ANALYSIS_PROCESSES)), env))
     if flower:
         found.append(_flower(python, flower_port, env))
     found.append(_listener(python, env))
@@ -120,13 +121,13 @@ def _text(value: object) -> str:
 
 
 def _worker(
-    python: str, name: str, queues: tuple[str, ...], concurrency: int, env: Mapping[str, str]
+    python: str, name: str, queues: tuple[str, ...], pool: tuple[str, str], env: Mapping[str, str]
 ) -> Role:
     argv = (
         *(python, "-m", "celery", "-A", "tasks", "worker"),
         *("-n", f"{name}-{os.getpid()}@%h"),  # unique although two may serve one Redis from one machine
         *("-Q", ",".join(queues)),
-        *("-c", str(concurrency)),
+        *pool,
         *("--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
     )
     return Role(name, argv, {**env, **WORKER_ENV}, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)

@@ -191,7 +191,7 @@ class StoreSettings(_Section):
 class WorkerSettings(_Section):
     """Celery workers."""
 
-    concurrency: int = Field(2, ge=1, le=64, description="processes of one worker")
+    concurrency: int = Field(2, ge=1, le=64, description="processes of a worker that is started without `-c`")
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
     analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")

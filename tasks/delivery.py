@@ -28,7 +28,7 @@ from tasks import routing
 from tasks.dead_letters import DeadLetter, DeadLetters
 from tasks.keys import Keys
 from tasks.redis_client import client, translated
-from tasks.store import Store
+from tasks.store import Books, Store
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ PAUSE_MAX_S = 5.0
 ATTEMPTS_KEPT_S = 86_400
 
 REASON = "dead_letter"
+
+#: The books this process has stored.
+_books: Books = {}
 
 
 class IngestTask(_Task):
@@ -76,7 +79,7 @@ class IngestTask(_Task):
             self.bury(text, f"it ended its worker {attempts - 1} times", attempts)
             return
         try:
-            patiently(lambda: work(Store(client(), current().store), text))
+            patiently(lambda: work(Store(client(), current().store, _books), text))
             if self.carries_facts or attempts > 1:
                 self._settle(attempts)
         except InvalidBatch as error:

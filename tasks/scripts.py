@@ -26,9 +26,11 @@ class Script:
 
 MINUTES = Script("minutes")
 TRADES = Script("trades")
+FIELD = Script("field")
+STATES = Script("states")
 SWAP = Script("swap")
 NEWEST = Script("newest")
-ALL = (MINUTES, TRADES, SWAP, NEWEST)
+ALL = (MINUTES, TRADES, FIELD, STATES, SWAP, NEWEST)
 
 
 def run(client: redis.Redis, pipeline: Pipeline) -> list[Any]:

@@ -9,10 +9,9 @@ holds.
 
 import random
 import time
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -37,6 +36,9 @@ PAUSE_MAX_S = 0.05
 
 #: Fields of one call of `newest.lua`, which holds three times as many values on Lua's stack of about 8000.
 TIMES_AT_ONCE = 2000
+
+#: Books remembered by a process; ten times the markets there are.
+BOOKS_MAX = 5_000
 
 STAMP, VALUE = "stamp", "value"
 
@@ -75,6 +77,19 @@ class _Commit(NamedTuple):
     absorbed: Absorbed
 
 
+class _Swap(NamedTuple, Generic[S]):
+    """A state that is to replace another: the stamps of both."""
+
+    key: str
+    state: S
+    before: bytes
+    after: bytes
+
+
+#: Key -> stamp and book.
+Books = dict[str, tuple[bytes, Book]]
+
+
 class Store:
     """Where workers put trades, tickers, books and gaps.
 
@@ -84,47 +99,45 @@ class Store:
         StoreConflict: others were faster `ROUNDS_MAX` times in a row; again, repeating is safe.
     """
 
-    def __init__(self, client: redis.Redis, settings: StoreSettings) -> None:
+    def __init__(self, client: redis.Redis, settings: StoreSettings, books: Books | None = None) -> None:
+        """Write through `client`; `books` are remembered from store to store, to save reading them again."""
         self._redis = client
         self._keys = Keys(settings.key_prefix)
         self._settings = settings
         self._candle_ttl_s = settings.candle_retention_h * 3600
         # A minute's trades must not outlive its candle: without the candle they could not be merged again.
         self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
+        self._books = {} if books is None else books
         #: What is to be written with the first reading of a batch, to save a round trip.
         self._begun: Pipeline | None = None
 
     def put_trades(self, trades: Sequence[Trade]) -> None:
         """Count each of `trades` exactly once in the candle of its minute."""
         with translated():
-            self._note_arrival(trades)
+            self._note_arrival(trades, {})
             late: list[_Group] = []
             _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
         if late:
-            counts = Tally({Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)})
+            counts = {Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)}
             self._record_gaps([_too_late(group) for group in late], counts)
 
     def put_tickers(self, tickers: Sequence[Ticker]) -> None:
         """Keep the newest ticker per market."""
         with translated():
-            self._note_arrival(tickers)
             newest = _newest(tickers)
-            tally = Tally({Counter.TICKERS_MERGED: len(tickers) - len(newest)})
-            _settle(newest, lambda left: self._swap_tickers(left, tally))
-            self._count(tally)
+            self._note_arrival(tickers, {Counter.TICKERS_MERGED: len(tickers) - len(newest)})
+            _settle(newest, self._swap_tickers)
 
     def put_books(self, books: Sequence[OrderBook]) -> None:
         """Keep the newest book per market, with its measures and what changed against the one it replaces."""
         with translated():
-            self._note_arrival(books)
             newest = _newest(books)
-            tally = Tally({Counter.BOOKS_MERGED: len(books) - len(newest)})
-            _settle(newest, lambda left: self._swap_books(left, tally))
-            self._count(tally)
+            self._note_arrival(books, {Counter.BOOKS_MERGED: len(books) - len(newest)})
+            _settle(newest, self._swap_books)
 
     def put_gaps(self, gaps: Sequence[Gap]) -> None:
         """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered."""
-        self._record_gaps(gaps, Tally({Counter.BATCHES: 1}))
+        self._record_gaps(gaps, {Counter.BATCHES: 1})
 
     # -- trades
 
@@ -179,55 +192,82 @@ class Store:
 
     # -- tickers, books, gaps
 
-    def _swap_tickers(self, tickers: list[Ticker], tally: Tally[Counter]) -> list[Ticker]:
-        def value(ticker: Ticker, _: bytes | None) -> bytes:
-            return encode(ticker)
+    def _swap_tickers(self, tickers: list[Ticker]) -> list[Ticker]:
+        """Try to store every ticker once; return those that somebody else was faster with."""
+        swaps = self._newer(Channel.TICKER, tickers)
+        stale = len(tickers) - len(swaps)
+        values = [encode(swap.state) for swap in swaps]
+        return self._put_states(swaps, values, Counter.TICKERS_STORED, {Counter.TICKERS_STALE: stale})
 
-        stale, stored, lost = self._swap_states(Channel.TICKER, tickers, value)
-        tally[Counter.TICKERS_STALE] += stale
-        tally[Counter.TICKERS_STORED] += stored
-        return lost
+    def _swap_books(self, books: list[OrderBook]) -> list[OrderBook]:
+        """Try to store every book once; return those that somebody else was faster with."""
+        swaps = self._newer(Channel.ORDERBOOK, books)
+        stale = len(books) - len(swaps)
+        values = []
+        for swap, before in zip(swaps, self._books_before(swaps), strict=True):
+            book = derive(swap.state, before)
+            self._books[swap.key] = swap.after, book
+            values.append(encode(book))
+        return self._put_states(swaps, values, Counter.BOOKS_STORED, {Counter.BOOKS_STALE: stale})
 
-    def _swap_books(self, books: list[OrderBook], tally: Tally[Counter]) -> list[OrderBook]:
-        def value(book: OrderBook, before: bytes | None) -> bytes:
-            return encode(derive(book, decode_book(before) if before else None))
-
-        stale, stored, lost = self._swap_states(Channel.ORDERBOOK, books, value)
-        tally[Counter.BOOKS_STALE] += stale
-        tally[Counter.BOOKS_STORED] += stored
-        return lost
-
-    def _swap_states(
-        self, channel: Channel, states: list[S], value: Callable[[S, bytes | None], bytes]
-    ) -> tuple[int, int, list[S]]:
-        """Try to store every state once; return how many were stale, stored, and the ones to try again."""
+    def _newer(self, channel: Channel, states: list[S]) -> list[_Swap[S]]:
+        """Return those of `states` that are newer than what Redis has."""
         keys = [self._keys.state(channel, state.market) for state in states]
-        reading = self._reading()
-        for key in keys:
-            reading.hmget(key, STAMP, VALUE)
-        replies = scripts.run(self._redis, reading)
-        found = replies[len(replies) - len(keys) :]
-        writing = self._redis.pipeline(transaction=False)
-        tried: list[S] = []
-        for key, state, (known, before) in zip(keys, states, found, strict=True):
-            if known and _parse_stamp(known) >= _stamp(state):
-                continue
-            stamp = ":".join(map(str, _stamp(state)))
-            scripts.SWAP.queue(
-                writing, [key], [STAMP, known or "", 0, STAMP, stamp, VALUE, value(state, before)]
-            )
-            tried.append(state)
-        replies = scripts.run(self._redis, writing)
-        lost = [state for state, stored in zip(tried, replies, strict=True) if not stored]
-        return len(states) - len(tried), len(tried) - len(lost), lost
+        found = self._read_field(self._reading(), keys, STAMP)
+        return [
+            _Swap(key, state, before or b"", b"%d:%d" % _stamp(state))
+            for key, state, before in zip(keys, states, found, strict=True)
+            if not before or _parse_stamp(before) < _stamp(state)
+        ]
 
-    def _record_gaps(self, gaps: Sequence[Gap], counts: Tally[Counter]) -> None:
+    def _books_before(self, swaps: list[_Swap[OrderBook]]) -> list[Book | None]:
+        """Return what each book replaces: mostly this process has put it there itself."""
+        if len(self._books) > BOOKS_MAX:
+            self._books.clear()
+        unknown = [swap for swap in swaps if swap.before and not self._book_before(swap)]
+        if unknown:
+            pipeline = self._redis.pipeline(transaction=False)
+            values = self._read_field(pipeline, [swap.key for swap in unknown], VALUE)
+            # One that somebody replaced after its stamp was read does no harm: ours will not be stored.
+            self._books |= {
+                swap.key: (swap.before, decode_book(value))
+                for swap, value in zip(unknown, values, strict=True)
+                if value
+            }
+        return [self._book_before(swap) for swap in swaps]
+
+    def _book_before(self, swap: _Swap[OrderBook]) -> Book | None:
+        stamp, book = self._books.get(swap.key, (None, None))
+        return book if stamp == swap.before else None
+
+    def _read_field(self, pipeline: Pipeline, keys: list[str], field: str) -> list[bytes | None]:
+        scripts.FIELD.queue(pipeline, keys, [field])
+        found: list[bytes | None] = scripts.run(self._redis, pipeline)[-1]
+        return found
+
+    def _put_states(
+        self, swaps: list[_Swap[S]], values: list[bytes], counter: Counter, counts: Mapping[Counter, int]
+    ) -> list[S]:
+        """Store `values` where nobody was faster; return the states of the others."""
+        keys = [self._keys.counters, *(swap.key for swap in swaps)]
+        arguments: list[scripts.Argument] = [counter]
+        for swap, value in zip(swaps, values, strict=True):
+            arguments += (swap.before, swap.after, value)
+        pipeline = self._redis.pipeline(transaction=False)
+        self._count(pipeline, counts)
+        scripts.STATES.queue(pipeline, keys, arguments)
+        stored = scripts.run(self._redis, pipeline)[-1]
+        return [swap.state for swap, done in zip(swaps, stored, strict=True) if not done]
+
+    def _record_gaps(self, gaps: Sequence[Gap], counts: dict[Counter, int]) -> None:
         if not gaps:
             return
         with translated():
             self._redis.sadd(self._keys.markets, *{gap.market for gap in gaps})
             _settle(list(gaps), self._swap_gaps)
-            self._count(counts + Tally({Counter.GAPS_STORED: len(gaps)}))
+            pipeline = self._redis.pipeline(transaction=False)
+            self._count(pipeline, counts | {Counter.GAPS_STORED: len(gaps)})
+            pipeline.execute()
 
     def _swap_gaps(self, gaps: list[Gap]) -> list[Gap]:
         reading = self._redis.pipeline(transaction=False)
@@ -241,7 +281,7 @@ class Store:
             field, value = _gap_field(gap), encode((gap.to_ms, gap.reason, gap.recovered))
             retention_s = self._settings.gap_retention_h * 3600
             scripts.SWAP.queue(
-                writing, [self._keys.gaps(gap.market)], [field, known or "", retention_s, field, value]
+                writing, [self._keys.gaps(gap.market)], [field, known or "", value, retention_s]
             )
             tried.append(gap)
         replies = scripts.run(self._redis, writing)
@@ -249,13 +289,15 @@ class Store:
 
     # -- beside the data
 
-    def _note_arrival(self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> None:
-        """Remember the markets seen, the newest time of all events, and of each market's trades.
+    def _note_arrival(
+        self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook], counts: Mapping[Counter, int]
+    ) -> None:
+        """Remember the markets seen, the newest time of all events, and of each market's trades; count.
 
         Written by the first reading that follows.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hincrby(self._keys.counters, Counter.BATCHES, 1)
+        self._count(pipeline, {Counter.BATCHES: 1, **counts})
         if events:
             pipeline.sadd(self._keys.markets, *{event.market for event in events})
         times = list(_newest_times(events).items())
@@ -269,12 +311,10 @@ class Store:
         pipeline, self._begun = self._begun, None
         return self._redis.pipeline(transaction=False) if pipeline is None else pipeline
 
-    def _count(self, numbers: Tally[Counter]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
+    def _count(self, pipeline: Pipeline, numbers: Mapping[Counter, int]) -> None:
         for name, number in numbers.items():
             if number:
                 pipeline.hincrby(self._keys.counters, name, number)
-        pipeline.execute()
 
 
 def _settle(work: list[T], attempt: Callable[[list[T]], list[T]]) -> None:

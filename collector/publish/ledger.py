@@ -16,11 +16,10 @@ from typing import Any
 
 import redis
 
-from collector.batch import Kind
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.publish.publisher import Transport, pack, unpack
-from collector.publish.sender import Letter
+from collector.publish.sender import FACTS, Letter
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class Ledger:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time; it may be written down all the same.
         """
-        if letter.kind in (Kind.TRADE, Kind.GAP):
+        if letter.kind in FACTS:
             self._note(letter, self._clock.now_ms() + self._timeout_ms)
         self._transport.send(letter)
 

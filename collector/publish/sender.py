@@ -33,6 +33,8 @@ TASKS = {
     Kind.TICKER: "tasks.ingest.tickers",
     Kind.GAP: "tasks.ingest.gaps",
 }
+#: What must arrive, however late; of tickers and books the newest is enough.
+FACTS = frozenset({Kind.TRADE, Kind.GAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +70,27 @@ class Sender:
         Raises:
             BrokerUnavailable: Redis refuses, is full or does not answer in time.
         """
-        is_fact = letter.kind in (Kind.TRADE, Kind.GAP)
+        # As `send_task` does, which looks up again for each batch what never changes.
+        message = self._app.amqp.as_task_v2(
+            letter.id,
+            TASKS[letter.kind],
+            args=(letter.text,),
+            argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
+            kwargsrepr="{}",
+            ignore_result=True,
+            expires=None if letter.kind in FACTS else self._state_expires_s,
+        )
         try:
-            self._app.send_task(
-                TASKS[letter.kind],
-                args=(letter.text,),
-                task_id=letter.id,
-                queue=letter.queue,
-                serializer=SERIALIZER,
-                compression="zstd",
-                retry=False,
-                ignore_result=True,
-                expires=None if is_fact else self._state_expires_s,
-                argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
-                kwargsrepr="{}",
-                headers={"created_ms": letter.created_ms},
-            )
+            with self._app.producer_pool.acquire(block=True) as producer:
+                producer.publish(
+                    message.body,
+                    routing_key=letter.queue,
+                    headers={**message.headers, "created_ms": letter.created_ms},
+                    serializer=SERIALIZER,
+                    compression="zstd",
+                    retry=False,
+                    **message.properties,
+                )
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis did not take a batch: {error}") from error
 

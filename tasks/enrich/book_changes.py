@@ -31,10 +31,14 @@ def compare(before: Sides, after: Sides) -> BookChanges:
         return BookChanges()
     added = removed = resized = 0
     for old_side, new_side in zip(before, after, strict=True):
-        old, new = dict(old_side), dict(new_side)
-        added += len(new.keys() - old.keys())
-        removed += len(old.keys() - new.keys())
-        resized += sum(old[price] != new[price] for price in old.keys() & new.keys())
+        gone = dict(old_side)
+        for price, size in dict(new_side).items():
+            size_before = gone.pop(price, None)
+            if size_before is None:
+                added += 1
+            elif size_before != size:
+                resized += 1
+        removed += len(gone)
     best_moved = any(_best(old) != _best(new) for old, new in zip(before, after, strict=True))
     return BookChanges(added, removed, resized, best_moved)
 

@@ -4,16 +4,18 @@ Sizes are in the base currency, prices in the quote currency. Levels of size 0 (
 precision, bithumb-protocol.md 1.5) are no part of the derived book.
 """
 
-from collections.abc import Sequence
 from decimal import Decimal, localcontext
+from operator import itemgetter
 
 from msgspec import Struct
 
 from collector.model import Level, OrderBook
 from tasks.enrich.book_changes import BookChanges, compare
-from tasks.enrich.exact import EXACT, RATIO, ratio
+from tasks.enrich.exact import EXACT, RATIO, ZERO, ratio
 
 BPS = 10_000
+
+_size = itemgetter(1)
 
 
 class Book(Struct, frozen=True):
@@ -44,18 +46,26 @@ def derive(book: OrderBook, before: Book | None) -> Book:
     bids, asks = _solid(book.bids), _solid(book.asks)
     old = (before.bids, before.asks) if before else ((), ())
     changes = compare(old, (bids, asks))
-    bid_depth, ask_depth = _depth(bids), _depth(asks)
-    spread, mid = _spread_and_mid(bids, asks)
+    spread = spread_bps = mid = microprice = None
+    with localcontext(EXACT):
+        bid_depth, ask_depth = sum(map(_size, bids), ZERO), sum(map(_size, asks), ZERO)
+        imbalance = ratio(bid_depth - ask_depth, bid_depth + ask_depth)
+        if bids and asks:
+            (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
+            spread, mid = ask - bid, (ask + bid) / 2
+            spread_bps = ratio(spread * BPS, mid)
+            # The mid weighted by the best sizes: the side with less behind it pulls the price.
+            microprice = RATIO.divide(bid * ask_size + ask * bid_size, bid_size + ask_size)
     return Book(
         market=book.market,
         exchange_ms=book.exchange_ms,
         bids=bids,
         asks=asks,
         spread=spread,
-        spread_bps=None if spread is None or mid is None else ratio(spread * BPS, mid),
+        spread_bps=spread_bps,
         mid=mid,
-        microprice=_microprice(bids, asks),
-        imbalance=ratio(EXACT.subtract(bid_depth, ask_depth), EXACT.add(bid_depth, ask_depth)),
+        microprice=microprice,
+        imbalance=imbalance,
         bid_depth=bid_depth,
         ask_depth=ask_depth,
         changed_levels=changes.levels,
@@ -64,28 +74,5 @@ def derive(book: OrderBook, before: Book | None) -> Book:
     )
 
 
-def _solid(side: Sequence[Level]) -> tuple[Level, ...]:
-    return tuple(level for level in side if level[1])
-
-
-def _depth(side: Sequence[Level]) -> Decimal:
-    with localcontext(EXACT):
-        return sum((size for _, size in side), Decimal(0))
-
-
-def _spread_and_mid(bids: Sequence[Level], asks: Sequence[Level]) -> tuple[Decimal | None, Decimal | None]:
-    if not bids or not asks:
-        return None, None
-    bid, ask = bids[0][0], asks[0][0]
-    with localcontext(EXACT):
-        return ask - bid, (ask + bid) / 2
-
-
-def _microprice(bids: Sequence[Level], asks: Sequence[Level]) -> Decimal | None:
-    """Return the mid weighted by the best sizes: the side with less behind it pulls the price."""
-    if not bids or not asks:
-        return None
-    (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
-    with localcontext(EXACT):
-        weighted, weight = bid * ask_size + ask * bid_size, bid_size + ask_size
-    return RATIO.divide(weighted, weight)
+def _solid(side: tuple[Level, ...]) -> tuple[Level, ...]:
+    return side if all(map(_size, side)) else tuple(level for level in side if level[1])
