@@ -34,7 +34,10 @@ START_MS = 1_790_000_040_000
 
 @dataclass(frozen=True)
 class Case:
-    """So many workers with so many processes each, on so many shards, and the batches they find."""
+    """So many workers with so many processes each, on so many shards, and the batches they find.
+
+    One process is the worker itself (`-P solo`); more are a pool beside it.
+    """
 
     workers: int
     processes: int
@@ -98,7 +101,8 @@ def measure(case: Case, folder: Path) -> tuple[float, float]:
 
 def _worker(number: int, case: Case, env: dict[str, str], folder: Path) -> Process:
     queue = queue_of(number % case.shards, case)
-    argv = ("-m", "celery", "-A", "tasks", "worker", "-Q", queue, "-c", str(case.processes))
+    pool = ("-P", "solo") if case.processes == 1 else ("-c", str(case.processes))
+    argv = ("-m", "celery", "-A", "tasks", "worker", "-Q", queue, *pool)
     usual = ("-n", f"w{number}@%h", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
     return Process(f"w{number}", (*argv, *usual), env, folder)
 

@@ -2,7 +2,7 @@
 
     redis         the private server, where `REDIS_URL` is empty
     ingest1 … N   `celery -A tasks worker` on the queues `trade`, `orderbook`, `ticker`; each a single process
-                  (Celery's pool `solo`): handing batches to a pool costs a third of what storing them does
+                  (Celery's pool `solo`; docs/decisions/0009)
     analysis      one worker on `analysis` and `archive`: analyses are rate-limited, and a limited task at the
                   head of a queue holds up all behind it, so they have a queue and a worker of their own;
                   of the two processes at most one archives at a time

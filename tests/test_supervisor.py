@@ -297,8 +297,8 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "collector.supervisor")
 
 
-#: Redis, listener, two workers, and the pools of the workers: two and one.
-MEMBERS = 7
+#: Redis, listener, two workers, and the two processes of the analysis worker's pool.
+MEMBERS = 6
 
 
 def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

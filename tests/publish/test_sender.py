@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from kombu.compression import decompress
 
 from collector import batch as batches
@@ -93,6 +94,30 @@ def test_a_batch_is_one_task_with_one_argument(
     assert message["content-type"] == "application/json"
     assert len(message["body"]) < len(sent.text) / 3
     assert len(headers["argsrepr"]) < 60
+
+
+def test_a_message_is_what_celery_itself_would_send(
+    client: redis.Redis, new_sender: Callable[..., Sender]
+) -> None:
+    """Every header and property of `send_task`, but for what it writes twice, and the same body."""
+    sent = letter(trade())
+    new_sender().send(sent)
+    with Celery("other", config_source="celeryconfig", set_as_current=False) as app:
+        app.send_task(
+            "tasks.ingest.trades",
+            args=(sent.text,),
+            task_id=sent.id,
+            argsrepr=f"(1 rows, {len(sent.text)} bytes)",
+            kwargsrepr="{}",
+            ignore_result=True,
+            headers={"created_ms": T0},
+        )
+    ours, celerys = received(client, "trade")
+    for message in (ours, celerys):
+        message.pop("body")  # differs in white space
+        for name in ("delivery_tag", "reply_to", "argsrepr", "kwargsrepr"):
+            message["properties"].pop(name, None)
+    assert ours == celerys
 
 
 @pytest.mark.parametrize(

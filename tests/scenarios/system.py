@@ -57,7 +57,8 @@ class System:
 
     Args:
         folder: for logs, spools and Redis' files.
-        workers: Celery workers, two processes each.
+        workers: Celery workers; the first is a single process, as `collector up` and Compose start them, the
+            second has a pool of two, and so on.
         times: settings of workers and listeners.
     """
 
@@ -267,7 +268,8 @@ class System:
 
     def _worker(self, number: int) -> Process:
         name = f"worker{number}"
-        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", QUEUES, "-c", "2")
+        pool = ("-c", "2") if number % 2 else ("-P", "solo")
+        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", QUEUES, *pool)
         options = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle")
         env = {
             **self._settings,
