@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Task
 from celery.exceptions import Reject
+from celery.worker import state
 
 from collector.batch import TradeBatch, decode
 from collector.clock import SystemClock
@@ -44,6 +45,7 @@ else:
 PATIENCE = 0.75
 PAUSE_FIRST_S = 0.1
 PAUSE_MAX_S = 5.0
+STOP_LOOK_S = 0.1
 ATTEMPTS_KEPT_S = 86_400
 
 REASON = "dead_letter"
@@ -72,14 +74,14 @@ class IngestTask(_Task):
         """Do `work` with the batch `text` under the rules above.
 
         Raises:
-            Reject: Redis stayed away; Celery puts the batch back.
+            Reject: Redis stayed away, or the worker is to stop; Celery puts the batch back.
         """
         attempts = self._attempts()
         if attempts > current().worker.attempts_max:
             self.bury(text, f"it ended its worker {attempts - 1} times", attempts)
             return
         try:
-            patiently(lambda: work(Store(client(), current().store, _books), text))
+            patiently(lambda: work(Store(client(), current().store, _books), text), until_stop=True)
             if self.carries_facts or attempts > 1:
                 self._settle(attempts)
         except InvalidBatch as error:
@@ -128,8 +130,11 @@ class IngestTask(_Task):
             pipeline.execute()
 
 
-def patiently(work: Callable[[], T]) -> T:
+def patiently(work: Callable[[], T], *, until_stop: bool = False) -> T:
     """Return what `work` returns, repeating it with growing pauses while Redis is away or contended.
+
+    Args:
+        until_stop: give up at once when this process is told to stop.
 
     Raises:
         BrokerUnavailable, StoreConflict: still so after `PATIENCE` of the visibility timeout.
@@ -139,10 +144,19 @@ def patiently(work: Callable[[], T]) -> T:
         try:
             return work()
         except (BrokerUnavailable, StoreConflict):
-            if time.monotonic() + pause_s > deadline:
+            if time.monotonic() + pause_s > deadline or not _paused(pause_s, until_stop=until_stop):
                 raise
-        time.sleep(pause_s)
     raise AssertionError("pauses never end")
+
+
+def _paused(seconds: float, *, until_stop: bool) -> bool:
+    """Wait; False as soon as this process is told to stop. Pool processes are not told, but killed."""
+    ends_s = time.monotonic() + seconds
+    while (left_s := ends_s - time.monotonic()) > 0:
+        if until_stop and state.should_stop is not None:
+            return False
+        time.sleep(min(left_s, STOP_LOOK_S))
+    return True
 
 
 def recover(store: Store, text: str) -> None:

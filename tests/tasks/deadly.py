@@ -2,11 +2,13 @@
 
 KRW-KILL   the process that stores it is killed, every time
 KRW-HALF   killed once, after a part of the batch was stored
+KRW-HANG   storing it does not end
 KRW-BUG    an error nobody foresaw
 """
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +25,8 @@ def _deadly(self: Store, trades: Sequence[Trade]) -> None:
     markets = {trade.market for trade in trades}
     if "KRW-KILL" in markets:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "KRW-HANG" in markets:
+        time.sleep(600)
     if "KRW-BUG" in markets:
         raise ZeroDivisionError("nobody foresaw this")
     if "KRW-HALF" in markets and not _happened("half"):

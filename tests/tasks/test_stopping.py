@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import redis
 from celery import Celery
 
 from tasks import routing
+from tasks.delivery import PAUSE_FIRST_S
 from tasks.keys import Keys
 from tasks.liveness import EXIT_STATUS
 from tasks.read import Reader
-from tasks.stopping import END_S
+from tasks.stopping import END_S, SOFT_S
+from tests.tasks.making import trade
 from tests.tasks.test_workers import refuse_writes, send, settled, some_trades, take_one, text
 
 Start = Callable[..., Any]
@@ -37,6 +40,7 @@ def test_a_stop_that_comes_while_half_a_batch_is_written(
     eventually(lambda: counted in reader.counters().items() and settled(reader), 20, "all are stored")
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
 def test_a_batch_that_does_not_end_goes_back_into_its_queue(
     start_worker: Start,
@@ -46,10 +50,11 @@ def test_a_batch_that_does_not_end_goes_back_into_its_queue(
     keys: Keys,
     eventually: Eventually,
     number: signal.Signals,
+    pool: str,
 ) -> None:
     """At once, not after the visibility timeout."""
     refuse_writes(client, keys)
-    worker = start_worker("-Q", "trade", "-c", "1", REMAP_SIGTERM="SIGQUIT")
+    worker = start_worker("-Q", "trade", "--pool", pool, "-c", "1", REMAP_SIGTERM="SIGQUIT")
     take_one(sender, reader, eventually)
     worker.send_signal(number)
     assert worker.wait(END_S + SLACK_S) == 0
@@ -59,22 +64,36 @@ def test_a_batch_that_does_not_end_goes_back_into_its_queue(
     eventually(lambda: reader.counters().get("trades_counted") == 1, 10, "the batch stored")
 
 
-def test_a_worker_whose_main_process_hangs_leaves_by_force(
+def test_a_worker_that_waits_for_redis_does_not_wait_when_it_is_to_stop(
     start_worker: Start,
     sender: Celery,
     client: redis.Redis,
-    reader: Reader,
     keys: Keys,
+    reader: Reader,
     eventually: Eventually,
 ) -> None:
-    """With the pool `solo` the batch is in the main process; it comes back after the visibility timeout."""
+    """Neither for the next attempt, which may be 5 s away, nor for the visibility timeout."""
     refuse_writes(client, keys)
-    worker = start_worker("-Q", "trade", "--pool", "solo", COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="30")
+    worker = start_worker("-Q", "trade", "--pool", "solo")
     take_one(sender, reader, eventually)
+    time.sleep(PAUSE_FIRST_S * 2**5)  # the pauses are long by now
+    started = time.monotonic()
+    worker.send_signal(signal.SIGQUIT)
+    assert worker.wait(END_S + SLACK_S) == 0
+    assert time.monotonic() - started < SOFT_S
+
+
+def test_a_worker_whose_main_process_hangs_leaves_by_force(
+    start_worker: Start, sender: Celery, reader: Reader, eventually: Eventually, tmp_path: Path
+) -> None:
+    """With the pool `solo` the batch is in the main process; it comes back after the visibility timeout."""
+    options = ("-Q", "trade", "--pool", "solo")
+    worker = start_worker(*options, app="tests.tasks.deadly", DEADLY_DIR=str(tmp_path))
+    send(sender, routing.INGEST_TRADES, text([trade(market="KRW-HANG")]))
+    eventually(lambda: reader.queues()["unacked"] == 1, 10, "the batch taken")
     started = time.monotonic()
     worker.send_signal(signal.SIGQUIT)
     assert worker.wait(END_S + SLACK_S) == EXIT_STATUS
     assert time.monotonic() - started > END_S - 1
-    client.delete(keys.newest)
     start_worker("-Q", "trade", "--pool", "solo", **SHORT)
     eventually(lambda: reader.counters().get("trades_counted") == 1, 20, "the batch stored")
