@@ -197,7 +197,7 @@ class Rig:
 
     def _worker(self, number: int, queues: str) -> Process:
         name = f"worker{number}"
-        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "1")
+        argv = ("-m", "celery", "-A", "tasks", "worker", "-n", f"{name}@%h", "-Q", queues, "-P", "solo")
         options = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle")
         env = {
             "REDIS_URL": self.server.url,

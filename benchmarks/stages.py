@@ -1,17 +1,21 @@
-"""Where the listener's time goes, stage by stage, without sockets: `python -m benchmarks.stages`.
+"""Where the time goes, stage by stage, without sockets: `python -m benchmarks.stages`.
 
 Every stage does its work alone on the same frames, one core, the best of some rounds; microseconds a frame.
-What is left to the figures of `benchmarks.listener` are the kernel, threads, and caches that others emptied.
+What is left to the figures of `benchmarks.listener` are the kernel, threads, and caches that others emptied;
+the last two tables show what those do: books decoded, and batches sent, after a pause each.
 """
 
 import gc
 import os
+import tempfile
 import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from celery import Celery
 from kombu import compression, serialization
 from kombu.utils import json
 
@@ -20,7 +24,7 @@ from benchmarks.listener import make_frames
 from benchmarks.machine import describe
 from benchmarks.server import wrap
 from collector import batch as batches
-from collector.batch import Batch, Kind
+from collector.batch import Batch, BookBatch, Kind
 from collector.clock import SystemClock
 from collector.feed.framing import split_frames
 from collector.feed.redundancy import FirstCopy
@@ -32,15 +36,21 @@ from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.usual import read_book, read_trade, take_apart
 from collector.publish.outbox import Outbox
-from collector.publish.sender import SERIALIZER  # with the compression that goes with it
-from collector.settings import BatchSettings, ConnectionSettings
+from collector.publish.publisher import letter_of
+from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
+from collector.redis_server import PrivateRedis
+from collector.settings import BatchSettings, ConnectionSettings, Settings
 from collector.stream.batcher import Batcher
+from tasks.enrich.depth import derive
+from tasks.store import decode_book, encode
 
 FRAMES, ROUNDS = 6_000, 9
 #: Frames that one read brings under load.
 TOGETHER = 150
 #: Rows of a batch under load.
 ROWS = 1_000
+#: Batches sent, with so much time between them, as at the exchange's mix.
+SENDS, PAUSE_S = 200, 0.02
 #: Goes through an iterator and keeps nothing.
 _drop = deque[object](maxlen=0).extend
 
@@ -125,6 +135,62 @@ def _message(body: bytes) -> str:
     return str(json.dumps({"body": b64encode(body).decode()}))
 
 
+def worker_stages() -> Iterator[tuple[str, float]]:
+    """Yield name and cost of what a worker does with a book, Redis apart."""
+    codec, now_ms = CurrentCodec(), time.time_ns() // 1_000_000
+    books: Any = [
+        event for raw in make_frames("orderbook", FRAMES, MARKETS) for event in codec.decode(raw, now_ms)
+    ]
+    texts = [
+        batches.encode(batches.make(Kind.ORDERBOOK, books[i : i + ROWS], listener="listener", now_ms=now_ms))
+        for i in range(0, FRAMES, ROWS)
+    ]
+    rows = [row for text in texts for row in batches.decode(text, BookBatch).rows]
+    derived = [derive(row, None) for row in rows]
+    written = [*map(encode, derived)]
+    yield (
+        "batch read, its numbers looked at",
+        measure(lambda: _drop(batches.decode(text, BookBatch) for text in texts)),
+    )
+    yield "compared with the book before, measures", measure(lambda: _drop(map(derive, rows[1:], derived)))
+    yield "written as JSON", measure(lambda: _drop(map(encode, derived)))
+    yield (
+        "where another worker stored the one before: read",
+        measure(lambda: _drop(map(decode_book, written))),
+    )
+
+
+def sends() -> Iterator[tuple[str, float]]:
+    """Yield CPU microseconds of a batch of 40 books, sent by us and by Celery alone, `SENDS` times."""
+    codec = CurrentCodec()
+    rows: Any = [event for raw in make_frames("orderbook", 40, MARKETS) for event in codec.decode(raw, 0)]
+    letter = letter_of(batches.make(Kind.ORDERBOOK, rows, listener="listener", now_ms=0), 1)
+    with tempfile.TemporaryDirectory() as folder, PrivateRedis(Settings(data_dir=Path(folder))) as server:
+        os.environ["REDIS_URL"] = server.url
+        sender = Sender(None)
+        app = Celery("celery", broker=server.url, set_as_current=False)
+        app.conf.broker_transport = "kombu.transport.redis:Transport"
+        options: dict[str, Any] = {"queue": letter.queue, "compression": "zstd", "ignore_result": True}
+        ways: dict[str, Callable[[], object]] = {
+            "sent": lambda: sender.send(letter),
+            "sent by Celery's `send_task`": lambda: app.send_task(
+                TASKS[letter.kind], (letter.text,), **options
+            ),
+        }
+        for name, send in ways.items():
+            send()
+            used_s = 0.0
+            for _ in range(SENDS):
+                _drop(memoryview(bytes(4 << 20))[::64])  # empties the caches, as other work would
+                time.sleep(PAUSE_S)
+                started_s = time.thread_time()
+                send()
+                used_s += time.thread_time() - started_s
+            yield name, used_s / SENDS * 1e6
+        sender.close()
+        app.close()
+
+
 def after_a_pause(together: int, pause_s: float) -> float:
     """Return the CPU microseconds of a book that is decoded with so many others after each pause."""
     frames = make_frames("orderbook", min(FRAMES, together * 300), MARKETS)
@@ -145,10 +211,16 @@ def main() -> None:
         print(f"\n{name}, us")
         for stage, micros in stages(kind):
             print(f"  {stage:55} {micros:5.1f}")
+    print("\na book of 15 levels in a worker, us")
+    for stage, micros in worker_stages():
+        print(f"  {stage:55} {micros:5.1f}")
     print("\na book decoded together with others, then a pause, us")
     for together, pause_s in ((1, 0.001), (4, 0.004), (17, 0.004), (68, 0.016)):
         micros = after_a_pause(together, pause_s)
         print(f"  {f'{together} together, {pause_s * 1000:g} ms':55} {micros:5.1f}")
+    print(f"\na batch of 40 books after {PAUSE_S * 1000:g} ms and other work, us")
+    for name, micros in sends():
+        print(f"  {name:55} {micros:5.0f}")
 
 
 if __name__ == "__main__":
