@@ -161,7 +161,7 @@ def _is_whole(answer: dict[str, Any], command: str) -> bool:
         return answer.get("state") == "SUCCESS" and answer["result"]["market"] == "KRW-BTC"
     if "workers" in command:
         known = [" ".join(worker.get("registered", [])) for worker in answer.values()]
-        return len(known) >= SERVICES and all("tasks.analysis.vwap" in tasks for tasks in known)
+        return sum("tasks.analysis.vwap" in tasks for tasks in known) >= SERVICES
     return {queue["name"] for queue in answer.get("active_queues", [])} >= set(all_queues(1))
 
 
