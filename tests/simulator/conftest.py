@@ -1,6 +1,7 @@
 """What the simulator's tests share: a client that asks and listens, with a limit on every wait."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -53,6 +54,14 @@ class Listener:
                     frames.append(await self.socket.recv())
         except (TimeoutError, ConnectionClosed):
             return frames
+
+    async def ping(self) -> None:
+        """Wait for the answer to a ping, reading on: a socket whose frames nobody takes reads no pong."""
+        async with asyncio.timeout(LIMIT_S):
+            pong = await self.socket.ping()
+            while not pong.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.socket.recv(), 0.05)
 
     async def close_code(self) -> int:
         """Read on until the socket closes; return the code, 1006 for no close frame."""
