@@ -83,14 +83,10 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
         texts = [text for raw in frames if (text := take_apart(raw))]
         yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))
         yield "    levels cut out, validated by pydantic", measure(lambda: _drop(map(read_book, texts)))
-    codec = CurrentCodec()
-    events: Any = [event for raw in frames for event in codec.decode(raw, now_ms)]
+    events = _events(frames, now_ms)
     yield "intake: holes, sequence, batch", measure(lambda: _intake(events))
 
-    made = [
-        batches.make(Kind(kind), events[i : i + ROWS], listener="listener", now_ms=now_ms)
-        for i in range(0, FRAMES, ROWS)
-    ]
+    made = _batches(kind, events, now_ms)
     bodies = [*map(_body, made)]
     packed = [*map(_compressed, bodies)]
     yield (
@@ -99,6 +95,18 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
     )
     yield "compressed", measure(lambda: _drop(map(_compressed, bodies)))
     yield "kombu's message around it", measure(lambda: _drop(map(_message, packed)))
+
+
+def _events(frames: list[bytes], now_ms: int) -> list[Any]:
+    codec = CurrentCodec()
+    return [event for raw in frames for event in codec.decode(raw, now_ms)]
+
+
+def _batches(kind: str, events: list[Any], now_ms: int) -> list[Batch]:
+    return [
+        batches.make(Kind(kind), events[start : start + ROWS], listener="listener", now_ms=now_ms)
+        for start in range(0, len(events), ROWS)
+    ]
 
 
 def _body(batch: Batch) -> str:
@@ -137,14 +145,9 @@ def _message(body: bytes) -> str:
 
 def worker_stages() -> Iterator[tuple[str, float]]:
     """Yield name and cost of what a worker does with a book, Redis apart."""
-    codec, now_ms = CurrentCodec(), time.time_ns() // 1_000_000
-    books: Any = [
-        event for raw in make_frames("orderbook", FRAMES, MARKETS) for event in codec.decode(raw, now_ms)
-    ]
-    texts = [
-        batches.encode(batches.make(Kind.ORDERBOOK, books[i : i + ROWS], listener="listener", now_ms=now_ms))
-        for i in range(0, FRAMES, ROWS)
-    ]
+    now_ms = time.time_ns() // 1_000_000
+    books = _events(make_frames("orderbook", FRAMES, MARKETS), now_ms)
+    texts = [*map(batches.encode, _batches("orderbook", books, now_ms))]
     rows = [row for text in texts for row in batches.decode(text, BookBatch).rows]
     derived = [derive(row, None) for row in rows]
     written = [*map(encode, derived)]
@@ -162,9 +165,8 @@ def worker_stages() -> Iterator[tuple[str, float]]:
 
 def sends() -> Iterator[tuple[str, float]]:
     """Yield CPU microseconds of a batch of 40 books, sent by us and by Celery alone, `SENDS` times."""
-    codec = CurrentCodec()
-    rows: Any = [event for raw in make_frames("orderbook", 40, MARKETS) for event in codec.decode(raw, 0)]
-    letter = letter_of(batches.make(Kind.ORDERBOOK, rows, listener="listener", now_ms=0), 1)
+    (batch,) = _batches("orderbook", _events(make_frames("orderbook", 40, MARKETS), 0), 0)
+    letter = letter_of(batch, 1)
     with tempfile.TemporaryDirectory() as folder, PrivateRedis(Settings(data_dir=Path(folder))) as server:
         os.environ["REDIS_URL"] = server.url
         sender = Sender(None)
