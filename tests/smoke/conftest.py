@@ -24,6 +24,8 @@ from pytest_celery import (
 from pytest_docker_tools import build, container, fxtr
 from pytest_docker_tools.wrappers import container as container_module
 
+from tests import containers
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_START_S = 60
 #: Stands in for the public image, which no registry gives out here: Debian's package in an image of ours.
@@ -46,11 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> Iterator[docker.DockerClient]:
     """The Docker engine, or a skip that says that there is none."""
-    try:
-        client = docker.from_env(timeout=60)
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine answers, so nothing ran in containers: {error}")
+    containers.need_engine("anything in containers")
+    client = docker.from_env(timeout=60)
     with pytest.MonkeyPatch.context() as patch:
         if not runs_in_a_container_of(client):
             # A stray /.dockerenv makes pytest-docker-tools talk to addresses that only containers reach.
@@ -156,6 +155,7 @@ def worker(celery_setup: CeleryTestSetup) -> CeleryTestWorker:
 @pytest.fixture(scope="session")
 def prometheus_image() -> None:
     """An image with Prometheus, built once and kept."""
+    containers.need_client("Prometheus beside our containers")
     words = ["docker", "build", "--quiet", "--network", "host", "--tag", PROMETHEUS, "-"]
     built = subprocess.run(words, input=PROMETHEUS_DOCKERFILE, capture_output=True, text=True)
     if built.returncode:

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import containers
 from tests.ports import free_port
 from tests.smoke.conftest import PROMETHEUS
 
@@ -52,8 +52,7 @@ class Project:
 @pytest.fixture
 def project(collector_image: object, prometheus_image: None) -> Iterator[Project]:
     """The profiles demo and monitoring, but Grafana, of which there is no stand-in; all gone afterwards."""
-    if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"]).returncode:
-        pytest.skip("no `docker compose`, so docker-compose.yml was not run")
+    containers.need_compose("docker-compose.yml, run")
     compose = Project(collector_image.id)
     try:
         up = compose("up", "--detach", "--no-build", *sorted(SERVICES))
@@ -117,6 +116,7 @@ def alerts(project: Project) -> set[str]:
 
 def test_ports_are_open_on_loopback_alone() -> None:
     """Nothing listens for the outside world, Redis not even for this machine, in any profile."""
+    containers.need_compose("which ports docker-compose.yml opens")
     words = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
     config = json.loads(subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout)
     published = {

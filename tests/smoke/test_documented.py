@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from tests import containers
 from tests.documented import pages
 from tests.ports import free_port
 from tests.smoke.conftest import PROMETHEUS
@@ -21,6 +22,7 @@ FOLLOW_S = 3
 @pytest.fixture
 def environment(collector_image: object, prometheus_image: None) -> Iterator[Mapping[str, str]]:
     """Images that are here, ports that are free, and a project that is removed afterwards."""
+    containers.need_compose("the `docker compose` lines of the documents")
     name = f"documented-{secrets.token_hex(4)}"
     ports = {name: str(free_port()) for name in ("FLOWER_PORT", "METRICS_PORT", "PROMETHEUS_PORT")}
     found = {
