@@ -9,7 +9,7 @@ from typing import Any
 
 from billiard.connection import Connection
 
-from tasks.app import app
+from tests.tasks.patient import app
 
 __all__ = ["app"]
 
