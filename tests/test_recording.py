@@ -260,10 +260,12 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_bytes_that_are_no_text_are_no_recording(tmp_path: Path) -> None:
-    """Neither an index nor a session: one line."""
+    """Neither an index nor a session: one line that names the file and what makes a recording."""
     (tmp_path / "r").write_bytes(b'{"format":"b\xc6\x9b\xfe","version":1}\n')
-    with pytest.raises(ConfigurationError, match="r"):
+    with pytest.raises(ConfigurationError) as refused:
         open_recording(tmp_path / "r")
+    advice = "is not a recording: make one with `collector record FILE`"
+    assert str(refused.value) == f"{tmp_path / 'r'} {advice}"
 
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ def test_frames_as_the_exchange_writes_them_are_read_fast(form) -> None:
 
 
 @FORMS
+@pytest.mark.parametrize("fields", [TRADE, BOOK], ids=["trade", "book"])
+def test_the_codec_takes_the_fast_way(fields: Fields, form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written as usual never comes to the careful way, which would read it just as well."""
+    monkeypatch.setattr(CurrentCodec, "_message", lambda *_: pytest.fail("read with care"))
+    (message,) = CurrentCodec().decode(wire(form(fields)).encode(), RECEIVED_MS)
+    assert isinstance(message, Trade | WrittenBook)
+
+
+@FORMS
 @pytest.mark.parametrize("text", ["1E3", "1.5e-7", '"5"', "1" * 31, "0." + "1" * 30, "-1", "0", "NaN"])
 def test_unusual_numbers_are_read_with_care(text: str, form) -> None:
     """Exponents, numbers as text, very long ones, zero: the fast way does not touch them."""

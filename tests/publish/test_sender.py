@@ -27,6 +27,7 @@ from collector.settings import RedisSettings, Settings
 from tests.stream.making import T0, book, gap, ticker, trade
 
 TIMEOUT_S = 0.5
+WAIT_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +153,16 @@ def test_shards_have_their_queues(client: redis.Redis, new_sender: Callable[...,
 
 
 def test_rate_limits_are_broadcast(client: redis.Redis, new_sender: Callable[..., Sender]) -> None:
-    """Without workers nobody hears it, and nothing fails."""
-    new_sender().limit_rates({"tasks.analysis.vwap": "1/h"})
+    """Each limit reaches every worker, as a call of Celery's remote control; no worker need be there."""
+    limits = {"tasks.analysis.vwap": "1/h", "tasks.analysis.walls": "12.5/s"}
+    with client.pubsub(ignore_subscribe_messages=True) as workers:
+        workers.psubscribe("*celery.pidbox*")
+        workers.get_message(timeout=1)  # the subscription itself, after which nothing is missed
+        new_sender().limit_rates(limits)
+        calls = [workers.get_message(timeout=WAIT_S) for _ in limits]
+    sent = [json.loads(b64decode(json.loads(message["data"])["body"])) for message in calls if message]
+    assert {call["arguments"]["task_name"]: call["arguments"]["rate_limit"] for call in sent} == limits
+    assert {(call["method"], call["destination"]) for call in sent} == {("rate_limit", None)}
 
 
 @contextmanager
