@@ -58,11 +58,22 @@ class Holes:
         minute_ms = exchange_ms - exchange_ms % MINUTE_MS
         self.record(MarketHole(market, minute_ms, exchange_ms, "start"))
 
+    def open(self, market: str | None, from_ms: int, to_ms: int, reason: str) -> None:
+        """Record a gap in trades and send the backfill after it; call it in the event loop.
+
+        Args:
+            market: whose trades are missing; None means every market that is collected.
+            from_ms: start of the gap, epoch ms by the exchange's time.
+            to_ms: its end, likewise; a gap that would end before it starts is one moment.
+            reason: a stable word, part of the gap's identity.
+        """
+        for each in self.markets if market is None else (market,):
+            self.record(MarketHole(each, from_ms, max(from_ms, to_ms), reason))
+
     def on_damage(self, from_ms: int, to_ms: int) -> None:
         """Take a stretch of time whose spooled trades can't be read any more, whatever their markets."""
         log.error("the spool is damaged: trades of %.1f s have to be fetched again", (to_ms - from_ms) / 1000)
-        for market in self.markets:
-            self.record(MarketHole(market, from_ms - LAG_MS, to_ms, "spool_damaged"))
+        self.open(None, from_ms - LAG_MS, to_ms, "spool_damaged")
 
     def on_lost(self, gap: Gap) -> None:
         """Take what is missing because it could be neither sent nor kept: trades, or a gap itself.

@@ -39,7 +39,7 @@ COUNTERS: Mapping[str, str] = {
     "ticker_rows": "tickers put into batches",
     "orderbook_rows": "order books put into batches",
     "gap_rows": "gaps put into batches, opened or recovered",
-    "trades_backfilled": "trades that a backfill brought and no socket had",
+    "trades_backfilled": "trades that a backfill brought; the store leaves out those it has",
     "ticker_merged": "tickers replaced by a newer one of their market before they were sent",
     "orderbook_merged": "order books replaced by a newer one of their market before they were sent",
     "batches_sent": "batches handed to Celery",

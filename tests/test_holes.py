@@ -152,3 +152,20 @@ def test_gaps_that_are_filled_need_no_memory() -> None:
 
 def lost(market: str, ms: int) -> Gap:
     return Gap(market, Channel.TRADE, ms, ms, "spool_full")
+
+
+def test_a_gap_is_opened_for_one_market_or_for_all() -> None:
+    """Recorded and fetched; one that ends before it starts is a moment."""
+    it, backfill, bench = holes()
+    it.open("KRW-ETH", T0, T0 + 5, "dead_letter")
+    it.open(None, T0 + 9, T0 + 7, "store_lost")
+    assert recorded(bench) == [
+        Gap("KRW-ETH", Channel.TRADE, T0, T0 + 5, "dead_letter"),
+        Gap("KRW-BTC", Channel.TRADE, T0 + 9, T0 + 9, "store_lost"),
+        Gap("KRW-ETH", Channel.TRADE, T0 + 9, T0 + 9, "store_lost"),
+    ]
+    assert [(each.market, each.reason) for each in backfill.holes] == [
+        ("KRW-ETH", "dead_letter"),
+        ("KRW-BTC", "store_lost"),
+        ("KRW-ETH", "store_lost"),
+    ]
