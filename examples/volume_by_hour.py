@@ -16,7 +16,8 @@ def main(market: str = "KRW-BTC") -> None:
         bought = candle.buy_volume / candle.base_volume if candle.base_volume else 0
         vwap = candle.vwap or 0
         note = "" if candle.complete else "  incomplete: trades may be missing"
-        print(f"{candle.open_time}  {candle.base_volume:>20f}  bought {bought:4.0%}  vwap {vwap:f}{note}")
+        opened = f"{candle.open_time:%Y-%m-%d %H:%M}Z"
+        print(f"{opened}  {candle.base_volume:>20f}  bought {bought:4.0%}  vwap {vwap:f}{note}")
 
 
 if __name__ == "__main__":

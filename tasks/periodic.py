@@ -109,7 +109,7 @@ def _keep(client: redis.Redis, settings: Settings, question: Question, answer: d
 def keep_samples(client: redis.Redis, settings: Settings) -> None:
     """Add a sample of each book that has changed since the last one."""
     keys, chosen = Keys(settings.store.key_prefix), settings.analysis
-    books = Reader(client, settings).book()
+    books = Reader(client, settings).books()
     with translated():
         pipeline = client.pipeline(transaction=False)
         for book in books:

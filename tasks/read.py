@@ -2,20 +2,21 @@
 
     from tasks.read import Reader, to_json
 
-    reader = Reader("redis://localhost:6379/0")
-    for candle in reader.candles("KRW-BTC", "5m", limit=12):
-        print(candle.open_time, candle.close, candle.base_volume)
+    with Reader() as reader:
+        for candle in reader.candles("KRW-BTC", "5m", limit=12):
+            print(candle.open_time, candle.close, candle.base_volume)
+        print(reader.ticker("KRW-BTC").price)
 
 Rows are frozen structs whose fields are those of the JSON promise, in its order: `Candle`, `Volume`,
-`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `Health`. Prices and volumes are `Decimal`, times epoch
-milliseconds UTC. Lists are oldest first and empty where there is nothing; a market nobody has ever seen is
-`NoData`.
+`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `Health`. Prices and volumes are `Decimal`, `open_time`
+an aware `datetime` in UTC, all other times epoch milliseconds UTC. Lists are oldest first and empty where
+there is nothing; a market that was never seen is `NoData`.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 import redis
@@ -60,13 +61,16 @@ decode_sample = msgspec.json.Decoder(BookSample).decode
 #: Minutes of trades read in one round trip.
 MINUTES_AT_ONCE = 60
 
+Row = TypeVar("Row")
+
 
 class Reader:
     """Reads results from Redis.
 
     Args:
         source: a client, an address, or None for the Redis of the settings (`REDIS_URL`, else the private
-            server found through the data folder).
+            server found through the data folder). A client stays its owner's: `close`, and the end of a
+            `with`, leave it open.
         settings: those of this process by default.
 
     Every method raises:
@@ -78,6 +82,7 @@ class Reader:
         self._settings = settings or current()
         if source is None:
             source = find_url(self._settings)
+        self._is_own = isinstance(source, str)
         self._redis = connect(source, self._settings) if isinstance(source, str) else source
         self._keys = Keys(self._settings.store.key_prefix)
 
@@ -85,7 +90,12 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._redis.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless it was lent to this reader."""
+        if self._is_own:
+            self._redis.close()
 
     def markets(self) -> list[str]:
         """Return every market ever seen, sorted."""
@@ -98,13 +108,37 @@ class Reader:
             known = self._redis.hget(self._keys.newest, "as_of")
         return int(known) if known else None
 
-    def ticker(self, market: str | None = None) -> list[TickerRow]:
-        """Return the newest ticker of `market`, or of all."""
-        return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(market)]
+    @overload
+    def ticker(self, market: str) -> TickerRow: ...
+    @overload
+    def ticker(self, market: None = None) -> list[TickerRow]: ...
+    def ticker(self, market: str | None = None) -> TickerRow | list[TickerRow]:
+        """Return the newest ticker of `market`; without one those of all markets, as `tickers` does.
 
-    def book(self, market: str | None = None) -> list[Book]:
-        """Return the newest order book of `market`, or of all."""
-        return [decode_book(value) for value in self._states(Channel.ORDERBOOK, market)]
+        Raises:
+            NoData: also where the market has no ticker yet.
+        """
+        return self.tickers() if market is None else _only(self.tickers([market]), market, "ticker")
+
+    def tickers(self, markets: Iterable[str] | None = None) -> list[TickerRow]:
+        """Return the newest ticker of each of `markets` (None: all) that has one, in their order."""
+        return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(markets)]
+
+    @overload
+    def book(self, market: str) -> Book: ...
+    @overload
+    def book(self, market: None = None) -> list[Book]: ...
+    def book(self, market: str | None = None) -> Book | list[Book]:
+        """Return the newest order book of `market`; without one those of all markets, as `books` does.
+
+        Raises:
+            NoData: also where the market has no order book yet.
+        """
+        return self.books() if market is None else _only(self.books([market]), market, "order book")
+
+    def books(self, markets: Iterable[str] | None = None) -> list[Book]:
+        """Return the newest order book of each of `markets` (None: all) that has one, in their order."""
+        return [decode_book(value) for value in self._states(Channel.ORDERBOOK, markets)]
 
     def book_samples(self, market: str, from_ms: int, to_ms: int) -> list[BookSample]:
         """Return the samples of the book of `market` from `from_ms` to `to_ms`, oldest first."""
@@ -162,7 +196,7 @@ class Reader:
         """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
         self.check(market)
         as_of_ms = self.as_of_ms()
-        tickers = self._tickers(market)
+        tickers = self._tickers([market])
         opens = self._minute_opens(market)
         if as_of_ms is None or not (tickers or opens):
             return []
@@ -317,13 +351,16 @@ class Reader:
             for row in executions(decode_rows(value))
         ]
 
-    def _tickers(self, market: str | None) -> list[Ticker]:
-        return [decode_ticker(value) for value in self._states(Channel.TICKER, market)]
+    def _tickers(self, markets: Iterable[str] | None) -> list[Ticker]:
+        return [decode_ticker(value) for value in self._states(Channel.TICKER, markets)]
 
-    def _states(self, channel: Channel, market: str | None) -> list[bytes]:
-        if market is not None:
-            self.check(market)
-        markets = self.markets() if market is None else [market]
+    def _states(self, channel: Channel, markets: Iterable[str] | None) -> list[bytes]:
+        if markets is None:
+            markets = self.markets()
+        else:
+            markets = list(markets)
+            for market in markets:
+                self.check(market)
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for name in markets:
@@ -350,6 +387,17 @@ class Reader:
             keys = sorted(self._redis.scan_iter(pattern, count=_SCAN_COUNT))
             values = self._redis.mget(keys) if keys else []
         return [msgspec.json.decode(value) for value in values if value]
+
+
+def _only(rows: Sequence[Row], market: str, what: str) -> Row:
+    """Return the one row of `market`.
+
+    Raises:
+        NoData: there is none.
+    """
+    if not rows:
+        raise NoData(f"{market} has no {what} yet")
+    return rows[0]
 
 
 def _within(row: TradeRow, from_ms: int | None, to_ms: int | None) -> bool:

@@ -94,4 +94,4 @@ def test_python_of_the_readme_runs(name, redis_url, monkeypatch, capsys):
     monkeypatch.setattr("tasks.read.current", lambda: chosen)
     (snippet,) = re.findall(r"```python\n(.*?)```", read(name), re.DOTALL)
     exec(snippet, {})  # noqa: S102 - our own README
-    assert capsys.readouterr().out == "2026-09-21T13:33:00Z 100.5 0.25 True\n"
+    assert capsys.readouterr().out == "2026-09-21 13:33:00+00:00 100.5 0.25 True\n"

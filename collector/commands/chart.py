@@ -47,7 +47,7 @@ def chart(
         candles = reader.candles(market, interval, from_ms, to_ms, limit)
         if not candles:
             raise NoData(f"{market} has no candles{_within(from_ms, to_ms)}: nothing to draw")
-        book = next(iter(reader.book(market)), None)
+        book = next(iter(reader.books([market])), None)
         picture = Picture(
             candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
         )

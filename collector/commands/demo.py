@@ -288,7 +288,7 @@ class _Demo:
         busiest = sorted(self._truth.by_market.items(), key=lambda it: -it[1].trades)[:_SHOWN]
         for market, true in busiest:
             ours = counted[market]
-            books = reader.book(market)
+            books = reader.books([market])
             spread = f"{books[0].spread_bps:.2f}" if books and books[0].spread_bps is not None else "-"
             vwap = _price(ours.quote / ours.base) if ours.base else "-"
             exact = "no" if market in wrong else "yes"

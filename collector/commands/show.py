@@ -72,6 +72,10 @@ def _market(query: Query) -> str:
     return query.market
 
 
+def _chosen(query: Query) -> list[str] | None:
+    return None if query.market is None else [query.market]
+
+
 def _candles(source: Source, query: Query) -> Sequence[Any]:
     return source.reader.candles(
         _market(query), query.interval or "1m", query.from_ms, query.to_ms, query.limit
@@ -93,10 +97,14 @@ def _trades(source: Source, query: Query) -> Sequence[Any]:
 
 SUBJECTS: dict[str, Subject] = {
     "ticker": Subject(
-        read=lambda source, query: source.reader.ticker(query.market), draw=results.tickers, market="optional"
+        read=lambda source, query: source.reader.tickers(_chosen(query)),
+        draw=results.tickers,
+        market="optional",
     ),
     "book": Subject(
-        read=lambda source, query: source.reader.book(query.market), draw=results.books, market="optional"
+        read=lambda source, query: source.reader.books(_chosen(query)),
+        draw=results.books,
+        market="optional",
     ),
     "candles": Subject(read=_candles, draw=results.candles, takes_times=True, takes_interval=True),
     "volume": Subject(read=lambda source, query: source.reader.volume(_market(query)), draw=results.volumes),

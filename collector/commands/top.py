@@ -46,7 +46,7 @@ class Watcher:
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
         before = self._view
         try:
-            health, tickers = self._reader.health(), self._reader.ticker()
+            health, tickers = self._reader.health(), self._reader.tickers()
         except BrokerUnavailable as error:
             if before is None:
                 raise

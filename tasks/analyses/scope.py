@@ -115,10 +115,10 @@ def book_of(market: str) -> Book:
     Raises:
         NoData: an unknown market, or one without a book.
     """
-    books = open_reader().book(market)
-    if not books or not (books[0].bids or books[0].asks):
-        raise NoData(f"{market}: no order book yet")
-    return books[0]
+    book = open_reader().book(market)
+    if not (book.bids or book.asks):
+        raise NoData(f"{market} has no order book yet")
+    return book
 
 
 def samples_of(market: str, window: str) -> tuple[Span, list[BookSample]]:

@@ -68,12 +68,15 @@ class Minute(Struct, frozen=True, array_like=True):
 
 
 class Candle(Struct, frozen=True):
-    """A candle of any interval as it is read. `complete` is false where trades may be missing."""
+    """A candle of any interval as it is read; `complete` is false where trades may be missing.
+
+    `open_time` is `open_ms` as an aware `datetime` in UTC; in JSON it is ISO 8601 to the second, with `Z`.
+    """
 
     market: str
     interval: str
     open_ms: int
-    open_time: str
+    open_time: datetime
     open: Decimal
     high: Decimal
     low: Decimal
@@ -236,7 +239,7 @@ def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, 
         market=market,
         interval=interval,
         open_ms=open_ms,
-        open_time=iso(open_ms),
+        open_time=datetime.fromtimestamp(open_ms // 1000, UTC),
         open=minutes[0].first.price,
         high=max(minute.high for minute in minutes),
         low=min(minute.low for minute in minutes),

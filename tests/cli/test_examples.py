@@ -10,7 +10,7 @@ from .conftest import ROOT
 
 EXAMPLES = {
     "candles_to_csv.py": (["KRW-BTC", "1m"], "KRW-BTC,1m,1789999980000,2026-09-21T14:13:00Z,100000000,"),
-    "volume_by_hour.py": (["KRW-BTC"], "2026-09-21T14:00:00Z            1.75000001  bought  86%"),
+    "volume_by_hour.py": (["KRW-BTC"], "2026-09-21 14:00Z            1.75000001  bought  86%"),
     "follow_gaps.py": (["0.1"], "KRW-BTC trade 100 ms disconnected: open"),
     "ask_workers.py": (["KRW-BTC", "15m"], "KRW-BTC 15m: vwap 99999714.28571020"),
 }

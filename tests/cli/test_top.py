@@ -138,7 +138,7 @@ class _Reader:
         self.frames += 10
         return Health([], {}, [], {"frames": self.frames})
 
-    def ticker(self) -> list[TickerRow]:
+    def tickers(self) -> list[TickerRow]:
         return []
 
 

@@ -55,7 +55,7 @@ def books(reader: Reader, session: Session) -> dict[Any, tuple[Any, Any]]:
     pairs: dict[Any, tuple[Any, Any]] = {}
     for market, book in session.last_books().items():
         expected = plain.book_figures(book)
-        pairs[market, "book"] = ([picked(row, expected) for row in reader.book(market)], [expected])
+        pairs[market, "book"] = ([picked(row, expected) for row in reader.books([market])], [expected])
     return pairs
 
 

@@ -39,9 +39,9 @@ def test_vendor_examples_are_stored_digit_for_digit(line: Line, shared_dir: Path
     tickers = [frame for frame in frames if "ticker" in (frame.get("type"), frame.get("ty"))]
     for market in ("KRW-BTC", "BTC-ETH"):
         expected = _ticker(max((t for t in tickers if _of(t, "code", "cd") == market), key=_time))
-        (stored,) = line.reader.ticker(market)
+        stored = line.reader.ticker(market)
         assert expected == compare.picked(stored, expected)
-    assert Decimal("730024172.79764567609921044") == line.reader.ticker("BTC-ETH")[0].quote_volume_24h
+    assert Decimal("730024172.79764567609921044") == line.reader.ticker("BTC-ETH").quote_volume_24h
     _assert_trade_and_book(line, frames)
 
 
@@ -64,7 +64,7 @@ def test_observed_legacy_frames_are_stored(line: Line, shared_dir: Path) -> None
     summary = line.replay(path)
     assert summary == "6 frames: 1 trades, 1 order books (0 repeats left out), 1 tickers, 0 refused"
     ticker = by_id["legacy-ticker-uni"]["content"]
-    (stored,) = line.reader.ticker("KRW-UNI")
+    stored = line.reader.ticker("KRW-UNI")
     assert Decimal(ticker["value"]) == stored.quote_volume_24h
     assert Decimal(ticker["volume"]) == stored.base_volume_24h
     assert stored.exchange_ms == 1628655617000  # 2021-08-11 13:20:17 in Korea

@@ -187,7 +187,7 @@ def test_what_there_is_no_data_for_is_said(ask: Ask, store: Store) -> None:
     store.put_trades([trade(1)])
     with pytest.raises(NoData, match="KRW-NO is not a market"):
         ask("correlation", "KRW-NO")
-    with pytest.raises(NoData, match="KRW-BTC: no order book yet"):
+    with pytest.raises(NoData, match="KRW-BTC has no order book yet"):
         ask("walls", BTC)
     store.put_books([book(((1, 1),), ())])
     with pytest.raises(NoData, match="one side of the order book is empty: name a size"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -34,6 +35,12 @@ PROMISED = {
 }
 
 
+def _rows(reader: Reader, what: str) -> list[Any]:
+    """Return what a method has of KRW-BTC, as rows."""
+    found = getattr(reader, what)(BTC)
+    return found if isinstance(found, list) else [found]
+
+
 @pytest.fixture
 def filled(store: Store, reader: Reader) -> Reader:
     """A reader with a bit of everything for KRW-BTC."""
@@ -47,7 +54,7 @@ def filled(store: Store, reader: Reader) -> Reader:
 @pytest.mark.parametrize("what", PROMISED)
 def test_rows_have_the_promised_fields_in_order(filled: Reader, what: str) -> None:
     """More may follow, none is missing."""
-    row = json.loads(to_json(getattr(filled, what)(BTC)))[0]
+    row = json.loads(to_json([*_rows(filled, what)]))[0]
     promised = PROMISED[what].split()
     assert list(row)[: len(promised)] == promised
 
@@ -60,6 +67,39 @@ def test_decimals_are_strings_without_exponent(filled: Reader) -> None:
     assert row["quote_volume"] == "101.9350432889924766538894616"
     (row,) = json.loads(to_json(filled.ticker()))
     assert row["base_volume_24h"] == "0.00000014"
+
+
+def test_one_market_has_one_ticker_and_one_book(filled: Reader, store: Store) -> None:
+    """The row itself where a market is named; lists of all, or of those that are named, in their order."""
+    store.put_tickers([ticker(market="KRW-ETH")])
+    assert (filled.ticker(BTC).market, filled.book(BTC).market) == (BTC, BTC)
+    assert (
+        [row.market for row in filled.ticker()]
+        == [row.market for row in filled.tickers()]
+        == [BTC, "KRW-ETH"]
+    )
+    assert [row.market for row in filled.tickers(["KRW-ETH", BTC])] == ["KRW-ETH", BTC]
+    assert [row.market for row in filled.books(["KRW-ETH", BTC])] == [BTC]
+    with pytest.raises(NoData, match="KRW-ETH has no order book yet"):
+        filled.book("KRW-ETH")
+
+
+def test_open_times_are_aware(filled: Reader) -> None:
+    """A `datetime` in UTC, ISO 8601 with `Z` in JSON."""
+    (row,) = filled.candles(BTC)
+    assert row.open_time == datetime(2026, 9, 21, 13, 33, tzinfo=UTC)
+    assert row.open_time.timestamp() * 1000 == row.open_ms
+    assert json.loads(to_json(row))["open_time"] == "2026-09-21T13:33:00Z"
+
+
+def test_a_client_that_was_lent_stays_open(filled: Reader, client: redis.Redis, settings: Settings) -> None:
+    """A connection of its own is closed at the end, one that was lent is not."""
+    with Reader(client, settings) as reader:
+        reader.markets()
+    assert client.connection_pool._available_connections[0]._sock is not None
+    with Reader(settings.redis_url.get_secret_value(), settings) as own:
+        own.markets()
+    assert own._redis.connection_pool._available_connections[0]._sock is None
 
 
 def test_rows_are_frozen(filled: Reader) -> None:
@@ -80,8 +120,9 @@ def test_nothing_is_an_empty_list(store: Store, reader: Reader) -> None:
     """Before anything arrived, and for a market that is known by its book alone."""
     assert [reader.ticker(), reader.book(), reader.gaps(), reader.markets()] == [[]] * 4
     store.put_books([book()])
-    for what in ("candles", "volume", "changes", "trades", "ticker", "gaps"):
+    for what in ("candles", "volume", "changes", "trades", "gaps"):
         assert getattr(reader, what)(BTC) == []
+    assert reader.tickers([BTC]) == []
     assert to_json([]) == "[]"
 
 

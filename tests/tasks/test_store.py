@@ -226,7 +226,7 @@ def test_a_book_tells_what_changed_against_the_one_it_replaced(store: Store, rea
     """One level resized, one gone, one new; the best bid stayed."""
     store.put_books([book(((99, 1), (98, 1)), ((101, 1),))])
     store.put_books([book(((99, 2), (97, 1)), ((101, 1),), exchange_us=T0 * 1000 + 1)])
-    (row,) = reader.book(BTC)
+    row = reader.book(BTC)
     assert BookChanges(added=1, removed=1, resized=1, best_moved=False) == row.changes
     assert row.changed_levels == 3
 
@@ -245,7 +245,7 @@ def test_workers_that_remember_books_compare_with_the_stored_one(
         workers[worker].put_books([shown])
         if stored is None or shown.exchange_us > stored.exchange_us:
             before = (stored.bids, stored.asks) if stored else ((), ())
-            (row,) = reader.book(BTC)
+            row = reader.book(BTC)
             assert row.bids == shown.bids
             assert row.changes == compare(before, (shown.bids, shown.asks))
             stored = shown
@@ -281,7 +281,7 @@ def test_a_book_overtaken_on_its_way_is_looked_at_again(
     meanwhile = book(((99, 2), (98, 2)), exchange_us=T0 * 1000 + its_us)
     overtaken = Overtaken(client, settings.store, by=store, with_book=meanwhile)
     overtaken.put_books([book(((99, 3),), exchange_us=T0 * 1000 + 5)])
-    (row,) = reader.book(BTC)
+    row = reader.book(BTC)
     assert row.bids[0][1] == stands
     assert (row.changes.removed, row.changes.added) == ((0, 1) if stale else (1, 0))
     assert (reader.counters().get("books_stale", 0), reader.counters()["books_stored"]) == (stale, 3 - stale)

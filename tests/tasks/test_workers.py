@@ -84,7 +84,7 @@ def test_every_channel_arrives_and_the_worker_reports(
     send(sender, routing.INGEST_ORDERBOOKS, text([book()], Kind.ORDERBOOK))
     send(sender, routing.INGEST_GAPS, text([Gap(BTC, Channel.TRADE, T0, T0, "start")], Kind.GAP))
     eventually(lambda: reader.counters().get("batches") == 4, 10, "all four batches stored")
-    assert tuple(map(len, (reader.candles(BTC), reader.ticker(BTC), reader.book(BTC), reader.gaps(BTC)))) == (
+    assert tuple(map(len, (reader.candles(BTC), reader.tickers(), reader.books(), reader.gaps(BTC)))) == (
         1,
         1,
         1,

@@ -1,5 +1,6 @@
 """Candles: edges, intervals, completeness."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -69,8 +70,8 @@ def test_every_interval_is_a_view_of_the_minutes(interval: str) -> None:
 def test_the_day_starts_at_midnight_in_korea() -> None:
     """15:00 UTC; four-hour candles are aligned to the same."""
     row = view(BTC, {T0: minute(trade(1))}, "1d")[0]
-    assert row.open_time == "2026-09-20T15:00:00Z"
-    assert view(BTC, {T0: minute(trade(1))}, "4h")[0].open_time == "2026-09-21T11:00:00Z"
+    assert row.open_time == datetime(2026, 9, 20, 15, tzinfo=UTC)
+    assert view(BTC, {T0: minute(trade(1))}, "4h")[0].open_time == datetime(2026, 9, 21, 11, tzinfo=UTC)
 
 
 def test_an_unknown_interval_is_named_with_those_there_are() -> None:
