@@ -2,8 +2,9 @@
 
 Each takes a market and mostly a window such as `15m`, and returns a dict of strings, integers and lists, so
 that any client can read it. Windows end at the newest event (`tasks.enrich.windows`). What can't be answered
-is raised as `NoData` or `ConfigurationError`, whose one-line message reaches the caller. `docs/analyses.md`
-lists them all: `python -m tasks.analysis` prints it.
+is `NoData` or `ConfigurationError`, raised in this process and answered by a worker
+(`tasks.analyses.refusal`): its one-line message reaches the caller. `docs/analyses.md` lists them all:
+`python -m tasks.analysis` prints it.
 """
 
 from tasks.analyses.books import (

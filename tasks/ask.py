@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from collector.errors import BrokerUnavailable, CollectorError, PipelineError
+from tasks.analyses.refusal import refused
 from tasks.analyses.results import Result
 from tasks.analysis import find
 from tasks.app import app
@@ -74,8 +75,10 @@ def sending(what: str) -> Iterator[None]:
 
 
 def _checked(name: str, answer: object) -> dict[str, Any]:
-    """Return a dict as it is, raise what the task raised."""
+    """Return a dict as it is; raise what it carries, or what the task raised."""
     if isinstance(answer, dict):
+        if error := refused(answer):
+            raise error
         return answer
     if isinstance(answer, CollectorError):
         raise answer

@@ -128,3 +128,9 @@ async def test_analysis_is_started_and_its_answer_seen_with_a_password(
 
     seen = (await answer(flower, f"/api/task/info/{done.json()['task-id']}", known)).json()
     assert seen["args"] == "['KRW-BTC', '15m']"
+
+    mistyped = (await flower.post("/api/task/apply/tasks.analysis.vwap", json={"args": ["KRW-BTX"]})).json()
+    assert mistyped["result"]["kind"] == "NoData"
+    assert "KRW-BTX is not a market" in mistyped["result"]["error"]
+    seen = (await answer(flower, f"/api/task/info/{mistyped['task-id']}", known)).json()
+    assert (seen["state"], seen["traceback"]) == ("SUCCESS", None)

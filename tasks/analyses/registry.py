@@ -8,7 +8,7 @@ An analysis is a plain function whose parameters say what they allow, as pydanti
 Market and window may be given by position, the rest by name only. The function becomes the task
 `tasks.analysis.vpin`, an entry of `collector analyze --list`, and a section of `docs/analyses.md`, whose
 formula and source are those in the docstring of the function it is explained by. Its answer is checked
-against its pydantic model.
+against its pydantic model. A worker answers the caller's mistakes too (`tasks.analyses.refusal`).
 """
 
 import inspect
@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, get_args
 
+from celery import current_task
 from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
 from collector.errors import ConfigurationError
+from tasks.analyses.refusal import MISTAKES, refusal
 from tasks.analyses.results import Result
 from tasks.app import app
 from tasks.routing import ANALYSES
@@ -41,6 +43,9 @@ the newest book, but for `spread` and `book_changes`: these see samples of it, o
 
 An answer is JSON with decimals as text, `null` where a figure has no value. Its models are in
 `tasks/analyses/results.py`; `tasks.ask.result` returns them. In brackets stand the fields of a list's rows.
+A question that can't be answered, such as one about an unknown market, is answered with
+`{"error": "…", "kind": "NoData"}` or `"ConfigurationError"`: the task has not failed. `tasks.ask.ask` raises
+that error, and `collector analyze` ends with 1 or 2.
 
 ## Again and again
 
@@ -117,7 +122,7 @@ def analysis(
             result=answers,
             run=run,
         )
-        return app.task(name=ANALYSES + name, ignore_result=False)(run)
+        return app.task(name=ANALYSES + name, ignore_result=False)(_answering(run))
 
     return register
 
@@ -161,6 +166,21 @@ def _checked(name: str, function: Callable[..., Answer], answers: type[Result]) 
         return answer
 
     return run
+
+
+def _answering(run: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Return the task's body: `run`, but a worker answers the caller's mistakes instead of failing."""
+
+    @wraps(run)
+    def answer(*arguments: object, **named: object) -> Answer:
+        try:
+            return run(*arguments, **named)
+        except MISTAKES as error:
+            if not current_task or current_task.request.called_directly:
+                raise
+            return dict(refusal(error))
+
+    return answer
 
 
 def _sentence(error: ValidationError, known: list[str]) -> str:

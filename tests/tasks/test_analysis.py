@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,16 +86,24 @@ def test_what_cannot_be_answered_is_said_in_one_line(
         asked("vwap", BTC, "5m")
 
 
-def test_a_worker_answers_and_its_errors_reach_the_caller(
-    start_worker: Callable[..., Any], sender: Celery, store: Store
+def test_a_worker_answers_mistakes_too(
+    start_worker: Callable[..., Any], sender: Celery, store: Store, tmp_path: Path
 ) -> None:
-    """Over Celery: the dict, and the sentence of what went wrong; the rate limit is in force."""
+    """Over Celery: the dict, or the sentence of what is wrong; no task fails. The rate limit is in force."""
     store.put_trades([trade(1)])
     start_worker("-Q", "analysis", "--pool", "solo", COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT="40/s")
     assert _answer(sender, BTC, "15m")["vwap"] == "100"
-    error = _answer(sender, "KRW-NO")
-    assert isinstance(error, NoData)
-    assert str(error) == f"KRW-NO is not a market we have data of: {BTC}"
+    unknown = f"KRW-NO is not a market we have data of: {BTC}"
+    assert _answer(sender, "KRW-NO") == {"error": unknown, "kind": "NoData"}
+    for wrong, said in {
+        (BTC, "soon"): "is not a window",
+        (BTC, "15m", "5"): "one argument too many",
+        (): "market is missing",
+    }.items():
+        answer = _answer(sender, *wrong)
+        assert answer["kind"] == "ConfigurationError"
+        assert said in answer["error"]
+    assert "Traceback" not in (tmp_path / "w0.log").read_text()
     (stats,) = sender.control.inspect(timeout=10, limit=1).registered("rate_limit").values()
     assert "tasks.analysis.vwap [rate_limit=40/s]" in stats
 
