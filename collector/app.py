@@ -136,6 +136,8 @@ class Listener:
         self._ended: Counter[str] = Counter()
         self._rate = FrameRate()
         self._rejected: list[dict[str, Any]] = []
+        #: Sentences about names in COLLECTOR_MARKETS that are no market now; each is logged once.
+        self._missing: tuple[str, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_left = False
 
@@ -145,7 +147,7 @@ class Listener:
         """Listen until `stop` is set, then flush and leave.
 
         Raises:
-            ConfigurationError: a market that does not exist.
+            ConfigurationError: none of the markets exists.
             GaveUp: the connections used up their allowed retries.
             LeaseLost: another listener serves this share now.
             PipelineError: the publisher's thread died.
@@ -232,13 +234,16 @@ class Listener:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, longest_s)
 
-    def _choose(self, listed: Sequence[str], *, strict: bool = True) -> tuple[str, ...]:
+    def _choose(self, listed: Sequence[str]) -> tuple[str, ...]:
         settings = self.settings
-        index, count = settings.shard_index, settings.shard_count
-        chosen = choose(settings.markets, listed, index=index, count=count, strict=strict)
-        if not chosen:
+        chosen = choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)
+        for sentence in chosen.missing:
+            if sentence not in self._missing:
+                log.warning("COLLECTOR_MARKETS: %s; going on with the others", sentence)
+        self._missing = chosen.missing
+        if not chosen.markets:
             raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
-        return chosen
+        return chosen.markets
 
     async def _refresh_markets(self, group: asyncio.TaskGroup) -> None:
         """Follow listings and delistings; one socket after the other is replaced."""
@@ -247,7 +252,7 @@ class Listener:
         while True:
             await asyncio.sleep(self.settings.exchange.market_refresh_s)
             try:
-                markets = self._choose(await self._rest.markets(), strict=False)
+                markets = self._choose(await self._rest.markets())
             except (RestError, ConfigurationError) as error:
                 log.warning("the market list stays as it is: %s", error)
                 continue

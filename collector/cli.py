@@ -28,7 +28,10 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 Markets = Annotated[
-    str | None, typer.Option(help="Comma list of markets, `*` allowed; default COLLECTOR_MARKETS.")
+    str | None,
+    typer.Option(
+        help="Comma list of markets, `*` allowed; default COLLECTOR_MARKETS.", autocompletion=reading.known
+    ),
 ]
 Channels = Annotated[
     str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")

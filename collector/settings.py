@@ -6,7 +6,6 @@ of range is a `ConfigurationError` that names it: a typing slip must not run wit
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from collector.errors import ConfigurationError
+from collector.market_names import is_name
 from collector.model import Channel
 
 PREFIX = "COLLECTOR_"
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path("data"), description="spool, embedded Redis, recordings, archive")
     markets: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("KRW-*",), description="comma list of markets, `*` allowed"
+        ("KRW-*",), description="comma list of markets like `KRW-BTC` or `btc`, `*` allowed"
     )
     channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
         (Channel.TICKER, Channel.ORDERBOOK, Channel.TRADE), description="comma list of channels"
@@ -319,7 +319,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_market_patterns(cls, markets: tuple[str, ...]) -> tuple[str, ...]:
         for market in markets:
-            if not re.fullmatch(r"[A-Z0-9*]+-[A-Z0-9*]+|\*", market):
+            if not is_name(market):
                 raise ValueError(f"{market!r} is not a market like KRW-BTC or a pattern like KRW-*")
         return markets
 

@@ -15,6 +15,7 @@ import redis
 from celery.signals import worker_ready, worker_shutting_down
 
 from collector.errors import CollectorError, ConfigurationError
+from collector.market_names import tidy_list
 from collector.settings import Settings, current
 from tasks import routing
 from tasks.analysis import find
@@ -51,7 +52,7 @@ class Question:
             raise ConfigurationError(f"{name} needs a market: {name} KRW-BTC")
         if window is not None and "window" not in defaults:
             raise ConfigurationError(f"{name} has no window")
-        chosen = [market.upper() if market else str(defaults["market"])]
+        chosen = [tidy_list(market) if market else str(defaults["market"])]
         if "window" in defaults:
             chosen.append(window or str(defaults["window"]))
         return cls(name, tuple(chosen))

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar, overload
 import msgspec
 import redis
 
+from collector import market_names
 from collector.errors import NoData
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.redis_server import find_url
@@ -53,8 +54,6 @@ __all__ = [
     "to_json",
 ]
 
-#: Markets named in the message about an unknown one.
-NAMED_MARKETS = 10
 _SCAN_COUNT = 5000
 #: Reads a stored sample of a book.
 decode_sample = msgspec.json.Decoder(BookSample).decode
@@ -73,8 +72,12 @@ class Reader:
             `with`, leave it open.
         settings: those of this process by default.
 
+    A market may be given as people write it (`btc`, `BTC/KRW`); the rows have its code. The methods that
+    other packages build on take codes alone: `minutes`, `book_samples`, `last_trade_ms`, `open_trade_gaps`,
+    `price_before`.
+
     Every method raises:
-        NoData: the market was never seen.
+        NoData: the market was never seen, or it is not clear which is meant.
         BrokerUnavailable: Redis does not answer.
     """
 
@@ -120,8 +123,12 @@ class Reader:
         """
         return self.tickers() if market is None else _only(self.tickers([market]), market, "ticker")
 
-    def tickers(self, markets: Iterable[str] | None = None) -> list[TickerRow]:
-        """Return the newest ticker of each of `markets` (None: all) that has one, in their order."""
+    def tickers(self, markets: Iterable[str] | str | None = None) -> list[TickerRow]:
+        """Return the newest ticker of each of `markets` that has one, in their order.
+
+        Args:
+            markets: names, or one text such as `btc,eth` or `KRW-*`; None for all.
+        """
         return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(markets)]
 
     @overload
@@ -136,8 +143,12 @@ class Reader:
         """
         return self.books() if market is None else _only(self.books([market]), market, "order book")
 
-    def books(self, markets: Iterable[str] | None = None) -> list[Book]:
-        """Return the newest order book of each of `markets` (None: all) that has one, in their order."""
+    def books(self, markets: Iterable[str] | str | None = None) -> list[Book]:
+        """Return the newest order book of each of `markets` that has one, in their order.
+
+        Args:
+            markets: as of `tickers`.
+        """
         return [decode_book(value) for value in self._states(Channel.ORDERBOOK, markets)]
 
     def book_samples(self, market: str, from_ms: int, to_ms: int) -> list[BookSample]:
@@ -166,7 +177,7 @@ class Reader:
         Raises:
             ConfigurationError: no such interval.
         """
-        self.check(market)
+        market = self.check(market)
         length_ms = interval_ms(interval)
         known = self._minute_opens(market)
         opens = sorted(
@@ -185,7 +196,7 @@ class Reader:
 
     def volume(self, market: str) -> list[Volume]:
         """Return what was traded in the last 1m 5m 15m 1h 24h."""
-        self.check(market)
+        market = self.check(market)
         as_of_ms = self.as_of_ms()
         if as_of_ms is None or not self._minute_opens(market):
             return []
@@ -194,7 +205,7 @@ class Reader:
 
     def changes(self, market: str) -> list[Change]:
         """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
-        self.check(market)
+        market = self.check(market)
         as_of_ms = self.as_of_ms()
         tickers = self._tickers([market])
         opens = self._minute_opens(market)
@@ -210,7 +221,7 @@ class Reader:
         self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
     ) -> list[TradeRow]:
         """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
-        self.check(market)
+        market = self.check(market)
         rows: list[TradeRow] = []
         minutes = self._kept_minutes(market, from_ms, to_ms)
         while minutes and not (limit and len(rows) >= limit):
@@ -220,9 +231,7 @@ class Reader:
 
     def gaps(self, market: str | None = None) -> list[GapRow]:
         """Return the gaps of `market`, or of all, of every channel, oldest first."""
-        if market is not None:
-            self.check(market)
-        gaps = self._gaps([market] if market else self.markets())
+        gaps = self._gaps(self.markets() if market is None else [self.check(market)])
         gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
         return [msgspec.convert(gap, GapRow, from_attributes=True) for gap in gaps]
 
@@ -286,16 +295,23 @@ class Reader:
         newest = [open_ms for open_ms in self._minute_opens(market) if open_ms < time_ms][-1:]
         return close_before(self._minutes(market, newest), time_ms)
 
-    def check(self, market: str) -> None:
-        """Raise `NoData`, naming the markets there are, where `market` was never seen."""
+    def check(self, market: str) -> str:
+        """Return the code of a market given as people write it (`collector.market_names`).
+
+        Raises:
+            NoData: never seen, or not clear which; the message names markets that are close.
+        """
         with translated():
             known = self._redis.sismember(self._keys.markets, market)
-        if known:
-            return
-        markets = self.markets()
-        more = f" and {len(markets) - NAMED_MARKETS} more" if len(markets) > NAMED_MARKETS else ""
-        have = ", ".join(markets[:NAMED_MARKETS]) + more if markets else "none so far"
-        raise NoData(f"{market} is not a market we have data of: {have}")
+        return market if known else market_names.one(market, self.markets())
+
+    def several(self, text: str) -> list[str]:
+        """Return the codes of a comma list of markets and patterns such as `KRW-E*`.
+
+        Raises:
+            NoData: as `check`, or a pattern that fits no market.
+        """
+        return market_names.several(text, self.markets())
 
     # -- how it is stored
 
@@ -351,19 +367,20 @@ class Reader:
             for row in executions(decode_rows(value))
         ]
 
-    def _tickers(self, markets: Iterable[str] | None) -> list[Ticker]:
+    def _tickers(self, markets: Iterable[str] | str | None) -> list[Ticker]:
         return [decode_ticker(value) for value in self._states(Channel.TICKER, markets)]
 
-    def _states(self, channel: Channel, markets: Iterable[str] | None) -> list[bytes]:
-        if markets is None:
-            markets = self.markets()
-        else:
-            markets = list(markets)
-            for market in markets:
-                self.check(market)
+    def _states(self, channel: Channel, markets: Iterable[str] | str | None) -> list[bytes]:
+        match markets:
+            case None:
+                codes = self.markets()
+            case str():
+                codes = self.several(markets)
+            case _:
+                codes = [self.check(market) for market in markets]
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
-            for name in markets:
+            for name in codes:
                 pipeline.hget(self._keys.state(channel, name), VALUE)
             return [value for value in pipeline.execute() if value]
 

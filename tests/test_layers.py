@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(file for package in ("collector", "tasks") for file in (ROOT / package).rglob("*.py"))
 
 BOTTOM = (
-    *("model", "errors", "clock", "loop", "batch", "settings", "metrics"),
+    *("model", "market_names", "errors", "clock", "loop", "batch", "settings", "metrics"),
     *("lifeline", "logs", "compression", "redis_client", "web", "__version__"),
 )
 

@@ -22,14 +22,30 @@ LISTED = ("KRW-BTC", "KRW-ETH", "KRW-BTT", "BTC-ETH", "BTC-XRP")
 )
 def test_patterns(expected: tuple[str, ...], patterns: list[str]) -> None:
     """`*` stands for any letters; the result is sorted and holds each market once."""
-    assert choose(patterns, LISTED) == expected
+    assert choose(patterns, LISTED).markets == expected
 
 
-@pytest.mark.parametrize("pattern", ["KRW-NOPE", "USDT-*", "krw-btc"])
-def test_what_matches_nothing_is_an_error_that_helps(pattern: str) -> None:
+def test_names_as_people_write_them() -> None:
+    """The list of the exchange shows which markets are meant."""
+    assert choose(["btc", "ETH/BTC", "krw_b*"], LISTED).markets == ("BTC-ETH", "KRW-BTC", "KRW-BTT")
+
+
+def test_a_delisted_market_costs_only_itself() -> None:
+    """The others are collected; a sentence tells of each that is missing."""
+    found = choose(["KRW-BTC", "KRW-LUNA", "KRW-ETC", "USDT-*"], LISTED)
+    assert found.markets == ("KRW-BTC",)
+    assert found.missing == (
+        "KRW-LUNA is not a market of the exchange",
+        "KRW-ETC is not a market of the exchange (did you mean KRW-BTC or KRW-ETH?)",
+        "USDT-* matches no market of the exchange",
+    )
+
+
+@pytest.mark.parametrize("pattern", ["KRW-NOPE", "USDT-*"])
+def test_nothing_left_is_an_error_that_helps(pattern: str) -> None:
     """It names the setting, the pattern, and some markets there are."""
     with pytest.raises(ConfigurationError, match=r"MARKETS: .* which lists BTC-ETH, BTC-XRP") as failure:
-        choose(["KRW-BTC", pattern], LISTED)
+        choose([pattern], LISTED)
     assert pattern in str(failure.value)
     assert failure.value.exit_code == 2
 
@@ -40,26 +56,21 @@ def test_an_empty_list_has_no_examples() -> None:
         choose(["KRW-*"], [])
 
 
-def test_a_running_listener_lets_delisted_names_go() -> None:
-    """Only at the start a missing name is a mistake."""
-    assert choose(["KRW-BTC", "KRW-GONE", "USDT-*"], LISTED, strict=False) == ("KRW-BTC",)
-
-
 @given(st.integers(1, 6), st.sets(st.from_regex(r"\AKRW-[A-Z]{2,5}\Z"), min_size=1, max_size=60))
 def test_shares_are_a_partition(count: int, listed: set[str]) -> None:
     """Every market falls to exactly one share."""
-    shares = [choose(["*"], listed, index=index, count=count) for index in range(count)]
+    shares = [choose(["*"], listed, index=index, count=count).markets for index in range(count)]
     assert sorted(market for share in shares for market in share) == sorted(listed)
 
 
 def test_a_listing_does_not_move_other_markets() -> None:
     """A market stays with its share whatever else is listed."""
-    before = choose(["*"], LISTED, index=0, count=3)
-    after = choose(["*"], [*LISTED, "KRW-NEW", "KRW-NEWER"], index=0, count=3)
+    before = choose(["*"], LISTED, index=0, count=3).markets
+    after = choose(["*"], [*LISTED, "KRW-NEW", "KRW-NEWER"], index=0, count=3).markets
     assert set(before) <= set(after)
 
 
 def test_plain_names_need_no_list() -> None:
-    """Unless one of them is a pattern."""
-    assert plain_names(["KRW-ETH", "KRW-BTC", "KRW-ETH"]) == ("KRW-BTC", "KRW-ETH")
+    """Unless one of them is a pattern; they are taken as they most likely are meant."""
+    assert plain_names(["KRW-ETH", "btc", "KRW_BTC"]) == ("KRW-BTC", "KRW-ETH")
     assert plain_names(["KRW-ETH", "KRW-*"]) is None

@@ -86,10 +86,10 @@ class TestSources:
 
     def test_case_and_spaces_do_not_matter(self, monkeypatch):
         """Lists may have spaces, names any case."""
-        monkeypatch.setenv("collector_markets", " KRW-BTC , BTC-* ")
+        monkeypatch.setenv("collector_markets", " btc , BTC-* ")
         monkeypatch.setenv("COLLECTOR_CHANNELS", "trade,")
         found = settings.load()
-        assert (found.markets, found.channels) == (("KRW-BTC", "BTC-*"), (Channel.TRADE,))
+        assert (found.markets, found.channels) == (("btc", "BTC-*"), (Channel.TRADE,))
 
     def test_home_folder(self, monkeypatch, empty_folder):
         """`~` in `.env`, which no shell reads, is the home folder and not a folder of that name."""
@@ -156,7 +156,7 @@ class TestRanges:
             ("COLLECTOR_CONNECTION__PING_INTERVAL_S", "60", "less than or equal to 30"),
             ("COLLECTOR_CHANNELS", "ticker,bogus", "'ticker', 'orderbook' or 'trade'"),
             ("COLLECTOR_CHANNELS", " , ", "empty list"),
-            ("COLLECTOR_MARKETS", "krw-btc", "'krw-btc' is not a market"),
+            ("COLLECTOR_MARKETS", "krw-btc-eth", "'krw-btc-eth' is not a market"),
             ("COLLECTOR_MARKETS", "KRW-BTC;KRW-ETH", "not a market"),
             ("COLLECTOR_SHARD", "3/2", "must not be above"),
             ("COLLECTOR_SHARD", "0/2", "pattern"),

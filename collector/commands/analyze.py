@@ -1,17 +1,22 @@
 """`collector analyze`: send an analysis to the workers, wait for its answer, print it."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from collector.commands.store import open_running
-from collector.errors import ConfigurationError
+from collector.errors import ConfigurationError, NoData
+from collector.market_names import is_list
 from collector.render import output
 from collector.render.answers import answer, kept_answers
 from collector.render.sheet import Column, Sheet
 from collector.settings import Settings
-from tasks.analysis import find, names
+from tasks.analysis import Answer, find, names
 from tasks.ask import ask
 from tasks.periodic import Question
 from tasks.read import Reader, to_json
+
+log = logging.getLogger(__name__)
 
 
 def analyze(
@@ -26,8 +31,10 @@ def analyze(
 ) -> int:
     """Print the answer of the analysis `name`; return the exit code.
 
+    Of several markets an analysis of one market answers one after the other; those without data are left out.
+
     Args:
-        market: None for all markets, where the analysis can do without one.
+        market: as people write it; several with commas or `*`; None for all, where the analysis allows it.
         window: None for the analysis's own default.
         arguments: what else it takes, as `name=value`.
 
@@ -39,13 +46,35 @@ def analyze(
     named = parse(arguments) | ({"window": window} if window else {})
     if market is None and find(name).needs_market:
         raise ConfigurationError(f"`analyze {name}` needs a market: collector analyze {name} KRW-BTC")
-    with open_running(settings):
-        figures = ask(name, *([market] if market else []), timeout_s=timeout_s, **named)
+    with open_running(settings) as client:
+        if market is None or find(name).takes_several or not is_list(market):
+            found: Any = ask(name, *([market] if market else []), timeout_s=timeout_s, **named)
+            answers = [found]
+        else:
+            markets = Reader(client, settings).several(market)
+            found = answers = _of_each(markets, lambda code: ask(name, code, timeout_s=timeout_s, **named))
     if as_json:
-        output.write(to_json(figures))
+        output.write(to_json(found))
     else:
-        output.show(answer(name, figures))
+        output.show(part for figures in answers for part in answer(name, figures))
     return 0
+
+
+def _of_each(markets: Sequence[str], question: Callable[[str], Answer]) -> list[Answer]:
+    """Return the answers about those of `markets` that have data.
+
+    Raises:
+        NoData: none has.
+    """
+    answers = []
+    for market in markets:
+        try:
+            answers.append(question(market))
+        except NoData as error:
+            if market == markets[-1] and not answers:
+                raise
+            log.warning("%s", error)
+    return answers
 
 
 def kept(settings: Settings, name: str, market: str | None, *, window: str | None, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from collector import market_names
 from collector.clock import SystemClock
 from collector.commands.lookback import day_start_ms, open_history
 from collector.commands.progress import progress
@@ -31,6 +32,7 @@ from tasks.read import Reader, to_json
 log = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
+EXCHANGE = "of the exchange"
 #: A minute that ended less than this ago may still change on either side.
 SETTLE_MS = 60_000
 
@@ -68,7 +70,13 @@ def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | Non
     first_ms = -(-first_ms // MINUTE_MS) * MINUTE_MS  # a minute that is only in part asked for is left out
     if first_ms > last_ms:
         raise ConfigurationError("there is no whole minute in that stretch of time that is over by now")
-    ours = _ours(settings, market, first_ms, last_ms)
+    listed = asyncio.run(_listed(settings))
+    is_listed = bool(market_names.find(market, listed).markets)
+    code = market_names.one(market, listed, EXCHANGE) if is_listed else market_names.tidy(market)
+    ours = _ours(settings, code, first_ms, last_ms)
+    if not is_listed and not ours.minutes:  # else it is delisted by now
+        raise market_names.unknown(market, listed, EXCHANGE)
+    market = code
     theirs = _theirs(settings, market, first_ms, last_ms)
     if not ours.minutes and not theirs:
         raise NoData(f"neither we nor the exchange have candles of {market} in that stretch of time")
@@ -93,6 +101,11 @@ def day_span(text: str) -> tuple[int, int]:
     except ValueError:
         raise ConfigurationError(f"--date {text!r} is not a day: write it like 2026-07-31") from None
     return start_ms, start_ms + DAY_MS - 1
+
+
+async def _listed(settings: Settings) -> tuple[str, ...]:
+    async with RestClient(settings.exchange, SystemClock()) as exchange:
+        return await exchange.markets()
 
 
 def _ours(settings: Settings, market: str, from_ms: int, to_ms: int) -> _Ours:

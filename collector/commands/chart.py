@@ -32,7 +32,6 @@ def chart(
         BrokerUnavailable: no Redis to read from.
     """
     length_ms = interval_ms(interval)
-    out = out or Path(f"{market}-{interval}.png")
     try:
         from collector.render.chart import check_kind, render
         from collector.render.panels import Picture
@@ -40,10 +39,12 @@ def chart(
         raise ConfigurationError(
             f"pictures need matplotlib ({error}): pip install 'bithumb-collector[charts]'"
         ) from error
-    kind = check_kind(out.suffix)
+    kind = check_kind(out.suffix if out else ".png")
     if limit is None and from_ms is None:
         limit = GLANCE_CANDLES
     with open_reader(settings) as reader:
+        market = reader.check(market)
+        out = out or Path(f"{market}-{interval}.png")
         candles = reader.candles(market, interval, from_ms, to_ms, limit)
         if not candles:
             raise NoData(f"{market} has no candles{_within(from_ms, to_ms)}: nothing to draw")

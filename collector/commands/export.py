@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import msgspec
 
+from collector import market_names
 from collector.commands.lookback import open_history
 from collector.commands.progress import progress
 from collector.errors import ConfigurationError, NoData
@@ -28,8 +29,8 @@ from tasks.rows import plain, to_json
 Row = Mapping[str, Any]
 #: Takes what a reader has found of one day, in order, and says how many rows that was.
 Writer = Callable[[Any], int]
-#: A session, a table, a market, the first and the last millisecond.
-Reader = Callable[[Session, Table, str, int, int], Any]
+#: A session, a table, markets, the first and the last millisecond.
+Reader = Callable[[Session, Table, Sequence[str], int, int], Any]
 
 
 def export(
@@ -44,9 +45,12 @@ def export(
 ) -> int:
     """Write the file and print its name and how many rows it has; return the exit code.
 
+    Args:
+        market: as people write it; several with commas or `*`.
+
     Raises:
         ConfigurationError: not a kind of file we write, or it can't be written.
-        NoData: the market has nothing in that stretch.
+        NoData: an unknown market, or nothing in that stretch.
         BrokerUnavailable: neither Redis nor an archive.
     """
     if out.suffix not in FORMATS:
@@ -54,7 +58,9 @@ def export(
     read, writer = FORMATS[out.suffix]
     table = TRADES if kind == "trades" else CANDLES
     with open_history(settings, from_ms, to_ms) as session:
-        days = _days(session, table, market, from_ms, to_ms)
+        markets = _markets(session, market, _within(from_ms, to_ms))
+        market = ",".join(markets)
+        days = _days(session, table, markets, from_ms, to_ms)
         with (
             _replacing(out) as file,
             writer(file) as write,
@@ -62,7 +68,7 @@ def export(
         ):
             count = 0
             for first_ms, last_ms in days:
-                count += write(read(session, table, market, first_ms, last_ms))
+                count += write(read(session, table, markets, first_ms, last_ms))
                 step(1)
     row = {"file": str(out), "kind": kind, "market": market, "rows": count}
     output.write(to_json(row) if as_json else f"{out}: {count:,} {kind} of {market}")
@@ -70,45 +76,50 @@ def export(
 
 
 def _days(
-    session: Session, table: Table, market: str, from_ms: int | None, to_ms: int | None
+    session: Session, table: Table, markets: Sequence[str], from_ms: int | None, to_ms: int | None
 ) -> list[tuple[int, int]]:
     """Return the days that have rows, each cut to `from_ms … to_ms`."""
-    terms = [f"market = {quoted(market)}"]
+    terms = [_of(markets)]
     terms += [f"{table.time} >= {from_ms}"] if from_ms is not None else []
     terms += [f"{table.time} <= {to_ms}"] if to_ms is not None else []
     sql = f"SELECT DISTINCT {table.time} // {DAY_MS} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY 1"  # noqa: S608
     days = [day for (day,) in session.rows(sql)]
     if not days:
-        raise NoData(
-            f"{market} has no {table.name}{_within(from_ms, to_ms)}: nothing to export{_known(session)}"
-        )
+        raise NoData(f"{','.join(markets)}: no {table.name}{_within(from_ms, to_ms)}, nothing to export")
     low, high = from_ms or 0, to_ms if to_ms is not None else (days[-1] + 1) * DAY_MS
     return [(max(day * DAY_MS, low), min((day + 1) * DAY_MS - 1, high)) for day in days]
 
 
-def _known(session: Session) -> str:
-    rows = session.rows("SELECT DISTINCT market FROM candles ORDER BY 1 LIMIT 10")
-    return f" (markets: {', '.join(market for (market,) in rows)} …)" if rows else ""
+def _markets(session: Session, text: str, within: str) -> list[str]:
+    """Return the markets that `text` names among those with candles in the files that are looked at."""
+    known = [market for (market,) in session.rows("SELECT DISTINCT market FROM raw.candles")]
+    if not known:
+        raise NoData(f"{text}: we have no data{within}, nothing to export")
+    return market_names.several(text, known, f"{market_names.STORED}{within}")
 
 
-def _rows(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> list[Row]:
+def _of(markets: Sequence[str]) -> str:
+    return f"market IN ({', '.join(map(quoted, markets))})"
+
+
+def _rows(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> list[Row]:
     """Return the rows as `collector show --json` has them, decimals as text."""
     shape = _trade if table is TRADES else _candle
-    return [shape(row) for row in session.arrow(_select("raw.", table, market, from_ms, to_ms)).to_pylist()]
+    return [shape(row) for row in session.arrow(_select("raw.", table, markets, from_ms, to_ms)).to_pylist()]
 
 
-def _arrow(session: Session, table: Table, market: str, from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
+def _arrow(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
     """Return the rows of the view as an Arrow table: decimals of a type that holds them all."""
-    return session.arrow(_select("", table, market, from_ms, to_ms))
+    return session.arrow(_select("", table, markets, from_ms, to_ms))
 
 
-def _select(schema: str, table: Table, market: str, from_ms: int, to_ms: int) -> str:
+def _select(schema: str, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> str:
     counted = " AND counted" if table is TRADES and schema else ""
     order = (
         ("exchange_ms, id" if not schema else 'exchange_ms, "order", id') if table is TRADES else "open_ms"
     )
     return (
-        f"SELECT * FROM {schema}{table.name} WHERE market = {quoted(market)}{counted}"  # noqa: S608
+        f"SELECT * FROM {schema}{table.name} WHERE {_of(markets)}{counted}"  # noqa: S608
         f" AND {table.time} BETWEEN {from_ms} AND {to_ms} ORDER BY {order}"
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from collector import logs, settings
-from collector.commands.reading import From, Json, Market, To
+from collector.commands.reading import From, Json, Market, Some, To
 from collector.errors import ConfigurationError
 
 app = typer.Typer()
@@ -39,20 +39,20 @@ def export(
     kind: Annotated[
         str, typer.Argument(help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS))
     ],
-    market: Market,
+    market: Some,
     out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file.")],
     from_: From = None,
     to: To = None,
     as_json: Json = False,
 ) -> None:
-    """Write a market's trades or one-minute candles to a file."""
+    """Write trades or one-minute candles to a file."""
     from collector.commands import export as command
     from collector.commands.times import parse_span
 
     if kind not in KINDS:
         raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
     span = parse_span(from_, to)
-    raise typer.Exit(command.export(_load(), kind, market.upper(), out, *span, as_json=as_json))
+    raise typer.Exit(command.export(_load(), kind, market, out, *span, as_json=as_json))
 
 
 @app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")
@@ -70,4 +70,4 @@ def audit(
     if date is not None and (from_ is not None or to is not None):
         raise ConfigurationError("say --date, or --from and --to, not both")
     span = command.day_span(date) if date is not None else parse_span(from_, to)
-    raise typer.Exit(command.audit(_load(), market.upper(), *span, as_json=as_json))
+    raise typer.Exit(command.audit(_load(), market, *span, as_json=as_json))

@@ -15,9 +15,23 @@ app = typer.Typer()
 
 WHAT = ("ticker", "book", "candles", "volume", "changes", "trades", "gaps", "health", "markets", "rejected")
 
+
+def known(incomplete: str) -> list[str]:
+    """Return the stored markets that what is typed so far may become, for completion."""
+    from collector.commands.completion import markets
+
+    return markets(incomplete)
+
+
 What = Annotated[str, typer.Argument(help=f"One of {', '.join(WHAT)}.", autocompletion=lambda: list(WHAT))]
-Market = Annotated[str, typer.Argument(help="A market like KRW-BTC.")]
-AnyMarket = Annotated[str | None, typer.Argument(help="A market like KRW-BTC.")]
+Market = Annotated[str, typer.Argument(help="A market like KRW-BTC or btc.", autocompletion=known)]
+Some = Annotated[
+    str, typer.Argument(metavar="MARKETS", help="Markets like KRW-BTC,eth or KRW-*.", autocompletion=known)
+]
+AnyMarket = Annotated[
+    str | None,
+    typer.Argument(metavar="[MARKETS]", help="Markets like KRW-BTC,eth or KRW-*.", autocompletion=known),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs: exact decimals, times in ms.")]
 Interval = Annotated[
     str | None, typer.Option(help="Of candles: 1m 3m 5m 15m 30m 1h 4h 1d; default 1m.", show_default=False)
@@ -26,7 +40,7 @@ From = Annotated[
     str | None, typer.Option("--from", help="Not before: epoch ms, or ISO 8601 (UTC if it names no zone).")
 ]
 To = Annotated[str | None, typer.Option("--to", help="Not after: like --from.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many, of each market.")]
 LetterId = Annotated[str | None, typer.Argument(metavar="[ID]", help="As listed.")]
 
 
@@ -34,10 +48,6 @@ def _load() -> settings.Settings:
     loaded = settings.current()
     logs.set_up(loaded.log)
     return loaded
-
-
-def _upper(market: str | None) -> str | None:
-    return market.upper() if market else None
 
 
 def _analyses() -> list[str]:
@@ -63,7 +73,7 @@ def show(
 
     from_ms, to_ms = parse_span(from_, to)
     query = command.Query(
-        what=what, market=_upper(market), interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit
+        what=what, market=market, interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit
     )
     command.check(query)
     raise typer.Exit(command.show(_load(), query, as_json=as_json))
@@ -101,7 +111,7 @@ def analyze(
         command.analyze(
             _load(),
             name,
-            market.upper() if market else None,
+            market,
             window=window,
             arguments=arg or (),
             timeout_s=timeout,
@@ -130,7 +140,7 @@ def chart(
     raise typer.Exit(
         command.chart(
             _load(),
-            market.upper(),
+            market,
             interval=interval,
             out=out,
             from_ms=from_ms,

@@ -82,7 +82,10 @@ async def _record(
 async def _markets(settings: Settings) -> tuple[str, ...]:
     async with RestClient(settings.exchange, SystemClock()) as rest:
         try:
-            return choose(settings.markets, await rest.markets())
+            chosen = choose(settings.markets, await rest.markets())
+            for sentence in chosen.missing:
+                log.warning("COLLECTOR_MARKETS: %s; going on with the others", sentence)
+            return chosen.markets
         except RestError:
             names = plain_names(settings.markets)
             if names is None:

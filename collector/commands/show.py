@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from rich.console import RenderableType
 
 from collector.commands.store import open_redis
 from collector.errors import ConfigurationError
+from collector.market_names import tidy_list
 from collector.render import health, output, results
 from collector.render.sheet import Sheet
 from collector.settings import Settings
@@ -24,7 +26,10 @@ GLANCE_ROWS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What was asked for; times in epoch milliseconds, both ends included."""
+    """What was asked for; times in epoch milliseconds, both ends included.
+
+    `market` is as it was written until `show` reads it; then it is the code of one.
+    """
 
     what: str
     market: str | None = None
@@ -42,6 +47,10 @@ class Subject:
     draw: Callable[[Any], Sheet | Iterable[RenderableType]]
     noun: str = ""
     market: str = "needed"  # or "optional" or "none"
+    #: The field that orders the rows of several markets; empty: market by market.
+    time: str = ""
+    #: Whether a table is about one market.
+    one_market: bool = False
     takes_times: bool = False
     takes_interval: bool = False
 
@@ -106,13 +115,26 @@ SUBJECTS: dict[str, Subject] = {
         draw=results.books,
         market="optional",
     ),
-    "candles": Subject(read=_candles, draw=results.candles, takes_times=True, takes_interval=True),
-    "volume": Subject(read=lambda source, query: source.reader.volume(_market(query)), draw=results.volumes),
-    "changes": Subject(
-        read=lambda source, query: source.reader.changes(_market(query)), draw=results.changes
+    "candles": Subject(
+        read=_candles,
+        draw=results.candles,
+        takes_times=True,
+        takes_interval=True,
+        time="open_ms",
+        one_market=True,
     ),
-    "trades": Subject(read=_trades, draw=results.trades, takes_times=True),
-    "gaps": Subject(read=_gaps, draw=results.gaps, market="optional", takes_times=True),
+    "volume": Subject(
+        read=lambda source, query: source.reader.volume(_market(query)), draw=results.volumes, one_market=True
+    ),
+    "changes": Subject(
+        read=lambda source, query: source.reader.changes(_market(query)),
+        draw=results.changes,
+        one_market=True,
+    ),
+    "trades": Subject(
+        read=_trades, draw=results.trades, takes_times=True, time="exchange_ms", one_market=True
+    ),
+    "gaps": Subject(read=_gaps, draw=results.gaps, market="optional", takes_times=True, time="from_ms"),
     "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
     "markets": Subject(read=lambda source, _: source.markets(), draw=results.markets, market="none"),
     "rejected": Subject(
@@ -136,7 +158,7 @@ def show(settings: Settings, query: Query, *, as_json: bool) -> int:
     if not as_json:
         query = _at_a_glance(subject, query)
     with open_redis(settings) as client:
-        found = _limited(subject.read(Source(client, settings), query), query.limit)
+        found = _found(subject, Source(client, settings), query)
     if as_json:
         output.write(to_json(found))
     else:
@@ -177,16 +199,38 @@ def _at_a_glance(subject: Subject, query: Query) -> Query:
     return query
 
 
+def _found(subject: Subject, source: Source, query: Query) -> Any:  # noqa: ANN401 - rows of any kind
+    """Read what was asked for, of each market that was named, oldest first."""
+    if query.market is None:
+        return _limited(subject.read(source, query), query.limit)
+    rows = [
+        row
+        for market in source.reader.several(query.market)
+        for row in _limited(subject.read(source, replace(query, market=market)), query.limit)
+    ]
+    if subject.time:
+        rows.sort(key=attrgetter(subject.time))
+    return rows
+
+
 def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of any kind
     return found[-limit:] if limit and isinstance(found, list) else found
 
 
 def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
     if not found:
-        of = f" of {query.market}" if query.market else ""
+        of = f" of {tidy_list(query.market)}" if query.market else ""
         return [f"Nothing to show: no {subject.noun or query.what}{of}."]
-    drawn = subject.draw(found)
-    parts: list[RenderableType] = [drawn] if isinstance(drawn, Sheet) else [*drawn]
+    parts: list[RenderableType] = []
+    for rows in _by_market(found) if subject.one_market else [found]:
+        drawn = subject.draw(rows)
+        parts += [drawn] if isinstance(drawn, Sheet) else drawn
     if isinstance(found, list) and len(found) == GLANCE_ROWS == query.limit:
         parts.append(f"The newest {GLANCE_ROWS}; --limit or --from shows more.")
     return parts
+
+
+def _by_market(rows: Sequence[Any]) -> Iterable[list[Any]]:
+    """Return the rows of each market apart, the markets in the order of their names."""
+    markets = sorted({row.market for row in rows})
+    return [[row for row in rows if row.market == market] for market in markets]

@@ -45,12 +45,12 @@ def walls(market: Market, *, times: Times = Decimal(5)) -> Answer:
 @analysis(explained_by=book_window.spread, answers=results.Spread)
 def spread(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Statistics of the spread over the window, from samples of the book."""
-    span, samples = samples_of(market, window)
-    return span.answer(market, book_window.spread(samples, span.as_of_ms))
+    code, span, samples = samples_of(market, window)
+    return span.answer(code, book_window.spread(samples, span.as_of_ms))
 
 
 @analysis(explained_by=book_window.changes, answers=results.BookChanges)
 def book_changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """How much of the book changes from one to the next, from samples of it."""
-    span, samples = samples_of(market, window)
-    return span.answer(market, book_window.changes(samples))
+    code, span, samples = samples_of(market, window)
+    return span.answer(code, book_window.changes(samples))

@@ -11,7 +11,7 @@ DEFAULT_WINDOW = "15m"
 #: For figures that need more than a few minutes.
 LONG_WINDOW = "1h"
 
-Market = Annotated[str, Field(min_length=1, description="a market like `KRW-BTC`")]
+Market = Annotated[str, Field(min_length=1, description="a market like `KRW-BTC` or `btc`")]
 Markets = Annotated[
     str, Field(min_length=1, description="markets: codes or patterns such as `KRW-*`, commas between")
 ]

@@ -4,10 +4,11 @@ from decimal import Decimal
 from itertools import combinations
 
 from collector.errors import ConfigurationError, NoData
+from collector.market_names import tidy_list
 from tasks.analyses import results
 from tasks.analyses.fields import DEFAULT_WINDOW, LONG_WINDOW, Limit, Markets, Times, Window, Windows
 from tasks.analyses.registry import Answer, analysis
-from tasks.analyses.scope import ALL_MARKETS, Span, candles_of, markets_of, open_reader, span_of
+from tasks.analyses.scope import ALL_MARKETS, Span, candles_of, open_reader, span_of
 from tasks.enrich import profile, rankings, risk
 from tasks.enrich.candles import Minute
 from tasks.read import Reader
@@ -21,7 +22,7 @@ def correlation(market: Markets, window: Window = LONG_WINDOW, *, limit: Limit =
     """Correlation of the markets' minute returns, strongest first; of one market with every other."""
     reader = open_reader()
     span = span_of(reader, window)
-    asked = markets_of(reader, market)
+    asked = reader.several(market)
     pairs = list(combinations(asked, 2))
     if len(asked) == 1:
         pairs = [(asked[0], other) for other in reader.markets() if other != asked[0]]
@@ -38,7 +39,7 @@ def correlation(market: Markets, window: Window = LONG_WINDOW, *, limit: Limit =
         row: abs(row.correlation) for row in risk.correlation(prices, pairs) if row.correlation is not None
     }
     strongest = sorted(strength, key=strength.__getitem__, reverse=True)
-    return span.answer(market, pair_count=len(strongest), correlations=strongest[:limit])
+    return span.answer(tidy_list(market), pair_count=len(strongest), correlations=strongest[:limit])
 
 
 def _price_before(reader: Reader, market: str, span: Span, minutes: dict[int, Minute]) -> Decimal | None:
@@ -55,9 +56,9 @@ def top_movers(
     span = span_of(reader, window)
     ends = {
         name: (reader.price_before(name, span.start_ms), reader.price_before(name, span.as_of_ms + 1))
-        for name in markets_of(reader, market)
+        for name in reader.several(market)
     }
-    return span.answer(market, rankings.top_movers(ends, window, limit))
+    return span.answer(tidy_list(market), rankings.top_movers(ends, window, limit))
 
 
 @analysis(explained_by=rankings.volume_spikes, answers=results.VolumeSpikes)
@@ -72,10 +73,11 @@ def volume_spikes(
     """The markets that trade far more than in the windows before."""
     reader = open_reader()
     span = span_of(reader, window)
-    candles = candles_of(reader, markets_of(reader, market), span, span.length * (windows + 1))
+    candles = candles_of(reader, reader.several(market), span, span.length * (windows + 1))
     first_ms = min((open_ms for minutes in candles.values() for open_ms in minutes), default=span.as_of_ms)
     whole = rankings.whole_windows(first_ms, span.as_of_ms, span.length, windows)
     if not whole:
         raise NoData(f"the data does not reach back to a whole {window} before the last one")
     figures = rankings.volume_spikes(candles, span.as_of_ms, span.length, whole, times)
-    return span.answer(market, figures, spike_count=len(figures.spikes), spikes=figures.spikes[:limit])
+    spikes = figures.spikes[:limit]
+    return span.answer(tidy_list(market), figures, spike_count=len(figures.spikes), spikes=spikes)

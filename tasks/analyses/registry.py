@@ -23,6 +23,7 @@ from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
 from collector.errors import ConfigurationError
+from tasks.analyses.fields import Markets
 from tasks.analyses.refusal import MISTAKES, refusal
 from tasks.analyses.results import Result
 from tasks.app import app
@@ -86,6 +87,8 @@ class Analysis:
     source: str
     result: type[Result]
     run: Callable[..., Answer]
+    #: Whether one question may be about several markets: a comma list, `*` allowed.
+    takes_several: bool
 
     @property
     def needs_market(self) -> bool:
@@ -121,6 +124,7 @@ def analysis(
             source=_section("Source", explained_by),
             result=answers,
             run=run,
+            takes_several=inspect.signature(function).parameters["market"].annotation == Markets,
         )
         return app.task(name=ANALYSES + name, ignore_result=False)(_answering(run))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from msgspec import Struct, structs
 
@@ -101,7 +100,7 @@ def window_of(market: str, window: str) -> Window:
     """
     window_minutes(window)
     reader = open_reader()
-    reader.check(market)
+    market = reader.check(market)
     span = span_of(reader, window)
     minutes = reader.minutes(market, span.start_ms, span.as_of_ms)
     if not minutes:
@@ -121,8 +120,8 @@ def book_of(market: str) -> Book:
     return book
 
 
-def samples_of(market: str, window: str) -> tuple[Span, list[BookSample]]:
-    """Return a window, and the samples of the book of `market` in it; there is at least one.
+def samples_of(market: str, window: str) -> tuple[str, Span, list[BookSample]]:
+    """Return the code of `market`, a window, and the samples of its book in it; there is at least one.
 
     Raises:
         NoData: an unknown market, or no sample in the window.
@@ -130,14 +129,14 @@ def samples_of(market: str, window: str) -> tuple[Span, list[BookSample]]:
     """
     window_minutes(window)
     reader = open_reader()
-    reader.check(market)
+    market = reader.check(market)
     span = span_of(reader, window)
     samples = reader.book_samples(market, span.start_ms, span.as_of_ms)
     if not samples:
         raise NoData(
             f"{market}: no book was sampled in the last {window} (COLLECTOR_ANALYSIS__BOOK_SAMPLES_S)"
         )
-    return span, samples
+    return market, span, samples
 
 
 def book_answer(book: Book, *figures: Struct, **more: object) -> Answer:
@@ -146,23 +145,6 @@ def book_answer(book: Book, *figures: Struct, **more: object) -> Answer:
     for figure in figures:
         about |= structs.asdict(figure)
     return dict(plain(about | more))
-
-
-def markets_of(reader: Reader, text: str) -> list[str]:
-    """Return the markets that `text` names: codes and patterns such as `KRW-*`, with commas between.
-
-    Raises:
-        NoData: a code that was never seen, or a pattern that fits none.
-    """
-    known, found = reader.markets(), []
-    for pattern in (part.strip().upper() for part in text.split(",") if part.strip()):
-        fitting = [market for market in known if fnmatchcase(market, pattern)]
-        if not fitting:
-            reader.check(pattern)
-        found += fitting
-    if not found:
-        raise NoData(f"no market fits {text!r}")
-    return list(dict.fromkeys(found))
 
 
 def candles_of(

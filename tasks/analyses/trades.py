@@ -30,7 +30,7 @@ def vwap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Volume-weighted average price: quote volume by base volume."""
     found = window_of(market, window)
     span = found.span
-    figures = volumes.volume(market, found.minutes, window, span.length, span.as_of_ms)
+    figures = volumes.volume(found.market, found.minutes, window, span.length, span.as_of_ms)
     return found.answer(
         vwap=figures.vwap,
         base_volume=figures.base_volume,
@@ -43,7 +43,7 @@ def vwap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
 def twap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Time-weighted average price: the mean of the prices at the end of each minute."""
     found = window_of(market, window)
-    before = found.reader.price_before(market, found.span.start_ms)
+    before = found.reader.price_before(found.market, found.span.start_ms)
     return found.answer(twap=profile.twap(found.minutes, found.span.opens, before))
 
 
@@ -52,7 +52,7 @@ def imbalance(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Buy against sell volume of the takers, from -1 (all sell) to 1 (all buy)."""
     found = window_of(market, window)
     span = found.span
-    figures = volumes.volume(market, found.minutes, window, span.length, span.as_of_ms)
+    figures = volumes.volume(found.market, found.minutes, window, span.length, span.as_of_ms)
     return found.answer(
         imbalance=flow.imbalance(found.minutes.values()),
         buy_volume=figures.buy_volume,
@@ -80,7 +80,7 @@ def volume(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Base, quote, buy and sell volume, and the number of trades."""
     found = window_of(market, window)
     span = found.span
-    return found.answer(volumes.volume(market, found.minutes, window, span.length, span.as_of_ms))
+    return found.answer(volumes.volume(found.market, found.minutes, window, span.length, span.as_of_ms))
 
 
 @analysis(explained_by=change.change, answers=results.Changes)
@@ -88,8 +88,8 @@ def changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Change of the price over the window, with its range."""
     found = window_of(market, window)
     newest = found.minutes[max(found.minutes)]
-    before = found.reader.price_before(market, found.span.start_ms)
-    figures = change.change(market, window, before, newest.last.price)
+    before = found.reader.price_before(found.market, found.span.start_ms)
+    figures = change.change(found.market, window, before, newest.last.price)
     return found.answer(
         change_rate=figures.change_rate,
         from_price=figures.from_price,
@@ -153,6 +153,6 @@ def volume_profile(
 def realised_volatility(market: Market, window: Window = LONG_WINDOW) -> Answer:
     """Realised volatility of minute returns, of the window and by the year."""
     found = window_of(market, window)
-    before = found.reader.price_before(market, found.span.start_ms)
+    before = found.reader.price_before(found.market, found.span.start_ms)
     prices = [before, *profile.closes(found.minutes, found.span.opens, before)]
     return found.answer(risk.realised_volatility(prices))

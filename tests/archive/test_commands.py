@@ -135,6 +135,17 @@ def text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def test_export_of_several_markets_is_one_file(run: Run, stored: list[Trade], tmp_path: Path) -> None:
+    """Named as people write them, with commas or a pattern, the rows oldest first."""
+    everything = sorted((trade.exchange_ms, trade.market) for trade in stored)
+    for names in (",".join({market.lower() for _, market in everything}), "*"):
+        ended = run("export", "trades", names, "--out", "out.jsonl")
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert ended.code == 0
+        assert everything == sorted((row["exchange_ms"], row["market"]) for row in rows)
+        assert [row["exchange_ms"] for row in rows] == sorted(row["exchange_ms"] for row in rows)
+
+
 def test_export_is_cut_to_the_span(run: Run, stored: list[Trade], tmp_path: Path) -> None:
     """`--from` and `--to` are both included."""
     times = sorted(trade.exchange_ms for trade in stored if trade.market == BTC)
@@ -146,11 +157,15 @@ def test_export_is_cut_to_the_span(run: Run, stored: list[Trade], tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("trades", "KRW-NO", "--out", "x.csv"), 1, "KRW-NO has no trades"),
+        (("trades", "KRW-NO", "--out", "x.csv"), 1, "KRW-NO is not a market we have data of"),
         (("trades", BTC, "--out", "x.xls"), 2, "x.xls is no .csv, .parquet, .jsonl file"),
         (("trades", BTC, "--out", "none/x.csv"), 2, "can't be written"),
         (("books", BTC, "--out", "x.csv"), 2, "one of trades, candles"),
-        (("trades", BTC, "--out", "x.csv", "--to", "2020-01-01"), 1, "has no trades in that stretch of time"),
+        (
+            ("trades", BTC, "--out", "x.csv", "--to", "2020-01-01"),
+            1,
+            "KRW-BTC: we have no data in that stretch of time",
+        ),
     ],
 )
 def test_export_that_cannot_be_is_one_line(
@@ -187,7 +202,7 @@ def test_audit_of_all_trades_finds_no_difference(run: Run, store: Store, exchang
     assert (ended.code, ended.json["differences"]) == (0, [])
     minutes = {trade.minute_ms for trade in exchange.settled(BTC)}
     assert (len(minutes), len(minutes)) == (ended.json["minutes_ours"], ended.json["minutes_equal"])
-    assert "minutes are the exchange's" in run("audit", BTC).out
+    assert "minutes are the exchange's" in run("audit", "btc/krw").out
 
 
 def test_audit_names_every_minute_we_lost_and_why(
@@ -224,7 +239,7 @@ def test_audit_reads_the_archive_when_redis_has_forgotten(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("KRW-NO",), 1, "Code not found"),
+        (("KRW-NO",), 1, "KRW-NO is not a market of the exchange"),
         ((BTC, "--date", "yesterday"), 2, "--date 'yesterday' is not a day"),
         ((BTC, "--date", "2026-09-21", "--from", "0"), 2, "not both"),
         ((BTC, "--from", "2099-01-01"), 2, "no whole minute"),

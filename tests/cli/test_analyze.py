@@ -48,6 +48,17 @@ def test_python_gets_the_model_of_the_answer(filled: str, worker: None) -> None:
     assert ended.stdout == "Decimal('99999714.28571020408165597668') Vwap\n", ended.stderr
 
 
+def test_several_markets_are_answered_one_after_the_other(filled: str, worker: None) -> None:
+    """A list is an array, whoever answers it; an analysis of several markets answers once."""
+    ended = collector("analyze", "vwap", "dust,BTC/KRW", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [row["market"] for row in msgspec.json.decode(ended.stdout)] == ["KRW-DUST", "KRW-BTC"]
+    table = collector("analyze", "vwap", "KRW-*").stdout
+    assert table.index("KRW-BTC") < table.index("KRW-DUST")
+    pair = collector("analyze", "correlation", "btc,KRW_DUST", "--json")
+    assert msgspec.json.decode(pair.stdout)["market"] == "KRW-BTC,KRW-DUST"
+
+
 def test_further_arguments_and_all_markets(filled: str, worker: None) -> None:
     """`--arg` reaches the analysis; one of all markets needs no market."""
     ended = collector("analyze", "vpin", "KRW-BTC", "--arg", "buckets=7", "--json")
@@ -62,6 +73,9 @@ def test_further_arguments_and_all_markets(filled: str, worker: None) -> None:
     ("arguments", "code", "said"),
     [
         (["vwap", "KRW-NOPE"], 1, "KRW-NOPE is not a market"),
+        (["vwap", "KRW-DUSK"], 1, "did you mean KRW-DUST?"),
+        (["vwap", "btc,KRW-DUSK"], 1, "did you mean KRW-DUST?"),
+        (["spread", "KRW-DU*"], 1, "KRW-DUST: no book was sampled"),
         (["vwap", "KRW-BTC", "--window", "7x"], 2, "'7x' is not a window"),
         (["nonsense", "KRW-BTC"], 2, "twap, "),
         (["vpin", "KRW-BTC", "--arg", "buckets=0"], 2, "buckets=0: input should be greater"),

@@ -206,6 +206,30 @@ def test_market_may_be_typed_small(run: Run, filled: str) -> None:
     assert run("show", "ticker", "krw-btc", "--json").json == [TICKER]
 
 
+@pytest.mark.parametrize("name", ["btc", "KRW_BTC", "BTC/KRW", "BTCKRW", "KRW-BT*"])
+def test_markets_are_named_as_people_write_them(run: Run, filled: str, name: str) -> None:
+    """Every subject that takes a market takes every spelling of it."""
+    for what in ("candles", "volume", "changes", "trades", "gaps", "book"):
+        expected = run("show", what, "KRW-BTC", "--json")
+        assert (expected.code, expected.json) == (0, run("show", what, name, "--json").json)
+        assert expected.json
+
+
+def test_several_markets_are_one_array_oldest_first(run: Run, filled: str) -> None:
+    """With commas or a pattern; a limit is of each market, and tables are of one market each."""
+    for names in ("dust,btc", "KRW-*"):
+        rows = run("show", "trades", names, "--json").json
+        assert [(row["market"], row["id"]) for row in rows] == [
+            *(("KRW-BTC", 1), ("KRW-BTC", 2)),
+            *sorted((("KRW-DUST", 9), ("KRW-BTC", 3)), reverse=names == "dust,btc"),
+        ]
+        newest = run("show", "candles", names, "--limit", "1", "--json").json
+        assert {row["market"] for row in newest} == {"KRW-BTC", "KRW-DUST"}
+        assert len(newest) == 2
+    table = run("show", "candles", "KRW-*").out
+    assert table.index("KRW-BTC, 1m candles") < table.index("KRW-DUST, 1m candles")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -219,7 +243,8 @@ def test_market_may_be_typed_small(run: Run, filled: str) -> None:
         (["trades", "KRW-BTC", "--from", "yesterday"], 2, "2026-07-31T09:00:00Z"),
         (["trades", "KRW-BTC", "--from", "5", "--to", "4"], 2, "--from 5 is after --to 4"),
         (["trades", "KRW-BTC", "--limit", "0"], 2, "--limit"),
-        (["candles", "KRW-NOPE"], 1, "KRW-NOPE is not a market"),
+        (["candles", "KRW-NOPE"], 1, "KRW-NOPE is not a market we have data of: KRW-BTC, KRW-DUST"),
+        (["ticker", "btc,KRW-DUSK"], 1, "KRW-DUSK is not a market we have data of: did you mean KRW-DUST?"),
         (["book", "KRW-NOPE"], 1, "KRW-BTC, KRW-DUST"),
         (["trades", "KRW-BTC", "--frm", "5"], 2, "--frm"),
     ],

@@ -116,6 +116,13 @@ def test_a_market_nobody_has_seen_is_an_error_that_names_those_there_are(filled:
             method("KRW-NO")
 
 
+def test_markets_are_named_as_people_write_them(filled: Reader) -> None:
+    """Every method with a market takes `btc` for KRW-BTC."""
+    for what in PROMISED:
+        assert getattr(filled, what)("btc") == getattr(filled, what)(BTC)
+    assert filled.several("btc/krw,KRW-*") == filled.markets()
+
+
 def test_nothing_is_an_empty_list(store: Store, reader: Reader) -> None:
     """Before anything arrived, and for a market that is known by its book alone."""
     assert [reader.ticker(), reader.book(), reader.gaps(), reader.markets()] == [[]] * 4
