@@ -441,6 +441,7 @@ class Listener:
             "spool_bytes": self._publisher.spool_bytes,
             "last_frame_ms": max(last_frames, default=None),
             "markets": len(self._markets),
+            "markets_refused": len(self._rest.refused_markets),
             "pid": os.getpid(),
             "backfills_waiting": len(self._backfill),
             "counters": self.counters(),

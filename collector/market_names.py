@@ -184,6 +184,8 @@ def is_name(text: str) -> bool:
 
 
 def _is_currency(text: str) -> bool:
+    if text.isalnum():  # as nearly all are
+        return True
     return any(map(str.isalnum, text)) and all(char.isalnum() or char in _SIGNS for char in text)
 
 

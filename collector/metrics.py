@@ -79,6 +79,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "spool_bytes": ("spool_bytes", "bytes of trades that wait on disk"),
     "last_frame_ms": ("last_frame_timestamp_milliseconds", "epoch time of the newest frame"),
     "markets": ("markets", "markets subscribed to"),
+    "markets_refused": ("markets_refused", "markets listed under names that can't be market codes"),
     "backfills_waiting": ("backfills_waiting", "holes that wait to be fetched again"),
 }
 

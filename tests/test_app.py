@@ -351,6 +351,23 @@ async def test_plain_names_do_not_wait_for_the_list(settings: Settings, eventual
             assert {book.market for book in memory.of(OrderBook)} == {market}
 
 
+async def test_names_of_every_alphabet_are_collected_and_a_delisted_one_costs_only_itself(
+    settings: Settings, caplog: pytest.LogCaptureFixture, eventually_async: Eventually
+) -> None:
+    """Hangul, Han characters and a dot, all three channels; the market that is gone is named once."""
+    odd = ("KRW-가나", "KRW-币安人生", "KRW-USDC.E")
+    faults = ",".join(f"list={code}@0s" for code in odd)
+    async with Simulator(SimulatorOptions(markets=2, rate=400, faults=faults)) as exchange:
+        await eventually_async(lambda: set(odd) <= set(exchange._invented.markets))
+        wanted = quick(settings, exchange, markets=("krw_usdc.e", "KRW-가나", "币*", "KRW-LUNA"))
+        async with listening(wanted) as (listener, memory):
+            for kind in (Trade, Ticker, OrderBook):
+                await eventually_async(lambda kind=kind: set(odd) == {row.market for row in memory.of(kind)})
+            assert not any(name.startswith("rejected") for name in listener.counters())
+    said = [record.getMessage() for record in caplog.records if "LUNA" in record.getMessage()]
+    assert said == ["COLLECTOR_MARKETS: KRW-LUNA is not a market of the exchange; going on with the others"]
+
+
 async def test_it_gives_up_where_a_limit_is_set(settings: Settings) -> None:
     """One clear line, after a flush."""
     async with Simulator(SimulatorOptions(markets=2, faults="reject503@0s:60s")) as exchange:

@@ -113,7 +113,7 @@ def probe_rest(settings: Settings) -> list[Finding]:
     try:
         with httpx.stream("GET", url, timeout=REACH_TIMEOUT_S) as reply:
             reply.raise_for_status()
-            markets = len(parse_markets(_start_of(reply)))
+            listed = parse_markets(_start_of(reply))
     except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
         reason = str(error) or type(error).__name__
         advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
@@ -122,7 +122,11 @@ def probe_rest(settings: Settings) -> list[Finding]:
             Finding("clock", State.WARNING, "not compared: the exchange did not answer"),
         ]
     took_s = time.monotonic() - before_s
-    detail = f"{settings.exchange.rest_url}, markets listed: {markets}, answers in {took_s * 1000:.0f} ms"
+    refused = f" ({len(listed.refused)} more with names that can't be collected)" if listed.refused else ""
+    detail = (
+        f"{settings.exchange.rest_url}, markets listed: {len(listed.markets)}{refused}, "
+        f"answers in {took_s * 1000:.0f} ms"
+    )
     return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
 
 

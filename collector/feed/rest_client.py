@@ -1,6 +1,7 @@
 """Calls to the exchange's REST service, inside one budget, every wait bounded."""
 
 import asyncio
+import logging
 
 import httpx
 
@@ -11,6 +12,10 @@ from collector.feed.reconnect import ConnectBudget
 from collector.protocol import rest
 from collector.settings import ExchangeSettings
 
+log = logging.getLogger(__name__)
+
+#: Refused names in a log line.
+_NAMES_SHOWN = 5
 #: Rows of one page of past trades; the exchange allows 1 to 500.
 PAGE_ROWS = 500
 #: Candles of one page; the exchange allows 1 to 200.
@@ -24,6 +29,8 @@ class RestClient:
     """One HTTP client for the whole listener."""
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
+        #: What the newest market list holds that can't be the code of a market.
+        self.refused_markets: tuple[str, ...] = ()
         self._clock = clock
         self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
@@ -46,7 +53,15 @@ class RestClient:
         Raises:
             RestError: unreachable, refused, or not a market list.
         """
-        return rest.parse_markets(await self._get("/v1/market/all", {"isDetails": "true"}))
+        found = rest.parse_markets(await self._get("/v1/market/all", {"isDetails": "true"}))
+        if found.refused and found.refused != self.refused_markets:
+            log.warning(
+                "%d of the listed markets can't be collected, their names are no market codes: %s",
+                len(found.refused),
+                ", ".join(found.refused[:_NAMES_SHOWN]),
+            )
+        self.refused_markets = found.refused
+        return found.markets
 
     async def trades(self, market: str, **query: str | int) -> rest.TradePage:
         """Return one page of past trades of `market`, newest first.

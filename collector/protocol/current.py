@@ -15,6 +15,7 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from collector.errors import MalformedMessage
+from collector.market_names import is_code
 from collector.model import Channel, Level, OrderBook, Side, Ticker, Trade, WrittenBook
 from collector.protocol.codec import (
     Message,
@@ -230,8 +231,7 @@ def check_market(code: str) -> str:
     Raises:
         MalformedMessage: `invalid_market`.
     """
-    quote, dash, base = code.partition("-")
-    if not (dash and quote.isalnum() and base.isalnum() and len(code) <= 32 and code.isascii()):
+    if not is_code(code):
         raise MalformedMessage("invalid_market", repr(code[:40]))
     return code
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from collector.errors import MalformedMessage
+from collector.market_names import is_code
 from collector.model import BookChange, Channel, Level, OrderBook, Side, Ticker, Trade
 from collector.protocol.codec import (
     Amount,
@@ -243,10 +244,11 @@ def to_market(symbol: str) -> str:
     Raises:
         MalformedMessage: `invalid_market`.
     """
-    base, line, quote = symbol.partition("_")
-    if not (line and base.isalnum() and quote.isalnum() and len(symbol) <= 32 and symbol.isascii()):
+    base, _, quote = symbol.partition("_")
+    market = f"{quote}-{base}"
+    if not is_code(market):
         raise MalformedMessage("invalid_market", repr(symbol[:40]))
-    return f"{quote}-{base}"
+    return market
 
 
 def to_symbol(market: str) -> str:

@@ -84,12 +84,20 @@ class TradePage:
     cursor: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class MarketList:
+    """The markets the exchange lists, and what stands where a row names none that can be one."""
+
+    markets: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
 _market_row = TypeAdapter(MarketRow).validate_python
 _trade_row = TypeAdapter(TradeRow).validate_python
 _candle_row = TypeAdapter(CandleRow).validate_python
 
 
-def parse_markets(body: bytes) -> tuple[str, ...]:
+def parse_markets(body: bytes) -> MarketList:
     """Read the market list; a row that can't be understood costs only itself.
 
     Raises:
@@ -98,15 +106,15 @@ def parse_markets(body: bytes) -> tuple[str, ...]:
     rows = _payload(body)
     if not isinstance(rows, list):
         raise RestError("the reply to market/all is not a list")
-    markets = []
+    markets, refused = [], []
     for row in rows:
         try:
             markets.append(check_market(_market_row(row)["market"]))
         except (ValidationError, MalformedMessage):
-            continue
+            refused.append(_shown(row))
     if not markets:
         raise RestError("the exchange lists no market at all")
-    return tuple(markets)
+    return MarketList(tuple(markets), tuple(refused))
 
 
 def parse_trades(body: bytes, received_ms: int) -> TradePage:
@@ -190,6 +198,11 @@ def _candle(row: CandleRow) -> ExchangeCandle:
         base_volume=row["candle_acc_trade_volume"],
         quote_volume=row["candle_acc_trade_price"],
     )
+
+
+def _shown(row: Any) -> str:  # noqa: ANN401 - not validated
+    name = row.get("market") if isinstance(row, dict) else row
+    return ascii(name)[:60]
 
 
 def _true_utc(row: TradeRow) -> int:

@@ -64,7 +64,7 @@ _ARGUMENTS = {"silent-channel": "channel", "list": "market", "delist": "market"}
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIME = rf"{_NUMBER}(?:ms|s|m)?"
 _FAULT = re.compile(
-    rf"(?P<name>[a-z0-9-]+)(?:=(?P<argument>[\w-]+))?(?::(?P<amount>{_NUMBER}))?"
+    rf"(?P<name>[a-z0-9-]+)(?:=(?P<argument>[\w.$+-]+))?(?::(?P<amount>{_NUMBER}))?"
     rf"(?:@(?P<start>{_TIME})(?:/(?P<period>{_TIME}))?(?::(?P<duration>{_TIME}))?)?(?:!(?P<target>one|all))?"
 )
 

@@ -53,6 +53,18 @@ async def test_a_good_reply() -> None:
         assert await it.markets() == ("KRW-BTC",)
 
 
+async def test_names_that_are_no_codes_are_counted_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What can't be collected is not left out in silence."""
+    odd = json.dumps([{"market": "KRW-BTC"}, {"market": "KRW-A:B"}, {"market": "KRW-\u202eX"}]).encode()
+    async with client(reply("200 OK", odd)) as it:
+        for _ in range(2):
+            assert await it.markets() == ("KRW-BTC",)
+        assert it.refused_markets == ("'KRW-A:B'", r"'KRW-\u202eX'")
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("2 of the listed markets can't be collected")
+    assert said.endswith(r"'KRW-A:B', 'KRW-\u202eX'")
+
+
 @pytest.mark.parametrize(
     ("expected", "answer"),
     [

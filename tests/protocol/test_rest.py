@@ -133,7 +133,15 @@ def test_the_error_name_is_in_the_message() -> None:
 def test_the_market_list() -> None:
     """An odd row costs only itself."""
     rows = [{"market": "KRW-BTC", "korean_name": "비트코인"}, {"market": "BTC-ETH"}, {"market": "x"}, {}, 7]
-    assert rest.parse_markets(json.dumps(rows).encode()) == ("KRW-BTC", "BTC-ETH")
+    found = rest.parse_markets(json.dumps(rows).encode())
+    assert found.markets == ("KRW-BTC", "BTC-ETH")
+    assert found.refused == ("'x'", "None", "7")
+
+
+def test_markets_of_every_alphabet_are_taken() -> None:
+    """Names in Hangul, in Han characters, and with a dot."""
+    codes = ("KRW-가나", "KRW-币安人生", "KRW-USDC.E", "KRW-1INCH")
+    assert rest.parse_markets(json.dumps([{"market": code} for code in codes]).encode()).markets == codes
 
 
 @pytest.mark.parametrize("body", [b"[]", b'[{"market":"x"}]'])

@@ -45,7 +45,7 @@ def test_the_market_list(model: MarketModel) -> None:
     assert {"market", "korean_name", "english_name", "market_warning"} == set(rows[0])
     assert "market_warning" not in get(model, "/v1/market/all")[0]
     body = rest.answer("/v1/market/all", model.markets, MS).body
-    assert tuple(model.markets) == product.parse_markets(body.encode())
+    assert tuple(model.markets) == product.parse_markets(body.encode()).markets
 
 
 def test_ticker_times_run_nine_hours_ahead(model: MarketModel) -> None:
