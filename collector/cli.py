@@ -175,11 +175,11 @@ def replay(
 ) -> None:
     """Send a recorded session, or a stretch of it, through the whole pipeline."""
     from collector.commands import replay as command
-    from collector.commands.times import parse_span
 
-    stretch = parse_span(from_, to)
+    loaded = _load()
+    stretch = reading.span_of(loaded, from_, to)
     raise typer.Exit(
-        command.replay(_load(), file, speed=speed, workers=workers, stretch=stretch, as_json=as_json)
+        command.replay(loaded, file, speed=speed, workers=workers, stretch=stretch, as_json=as_json)
     )
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -282,6 +283,10 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias="REDIS_URL", description="broker and store; empty: a private server"
     )
     data_dir: Path = Field(Path("data"), description="spool, embedded Redis, recordings, archive")
+    time_zone: str = Field(
+        "Asia/Seoul",
+        description="zone that tables print, SQL computes in, and times without an offset are read in",
+    )
     markets: Annotated[tuple[str, ...], NoDecode] = Field(
         ("KRW-*",), description="comma list of markets like `KRW-BTC` or `btc`, `*` allowed"
     )
@@ -328,6 +333,15 @@ class Settings(BaseSettings):
     def _is_expanded(cls, data_dir: Path) -> Path:
         return data_dir.expanduser()  # no shell has read `.env`
 
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone like Asia/Seoul or UTC") from None
+        return name
+
     @field_validator("shard")
     @classmethod
     def _is_a_share(cls, shard: str) -> str:
@@ -349,6 +363,11 @@ class Settings(BaseSettings):
                     " COLLECTOR_REDIS__TLS_CA_FILE"
                 )
         return url
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of `time_zone`."""
+        return ZoneInfo(self.time_zone)
 
     @property
     def shard_index(self) -> int:

@@ -229,6 +229,22 @@ class Reader:
             rows = [row for row in self._trades_of(market, newest) if _within(row, from_ms, to_ms)] + rows
         return rows[-limit:] if limit else rows
 
+    def candle_stretch(self, market: str) -> tuple[int, int] | None:
+        """Return the first and the last millisecond of the candles of `market`, None where it has none."""
+        opens = self._minute_opens(market)
+        return (opens[0], opens[-1] + MINUTE_MS - 1) if opens else None
+
+    def trade_stretch(self, market: str) -> tuple[int, int] | None:
+        """Return the times of the oldest and the newest kept trade of `market`, None where none is kept."""
+        opens = self._minute_opens(market)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for minute_ms in opens:
+                pipeline.exists(self._keys.trades(market, minute_ms))
+            kept = [minute_ms for minute_ms, found in zip(opens, pipeline.execute(), strict=True) if found]
+        trades = self._trades_of(market, dict.fromkeys((kept[0], kept[-1]))) if kept else []
+        return (trades[0].exchange_ms, trades[-1].exchange_ms) if trades else None
+
     def gaps(self, market: str | None = None) -> list[GapRow]:
         """Return the gaps of `market`, or of all, of every channel, oldest first."""
         gaps = self._gaps(self.markets() if market is None else [self.check(market)])
@@ -354,7 +370,7 @@ class Reader:
             if (from_ms is None or open_ms + MINUTE_MS > from_ms) and (to_ms is None or open_ms <= to_ms)
         ]
 
-    def _trades_of(self, market: str, minutes: Sequence[int]) -> list[TradeRow]:
+    def _trades_of(self, market: str, minutes: Iterable[int]) -> list[TradeRow]:
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for minute_ms in minutes:

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from collector import market_names
 from collector.clock import SystemClock
-from collector.commands.lookback import day_start_ms, open_history
+from collector.commands.lookback import open_history, stretch
 from collector.commands.progress import progress
 from collector.commands.store import open_reader
+from collector.commands.times import DAYS, Span, nothing
 from collector.errors import ConfigurationError, NoData
 from collector.feed.rest_client import PAGE_CANDLES, RestClient
 from collector.model import MINUTE_MS, Channel, Gap
@@ -23,10 +24,13 @@ from collector.render import output
 from collector.render.results import QUIET, WARN
 from collector.render.sheet import Column, Sheet
 from collector.render.values import minute as minute_text
+from collector.render.values import zone_name
 from collector.settings import Settings
 from tasks.archive import is_installed
+from tasks.archive.records import CANDLES
 from tasks.archive.sql import Session
 from tasks.archive.views import quoted
+from tasks.enrich.candles import KST_MS
 from tasks.read import Reader, to_json
 
 log = logging.getLogger(__name__)
@@ -68,8 +72,9 @@ def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | Non
     last_ms = min(to_ms if to_ms is not None else now_ms, now_ms // MINUTE_MS * MINUTE_MS - 1)
     first_ms = from_ms if from_ms is not None else last_ms + 1 - DAY_MS
     first_ms = -(-first_ms // MINUTE_MS) * MINUTE_MS  # a minute that is only in part asked for is left out
+    asked = Span(first_ms, last_ms)
     if first_ms > last_ms:
-        raise ConfigurationError("there is no whole minute in that stretch of time that is over by now")
+        raise ConfigurationError(f"no whole minute{asked.text(settings.zone)} is over by now")
     listed = asyncio.run(_listed(settings))
     is_listed = bool(market_names.find(market, listed).markets)
     code = market_names.one(market, listed, EXCHANGE) if is_listed else market_names.tidy(market)
@@ -79,7 +84,7 @@ def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | Non
     market = code
     theirs = _theirs(settings, market, first_ms, last_ms)
     if not ours.minutes and not theirs:
-        raise NoData(f"neither we nor the exchange have candles of {market} in that stretch of time")
+        raise NoData(f"nothing to compare, here or at the exchange: {_nothing(settings, market, asked)}")
     differences = compare(market, ours.minutes, theirs, ours.gaps, now_ms - SETTLE_MS)
     equal = len(ours.minutes.keys() | theirs.keys()) - len(differences)
     found = Audit(market, first_ms, last_ms, len(ours.minutes), len(theirs), equal, differences)
@@ -90,17 +95,29 @@ def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | Non
     return 1 if differences else 0
 
 
-def day_span(text: str) -> tuple[int, int]:
-    """Return the first and the last millisecond of a day, UTC.
+def day_span(text: str, now_ms: int) -> Span:
+    """Return a day of the exchange, which begins at midnight in Korea: a date, `today` or `yesterday`.
 
     Raises:
         ConfigurationError: not a day.
     """
+    today = (now_ms + KST_MS) // DAY_MS
     try:
-        start_ms = day_start_ms(date.fromisoformat(text))
+        day = today - DAYS[text] if text in DAYS else (date.fromisoformat(text) - date(1970, 1, 1)).days
     except ValueError:
         raise ConfigurationError(f"--date {text!r} is not a day: write it like 2026-07-31") from None
-    return start_ms, start_ms + DAY_MS - 1
+    start_ms = day * DAY_MS - KST_MS
+    return Span(start_ms, start_ms + DAY_MS - 1)
+
+
+def _nothing(settings: Settings, market: str, asked: Span) -> str:
+    if is_installed():
+        with open_history(settings) as session:
+            known = stretch(session, CANDLES, [market])
+    else:
+        with open_reader(settings) as reader:
+            known = Span(*found) if (found := reader.candle_stretch(market)) else None
+    return nothing("candles", market, asked, known, settings.zone)
 
 
 async def _listed(settings: Settings) -> tuple[str, ...]:
@@ -174,7 +191,7 @@ def _figures(candle: ExchangeCandle) -> Figures:
 def _sheet(found: Audit) -> Sheet:
     rows = found.differences
     columns = (
-        Column("minute (KST)", [minute_text(row.open_ms) for row in rows], right=False),
+        Column(f"minute ({zone_name()})", [minute_text(row.open_ms) for row in rows], right=False),
         Column("why", [str(row.why) for row in rows], False, [_style(row) for row in rows]),
         Column("ours", [_volume(row.ours) for row in rows]),
         Column("theirs", [_volume(row.theirs) for row in rows]),

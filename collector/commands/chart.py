@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from collector.commands.store import open_reader
+from collector.commands.times import Span, nothing
 from collector.errors import ConfigurationError, NoData
 from collector.render import output
 from collector.settings import Settings
@@ -47,7 +48,17 @@ def chart(
         out = out or Path(f"{market}-{interval}.png")
         candles = reader.candles(market, interval, from_ms, to_ms, limit)
         if not candles:
-            raise NoData(f"{market} has no candles{_within(from_ms, to_ms)}: nothing to draw")
+            known = reader.candle_stretch(market)
+            raise NoData(
+                "nothing to draw: "
+                + nothing(
+                    "candles",
+                    market,
+                    Span(from_ms, to_ms),
+                    Span(*known) if known else None,
+                    settings.zone,
+                )
+            )
         book = next(iter(reader.books([market])), None)
         picture = Picture(
             candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
@@ -55,10 +66,6 @@ def chart(
     _write(out, render(picture, kind))
     output.write(str(out))
     return 0
-
-
-def _within(from_ms: int | None, to_ms: int | None) -> str:
-    return "" if from_ms is None and to_ms is None else " in that stretch of time"
 
 
 def _write(path: Path, data: bytes) -> None:

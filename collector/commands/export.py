@@ -12,8 +12,9 @@ from typing import IO, Any
 import msgspec
 
 from collector import market_names
-from collector.commands.lookback import open_history
+from collector.commands.lookback import open_history, stretch
 from collector.commands.progress import progress
+from collector.commands.times import Span, nothing
 from collector.errors import ConfigurationError, NoData
 from collector.render import output
 from collector.settings import Settings
@@ -58,9 +59,12 @@ def export(
     read, writer = FORMATS[out.suffix]
     table = TRADES if kind == "trades" else CANDLES
     with open_history(settings, from_ms, to_ms) as session:
-        markets = _markets(session, market, _within(from_ms, to_ms))
+        markets = _markets(settings, session, market)
         market = ",".join(markets)
         days = _days(session, table, markets, from_ms, to_ms)
+        if not days:
+            span = Span(from_ms, to_ms)
+            raise NoData(f"nothing to export: {_nothing(settings, table, markets, span)}")
         with (
             _replacing(out) as file,
             writer(file) as write,
@@ -85,17 +89,32 @@ def _days(
     sql = f"SELECT DISTINCT {table.time} // {DAY_MS} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY 1"  # noqa: S608
     days = [day for (day,) in session.rows(sql)]
     if not days:
-        raise NoData(f"{','.join(markets)}: no {table.name}{_within(from_ms, to_ms)}, nothing to export")
+        return []
     low, high = from_ms or 0, to_ms if to_ms is not None else (days[-1] + 1) * DAY_MS
     return [(max(day * DAY_MS, low), min((day + 1) * DAY_MS - 1, high)) for day in days]
 
 
-def _markets(session: Session, text: str, within: str) -> list[str]:
-    """Return the markets that `text` names among those with candles in the files that are looked at."""
-    known = [market for (market,) in session.rows("SELECT DISTINCT market FROM raw.candles")]
-    if not known:
-        raise NoData(f"{text}: we have no data{within}, nothing to export")
-    return market_names.several(text, known, f"{market_names.STORED}{within}")
+def _markets(settings: Settings, session: Session, text: str) -> list[str]:
+    """Return the markets that `text` names among those with candles in the files looked at, or in any.
+
+    Raises:
+        NoData: there are none of that name at all.
+    """
+    try:
+        return market_names.several(text, _known(session))
+    except NoData:
+        with open_history(settings) as whole:
+            return market_names.several(text, _known(whole))
+
+
+def _known(session: Session) -> list[str]:
+    return [market for (market,) in session.rows("SELECT DISTINCT market FROM raw.candles")]
+
+
+def _nothing(settings: Settings, table: Table, markets: Sequence[str], span: Span) -> str:
+    with open_history(settings) as session:
+        known = stretch(session, table, markets)
+    return nothing(table.name, ",".join(markets), span, known, settings.zone)
 
 
 def _of(markets: Sequence[str]) -> str:
@@ -215,7 +234,3 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _within(from_ms: int | None, to_ms: int | None) -> str:
-    return "" if from_ms is None and to_ms is None else " in that stretch of time"

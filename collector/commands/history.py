@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from collector import logs, settings
-from collector.commands.reading import From, Json, Market, Some, To
+from collector.clock import SystemClock
+from collector.commands.reading import From, Json, Market, Some, To, span_of
 from collector.errors import ConfigurationError
 
 app = typer.Typer()
@@ -47,27 +48,30 @@ def export(
 ) -> None:
     """Write trades or one-minute candles to a file."""
     from collector.commands import export as command
-    from collector.commands.times import parse_span
 
     if kind not in KINDS:
         raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
-    span = parse_span(from_, to)
-    raise typer.Exit(command.export(_load(), kind, market, out, *span, as_json=as_json))
+    loaded = _load()
+    span = span_of(loaded, from_, to)
+    raise typer.Exit(command.export(loaded, kind, market, out, *span, as_json=as_json))
 
 
 @app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")
 def audit(
     market: Market,
-    date: Annotated[str | None, typer.Option(help="A day, UTC: 2026-09-21.")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="A day of the exchange, KST: 2026-09-21, yesterday.")
+    ] = None,
     from_: From = None,
     to: To = None,
     as_json: Json = False,
 ) -> None:
     """Compare our one-minute candles with the exchange's; exit code 1 if a minute differs."""
     from collector.commands import audit as command
-    from collector.commands.times import parse_span
 
     if date is not None and (from_ is not None or to is not None):
         raise ConfigurationError("say --date, or --from and --to, not both")
-    span = command.day_span(date) if date is not None else parse_span(from_, to)
-    raise typer.Exit(command.audit(_load(), market, *span, as_json=as_json))
+    loaded = _load()
+    now_ms = SystemClock().now_ms()
+    span = command.day_span(date, now_ms) if date is not None else span_of(loaded, from_, to)
+    raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json))

@@ -1,18 +1,21 @@
 """What the commands that look back share: a session over archive and Redis, exact text."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from collector.commands.store import open_redis
+from collector.commands.times import Span
 from collector.errors import BrokerUnavailable
 from collector.settings import Settings
 from tasks.archive import library
 from tasks.archive.layout import FOLDER
+from tasks.archive.records import Table
 from tasks.archive.sql import Session, open_session
+from tasks.archive.views import quoted
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,10 @@ def exact(number: Decimal) -> str:
 
 
 def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the input
-    """Return a value of DuckDB as JSON says it: decimals as text, times as ISO 8601 in UTC."""
+    """Return a value of DuckDB as JSON has it.
+
+    Decimals are text; times with a zone are ISO 8601 in UTC, times without one ISO 8601 without an offset.
+    """
     match value:
         case Decimal():
             return exact(value)
@@ -55,7 +61,7 @@ def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the inpu
         case float():
             return value if value - value == 0 else None  # JSON knows neither infinity nor NaN
         case datetime():
-            return value.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+            return _iso(value)
         case dict():
             return {str(name): jsonable(inner) for name, inner in value.items()}
         case list() | tuple():
@@ -66,6 +72,17 @@ def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the inpu
             return str(value)
 
 
-def day_start_ms(day: date) -> int:
-    """Return the first millisecond of a day, UTC."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+def _iso(value: datetime) -> str:
+    unit = "microseconds" if value.microsecond % 1000 else "milliseconds"
+    if value.tzinfo is None:
+        return value.isoformat(timespec=unit)
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=unit)}Z"
+
+
+def stretch(session: Session, table: Table, markets: Sequence[str]) -> Span | None:
+    """Return the first and the last time there is a row of one of `markets`, None where there is none."""
+    wanted = f"market IN ({', '.join(map(quoted, markets))})"
+    ((first_ms, last_ms),) = session.rows(
+        f"SELECT min({table.time}), max({table.time}) FROM {table.name} WHERE {wanted}"  # noqa: S608
+    )
+    return None if first_ms is None else Span(first_ms, last_ms)

@@ -4,12 +4,16 @@ Like those in `collector.cli`, each imports what it does when it runs.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from collector import logs, settings
+from collector.clock import SystemClock
 from collector.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collector.commands.times import Span
 
 app = typer.Typer()
 
@@ -37,9 +41,14 @@ Interval = Annotated[
     str | None, typer.Option(help="Of candles: 1m 3m 5m 15m 30m 1h 4h 1d; default 1m.", show_default=False)
 ]
 From = Annotated[
-    str | None, typer.Option("--from", help="Not before: epoch ms, or ISO 8601 (UTC if it names no zone).")
+    str | None,
+    typer.Option(
+        "--from",
+        help="Not before: 2026-07-31 09:00, 09:00, yesterday, -2h, ISO 8601 or epoch ms; "
+        "without an offset in COLLECTOR_TIME_ZONE.",
+    ),
 ]
-To = Annotated[str | None, typer.Option("--to", help="Not after: like --from.")]
+To = Annotated[str | None, typer.Option("--to", help="Not after: like --from; a day is included.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many, of each market.")]
 LetterId = Annotated[str | None, typer.Argument(metavar="[ID]", help="As listed.")]
 
@@ -48,6 +57,17 @@ def _load() -> settings.Settings:
     loaded = settings.current()
     logs.set_up(loaded.log)
     return loaded
+
+
+def span_of(loaded: settings.Settings, from_: str | None, to: str | None) -> "Span":
+    """Return what `--from` and `--to` mean now.
+
+    Raises:
+        ConfigurationError: not a time, or the end is before the beginning.
+    """
+    from collector.commands.times import parse_span
+
+    return parse_span(from_, to, loaded.zone, SystemClock().now_ms())
 
 
 def _analyses() -> list[str]:
@@ -69,14 +89,14 @@ def show(
 ) -> None:
     """Show what was stored: prices, books, candles, volumes, trades, gaps, health."""
     from collector.commands import show as command
-    from collector.commands.times import parse_span
 
-    from_ms, to_ms = parse_span(from_, to)
+    loaded = _load()
+    from_ms, to_ms = span_of(loaded, from_, to)
     query = command.Query(
         what=what, market=market, interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit
     )
     command.check(query)
-    raise typer.Exit(command.show(_load(), query, as_json=as_json))
+    raise typer.Exit(command.show(loaded, query, as_json=as_json))
 
 
 @app.command(epilog="Example: collector analyze vwap KRW-BTC --window 15m --json")
@@ -134,12 +154,12 @@ def chart(
 ) -> None:
     """Draw candles, VWAP, volume by side and the order book; stretches with losses are shaded."""
     from collector.commands import chart as command
-    from collector.commands.times import parse_span
 
-    from_ms, to_ms = parse_span(from_, to)
+    loaded = _load()
+    from_ms, to_ms = span_of(loaded, from_, to)
     raise typer.Exit(
         command.chart(
-            _load(),
+            loaded,
             market,
             interval=interval,
             out=out,

@@ -1,17 +1,19 @@
 """`collector show`: stored results, as tables for people and as JSON for programs."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import redis
 from rich.console import RenderableType
 
 from collector.commands.store import open_redis
+from collector.commands.times import Span, nothing
 from collector.errors import ConfigurationError
-from collector.market_names import tidy_list
 from collector.render import health, output, results
 from collector.render.sheet import Sheet
 from collector.settings import Settings
@@ -19,6 +21,8 @@ from tasks.enrich.candles import interval_ms
 from tasks.keys import Keys
 from tasks.read import Reader, to_json
 from tasks.redis_client import translated
+
+log = logging.getLogger(__name__)
 
 #: Rows a person gets of a long list without having asked for a number.
 GLANCE_ROWS = 40
@@ -52,6 +56,7 @@ class Subject:
     #: Whether a table is about one market.
     one_market: bool = False
     takes_times: bool = False
+    known: Callable[["Source", Query], tuple[int, int] | None] = lambda *_: None
     takes_interval: bool = False
 
 
@@ -104,6 +109,11 @@ def _trades(source: Source, query: Query) -> Sequence[Any]:
     return source.reader.trades(_market(query), query.from_ms, query.to_ms, query.limit)
 
 
+def _known_gaps(source: Source, query: Query) -> tuple[int, int] | None:
+    found = source.reader.gaps(query.market)
+    return (found[0].from_ms, max(gap.to_ms for gap in found)) if found else None
+
+
 SUBJECTS: dict[str, Subject] = {
     "ticker": Subject(
         read=lambda source, query: source.reader.tickers(_chosen(query)),
@@ -122,6 +132,7 @@ SUBJECTS: dict[str, Subject] = {
         takes_interval=True,
         time="open_ms",
         one_market=True,
+        known=lambda source, query: source.reader.candle_stretch(_market(query)),
     ),
     "volume": Subject(
         read=lambda source, query: source.reader.volume(_market(query)), draw=results.volumes, one_market=True
@@ -132,9 +143,21 @@ SUBJECTS: dict[str, Subject] = {
         one_market=True,
     ),
     "trades": Subject(
-        read=_trades, draw=results.trades, takes_times=True, time="exchange_ms", one_market=True
+        read=_trades,
+        draw=results.trades,
+        takes_times=True,
+        time="exchange_ms",
+        one_market=True,
+        known=lambda source, query: source.reader.trade_stretch(_market(query)),
     ),
-    "gaps": Subject(read=_gaps, draw=results.gaps, market="optional", takes_times=True, time="from_ms"),
+    "gaps": Subject(
+        read=_gaps,
+        draw=results.gaps,
+        market="optional",
+        takes_times=True,
+        time="from_ms",
+        known=_known_gaps,
+    ),
     "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
     "markets": Subject(read=lambda source, _: source.markets(), draw=results.markets, market="none"),
     "rejected": Subject(
@@ -158,12 +181,31 @@ def show(settings: Settings, query: Query, *, as_json: bool) -> int:
     if not as_json:
         query = _at_a_glance(subject, query)
     with open_redis(settings) as client:
-        found = _found(subject, Source(client, settings), query)
+        source = Source(client, settings)
+        found = _found(subject, source, query)
+        empty = "" if found else _nothing(subject, source, query, settings.zone)
     if as_json:
         output.write(to_json(found))
+        if empty and subject.takes_times:
+            log.info("%s", empty)
     else:
-        output.show(_drawn(subject, query, found))
+        output.show([f"{empty}."] if empty else _drawn(subject, query, found))
     return 0
+
+
+def _nothing(subject: Subject, source: Source, query: Query, zone: ZoneInfo) -> str:
+    """Return the sentence about an empty answer."""
+    span = Span(query.from_ms, query.to_ms)
+    markets = source.reader.several(query.market) if query.market else [None]
+    asked = [] if span == (None, None) else [replace(query, market=market) for market in markets]
+    known = [found for each in asked if (found := subject.known(source, each))]
+    return "Nothing to show: " + nothing(
+        subject.noun or query.what,
+        ",".join(filter(None, markets)),
+        span,
+        Span(min(first for first, _ in known), max(last for _, last in known)) if known else None,
+        zone,
+    )
 
 
 def check(query: Query) -> Subject:
@@ -218,9 +260,6 @@ def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of an
 
 
 def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
-    if not found:
-        of = f" of {tidy_list(query.market)}" if query.market else ""
-        return [f"Nothing to show: no {subject.noun or query.what}{of}."]
     parts: list[RenderableType] = []
     for rows in _by_market(found) if subject.one_market else [found]:
         drawn = subject.draw(rows)

@@ -19,7 +19,7 @@ def answer(name: str, figures: Mapping[str, object]) -> Iterator[RenderableType]
     """Yield the single figures as one table, then a table for each list of figures."""
     single = {key: value for key, value in figures.items() if not isinstance(value, list | dict)}
     yield Sheet(
-        f"{name}, times in KST",
+        f"{name}, times in {values.zone_name()}",
         (
             Column("figure", [title(key) for key in single], right=False),
             Column("value", [figure(key, value) for key, value in single.items()]),
@@ -39,7 +39,11 @@ def kept_answers(name: str, answers: Sequence[Mapping[str, object]]) -> Renderab
         {key: value for key, value in row.items() if not isinstance(value, list | dict) and key not in _ABOUT}
         for row in answers
     ]
-    return Sheet(f"{name} {' '.join(about)}, times in KST", _columns(rows[-LIST_ROWS:]), _more(len(rows)))
+    return Sheet(
+        f"{name} {' '.join(about)}, times in {values.zone_name()}",
+        _columns(rows[-LIST_ROWS:]),
+        _more(len(rows)),
+    )
 
 
 def _more(count: int) -> str:

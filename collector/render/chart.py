@@ -1,4 +1,4 @@
-"""A market as a picture: candles, VWAP, volume by side, order book; time in KST."""
+"""A market as a picture: candles, VWAP, volume by side, order book; times in `COLLECTOR_TIME_ZONE`."""
 
 import html
 from collections.abc import Iterable
@@ -103,7 +103,8 @@ def _about(picture: Picture) -> str:
     until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
     count = len(picture.candles)
     plural = "" if count == 1 else "s"
-    return f"{count:,} candle{plural} of {first.interval}, {start:%Y-%m-%d %H:%M} to {until} KST"
+    stretch = f"{start:%Y-%m-%d %H:%M} to {until} {values.zone_name()}"
+    return f"{count:,} candle{plural} of {first.interval}, {stretch}"
 
 
 def _facts(axes: Axes, picture: Picture) -> None:

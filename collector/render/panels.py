@@ -95,19 +95,25 @@ def book(axes: Axes, rows: Book | None) -> None:
 
 
 def time_axis(axes: Axes, picture: Picture) -> None:
-    """Label the time in KST; a few candles stand in the middle, no wider than among many."""
+    """Label the time in the zone in force; a few candles stand in the middle, no wider than among many."""
     first, last = picture.candles[0].open_ms, picture.candles[-1].open_ms + picture.length_ms
     room = max((last - first) * 0.01, (ROOM_FOR * picture.length_ms - (last - first)) / 2)
     axes.set_xlim(days(first - room), days(last + room))
-    locator = AutoDateLocator(tz=values.KST, minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
-    formatter = ConciseDateFormatter(locator, tz=values.KST, show_offset=False)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(tz=values.zone(), minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, tz=values.zone(), show_offset=False)  # type: ignore[no-untyped-call]
     formatter.formats[2] = formatter.zero_formats[2] = "%d %b"
     formatter.zero_formats[3:] = ["%d %b", "%H:%M", "%H:%M"]
     formatter.formats[3:] = ["%H:%M", "%H:%M", "%H:%M:%S"]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
     axes.annotate(
-        "KST", (1, 0), (30, -4), xycoords="axes fraction", textcoords="offset points", va="top", color=QUIET
+        values.zone_name(),
+        (1, 0),
+        (30, -4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="top",
+        color=QUIET,
     )
 
 

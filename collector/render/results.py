@@ -29,7 +29,7 @@ def tickers(rows: Sequence[TickerRow]) -> Sheet:
     """Return the newest price of each market."""
     colours = [sign(row.change_rate) for row in rows]
     return Sheet(
-        "Tickers, times in KST",
+        f"Tickers, times in {values.zone_name()}",
         (
             Column("market", [row.market for row in rows], right=False),
             Column("price", [values.number(row.price) for row in rows], styles=colours),
@@ -56,7 +56,7 @@ def candles(rows: Sequence[Candle]) -> Sheet:
         return Column(title, [values.fixed(price, decimals + more) for price in of], **options)
 
     return Sheet(
-        f"{first.market}, {first.interval} candles, times in KST",
+        f"{first.market}, {first.interval} candles, times in {values.zone_name()}",
         (
             Column("open time", [values.minute(row.open_ms) for row in rows], right=False),
             priced("open", (row.open for row in rows), rank=1),
@@ -114,7 +114,7 @@ def changes(rows: Sequence[Change]) -> Sheet:
 def trades(rows: Sequence[TradeRow]) -> Sheet:
     """Return single executions."""
     return Sheet(
-        f"{rows[0].market}, trades, times in KST",
+        f"{rows[0].market}, trades, times in {values.zone_name()}",
         (
             Column("time", [values.millisecond(row.exchange_ms) for row in rows], right=False),
             Column("side", [row.side for row in rows], False, [SIDES[row.side] for row in rows]),
@@ -129,7 +129,7 @@ def trades(rows: Sequence[TradeRow]) -> Sheet:
 def gaps(rows: Sequence[GapRow]) -> Sheet:
     """Return the stretches in which data may be missing."""
     return Sheet(
-        "Gaps, times in KST",
+        f"Gaps, times in {values.zone_name()}",
         (
             Column("market", [row.market for row in rows], right=False),
             Column("channel", [row.channel for row in rows], right=False),
@@ -150,7 +150,7 @@ def gaps(rows: Sequence[GapRow]) -> Sheet:
 def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return the markets ever seen."""
     return Sheet(
-        f"{len(rows)} markets, times in KST",
+        f"{len(rows)} markets, times in {values.zone_name()}",
         (
             Column("market", [row["market"] for row in rows], right=False),
             Column("last trade", [values.second(row["last_trade_ms"]) for row in rows]),
@@ -161,7 +161,7 @@ def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
 def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return messages of the exchange that were not understood."""
     return Sheet(
-        "Refused messages, times in KST",
+        f"Refused messages, times in {values.zone_name()}",
         (
             Column("at", [values.second(row["at_ms"]) for row in rows], right=False),
             Column("reason", [row["reason"] for row in rows], right=False),
@@ -175,7 +175,7 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
 def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
     """Return batches that could not be stored."""
     return Sheet(
-        "Dead letters, times in KST",
+        f"Dead letters, times in {values.zone_name()}",
         (
             Column("id", [row.id for row in rows], right=False),
             Column("failed at", [values.second(row.failed_ms) for row in rows], right=False, rank=2),
@@ -205,7 +205,7 @@ def ladder(book: Book, levels: int = LADDER_LEVELS) -> Sheet:
         f"{book.changed_levels} levels changed"
     )
     return Sheet(
-        f"{book.market}, order book at {values.millisecond(book.exchange_ms)} KST",
+        f"{book.market}, order book at {values.millisecond(book.exchange_ms)} {values.zone_name()}",
         (
             Column("", ["ask"] * len(asks) + ["bid"] * len(bids), False, colours),
             Column("price", values.column(price for price, _ in rows), styles=colours),
@@ -222,7 +222,7 @@ def _best(rows: Sequence[Book]) -> Sheet:
         return values.number(side[0][0]) if side else values.NOTHING
 
     return Sheet(
-        "Order books, times in KST",
+        f"Order books, times in {values.zone_name()}",
         (
             Column("market", [row.market for row in rows], right=False),
             Column("bid", [price(row.bids) for row in rows], styles=[RISE] * len(rows)),

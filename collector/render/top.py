@@ -110,7 +110,8 @@ def summed(counts: Mapping[str, float], patterns: Sequence[str]) -> float:
 
 def _headline(view: View, width: int) -> Text:
     """Return the first line: what, when, where, and how to leave."""
-    line = Text.assemble(("collector", "bold"), f"  {values.local(view.now_ms):%Y-%m-%d %H:%M:%S} KST")
+    now = f"{values.second(view.now_ms)} {values.zone_name()}"
+    line = Text.assemble(("collector", "bold"), f"  {now}")
     line.append(f"  {view.trouble or view.where}", style=FALL if view.trouble else QUIET)
     line.truncate(width, overflow="ellipsis")
     return line

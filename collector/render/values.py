@@ -1,18 +1,23 @@
 """Numbers and times as people read them; programs read `--json`.
 
-Times are Korean (KST, UTC+9), like the exchange's own day, and every table says so.
+Times are in the zone of `COLLECTOR_TIME_ZONE`, by default Korean like the exchange's own day, and every table
+names it.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
-KST = timezone(timedelta(hours=9), "KST")
+from collector import settings
+
 #: Decimals after which a price or volume is rounded for the eye.
 PLACES_MAX = 8
 NOTHING = "–"
 
 _BYTES = ("B", "KB", "MB", "GB", "TB")
+#: Zones whose usual abbreviation is the same all year.
+_SHORT = {"Asia/Seoul": "KST", "Asia/Tokyo": "JST", "Etc/UTC": "UTC"}
 _AMOUNTS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
@@ -72,24 +77,34 @@ def size(value: int | None) -> str:
     return f"{scaled:,.0f} {_BYTES[unit]}" if unit == 0 else f"{scaled:,.1f} {_BYTES[unit]}"
 
 
+def zone() -> ZoneInfo:
+    """Return the zone in force, `COLLECTOR_TIME_ZONE`."""
+    return settings.current().zone
+
+
+def zone_name() -> str:
+    """Return the name of the zone in force as a table shows it."""
+    return _SHORT.get(zone().key, zone().key)
+
+
 def local(time_ms: int) -> datetime:
-    """Return epoch milliseconds as Korean time."""
-    return datetime.fromtimestamp(time_ms // 1000, KST).replace(microsecond=time_ms % 1000 * 1000)
+    """Return epoch milliseconds as local time of the zone in force."""
+    return datetime.fromtimestamp(time_ms // 1000, zone()).replace(microsecond=time_ms % 1000 * 1000)
 
 
 def minute(time_ms: int) -> str:
-    """Return Korean date and time to the minute."""
+    """Return local date and time to the minute."""
     return f"{local(time_ms):%Y-%m-%d %H:%M}"
 
 
 def second(time_ms: int | None) -> str:
-    """Return Korean date and time to the second."""
+    """Return local date and time to the second."""
     return NOTHING if time_ms is None else f"{local(time_ms):%Y-%m-%d %H:%M:%S}"
 
 
 def millisecond(time_ms: int) -> str:
-    """Return Korean date and time to the millisecond."""
-    return local(time_ms).isoformat(" ", "milliseconds").partition("+")[0]
+    """Return local date and time to the millisecond."""
+    return local(time_ms).replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 
 def duration(length_ms: float | None) -> str:

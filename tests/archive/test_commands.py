@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import redis
 
+from collector.commands.audit import day_span
 from collector.model import Trade
 from tasks.archive.keeper import Archive
 from tasks.store import Store
@@ -51,14 +52,17 @@ def test_query_says_how_many_rows_are_not_shown(run: Run, stored: list[Trade]) -
 
 
 def test_query_values_of_every_kind(run: Run, stored: list[Trade]) -> None:
-    """Times are ISO 8601 in UTC, what is no number is null, lists and structures stay what they are."""
+    """Times with a zone are UTC, without one as they are, no number is null, lists and structures stay."""
     sql = (
-        "select epoch_ms(1789997580123) t, 1/0 x, [1.50, 2] l, {'a': 1.0::decimal(9,3)} s, true b, null n,"
+        "select make_timestamptz(1789997580123000) t, epoch_ms(1789997580123) w,"
+        " make_timestamptz(1789997580123456) u,"
+        " 1/0 x, [1.50, 2] l, {'a': 1.0::decimal(9,3)} s, true b, null n,"
         " interval 90 second i, date '2026-09-21' d, 1.5::double f, 170141183460469231731687303715884105727 h"
     )
     assert run("query", sql, "--json").json == [
         {
-            "t": "2026-09-21T13:33:00.123Z", "x": None, "l": ["1.5", "2"], "s": {"a": "1"}, "b": True,
+            "t": "2026-09-21T13:33:00.123Z", "w": "2026-09-21T13:33:00.123",
+            "u": "2026-09-21T13:33:00.123456Z", "x": None, "l": ["1.5", "2"], "s": {"a": "1"}, "b": True,
             "n": None, "i": 90, "d": "2026-09-21", "f": 1.5, "h": 170141183460469231731687303715884105727,
         }
     ]  # fmt: skip
@@ -164,7 +168,7 @@ def test_export_is_cut_to_the_span(run: Run, stored: list[Trade], tmp_path: Path
         (
             ("trades", BTC, "--out", "x.csv", "--to", "2020-01-01"),
             1,
-            "KRW-BTC: we have no data in that stretch of time",
+            "no trades of KRW-BTC to 2020-01-01 23:59:59.999 (Asia/Seoul); there are trades from 2026-09-21 ",
         ),
     ],
 )
@@ -240,10 +244,14 @@ def test_audit_reads_the_archive_when_redis_has_forgotten(
     ("arguments", "code", "said"),
     [
         (("KRW-NO",), 1, "KRW-NO is not a market of the exchange"),
-        ((BTC, "--date", "yesterday"), 2, "--date 'yesterday' is not a day"),
+        ((BTC, "--date", "tomorrow"), 2, "--date 'tomorrow' is not a day"),
         ((BTC, "--date", "2026-09-21", "--from", "0"), 2, "not both"),
         ((BTC, "--from", "2099-01-01"), 2, "no whole minute"),
-        ((BTC, "--date", "2020-01-01"), 1, "neither we nor the exchange have candles"),
+        (
+            (BTC, "--date", "2020-01-01"),
+            1,
+            "nothing to compare, here or at the exchange: no candles of KRW-BTC from 2020-01-01 00:00:00",
+        ),
     ],
 )
 def test_audit_that_cannot_be_is_one_line(
@@ -252,6 +260,15 @@ def test_audit_that_cannot_be_is_one_line(
     """What can't be compared is said in one line."""
     ended = run("audit", *arguments)
     assert (ended.code, ended.err.count("\n"), said in ended.err) == (code, 1, True), ended.err
+
+
+def test_a_day_of_the_audit_is_the_exchanges() -> None:
+    """From midnight to midnight in Korea, whatever the zone of tables and host."""
+    now_ms = 1_795_880_000_000  # 2026-11-29 00:33 in Seoul, still the 28th in UTC
+    midnight_ms = 1_795_878_000_000
+    assert day_span("2026-11-29", now_ms) == (midnight_ms, midnight_ms + 86_399_999)
+    assert day_span("today", now_ms) == day_span("2026-11-29", now_ms)
+    assert day_span("yesterday", now_ms) == (midnight_ms - 86_400_000, midnight_ms - 1)
 
 
 def test_audit_without_the_exchange_is_one_line(

@@ -124,7 +124,11 @@ def test_picture_lands_under_its_own_name(run: Run, filled: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["KRW-BTC", "--from", "2030-01-01"], 1, "KRW-BTC has no candles in that stretch of time"),
+        (
+            ["KRW-BTC", "--from", "2030-01-01"],
+            1,
+            "no candles of KRW-BTC from 2030-01-01 00:00:00 (Asia/Seoul); there are candles from ",
+        ),
         (["KRW-NOPE"], 1, "KRW-NOPE is not a market"),
         (["KRW-BTC", "--interval", "7m"], 2, "1m, 3m, 5m"),
         (["KRW-BTC", "--out", "x.jpg"], 2, "'.jpg'"),

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from collector import settings as settings_module
 from collector.render import values
 from collector.render.answers import answer, figure
 from collector.render.sheet import Column, Sheet, fitting
+from collector.settings import Settings
 
 D = Decimal
 
@@ -98,10 +100,28 @@ def test_ratios_are_percentages(ratio: Decimal | None, text: str) -> None:
     assert values.percent(ratio) == text
 
 
-def test_times_are_korean() -> None:
-    """UTC+9, whatever the host says."""
+def test_times_are_korean_whatever_the_host_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UTC+9 by default."""
+    monkeypatch.setenv("TZ", "America/New_York")
     assert values.millisecond(1_789_999_980_007) == "2026-09-21 23:13:00.007"
     assert values.minute(1_789_999_980_007) == "2026-09-21 23:13"
+    assert values.zone_name() == "KST"
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "text"),
+    [
+        ("UTC", "UTC", "2026-09-21 14:13:00"),
+        ("America/New_York", "America/New_York", "2026-09-21 10:13:00"),
+        ("Asia/Kolkata", "Asia/Kolkata", "2026-09-21 19:43:00"),
+    ],
+)
+def test_times_are_of_the_zone_in_force(
+    monkeypatch: pytest.MonkeyPatch, zone: str, name: str, text: str
+) -> None:
+    """Those of COLLECTOR_TIME_ZONE."""
+    monkeypatch.setattr(settings_module, "current", lambda: Settings(time_zone=zone))
+    assert (values.second(1_789_999_980_007), values.zone_name()) == (text, name)
 
 
 @given(

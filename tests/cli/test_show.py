@@ -240,8 +240,16 @@ def test_several_markets_are_one_array_oldest_first(run: Run, filled: str) -> No
         (["ticker", "KRW-BTC", "--interval", "1m"], 2, "--interval is for"),
         (["ticker", "--from", "0"], 2, "leave --from and --to out"),
         (["health", "KRW-BTC"], 2, "leave KRW-BTC out"),
-        (["trades", "KRW-BTC", "--from", "yesterday"], 2, "2026-07-31T09:00:00Z"),
-        (["trades", "KRW-BTC", "--from", "5", "--to", "4"], 2, "--from 5 is after --to 4"),
+        (
+            ["trades", "KRW-BTC", "--from", "tomorrow"],
+            2,
+            "write 2026-07-31 09:00, 09:00, yesterday, -2h, ISO 8601",
+        ),
+        (
+            ["trades", "KRW-BTC", "--from", "5", "--to", "4"],
+            2,
+            "--from 5 (1970-01-01 09:00:00.005) is after --to 4 (1970-01-01 09:00:00.004)",
+        ),
         (["trades", "KRW-BTC", "--limit", "0"], 2, "--limit"),
         (["candles", "KRW-NOPE"], 1, "KRW-NOPE is not a market we have data of: KRW-BTC, KRW-DUST"),
         (["ticker", "btc,KRW-DUSK"], 1, "KRW-DUSK is not a market we have data of: did you mean KRW-DUST?"),
@@ -298,6 +306,40 @@ def test_table_of_candles_reads_well(run: Run, filled: str) -> None:
     assert line.split()[:4] == ["2026-09-21", "23:13", "100,000,000", "100,002,000"]
     assert line.split()[-1] == "incomplete"
     assert "collector show gaps" in out
+
+
+def test_times_are_read_in_the_zone_that_is_shown(
+    run: Run, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a table prints can be typed: in Korea by default, elsewhere with COLLECTOR_TIME_ZONE."""
+    asked = ("show", "candles", "KRW-BTC", "--json", "--from", "2026-09-21 23:14")
+    assert [row["open_time"] for row in run(*asked).json] == ["2026-09-21T14:14:00Z"]
+    monkeypatch.setenv("COLLECTOR_TIME_ZONE", "America/New_York")
+    assert run("show", "candles", "KRW-BTC", "--json", "--from", "2026-09-21 23:14").json == []
+    assert len(run("show", "candles", "KRW-BTC", "--json", "--from", "2026-09-21 10:14").json) == 1
+    out = run("show", "candles", "KRW-BTC").out
+    assert "times in America/New_York" in out
+    assert any(line.split()[:2] == ["2026-09-21", "10:14"] for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("what", "known"),
+    [
+        ("candles", "2026-09-21 23:13:00 to 2026-09-21 23:14:59.999"),
+        ("trades", "2026-09-21 23:13:00.001 to 2026-09-21 23:14:00.005"),
+        ("gaps", "2026-09-21 23:13:00.100 to 2026-09-21 23:14:00.050"),
+    ],
+)
+def test_an_empty_answer_tells_how_it_was_read_and_what_there_is(
+    run: Run, filled: str, what: str, known: str
+) -> None:
+    """The times as they were read, the zone, and the stretch there are data for; programs get `[]`."""
+    ended = run("show", what, "KRW-BTC", "--from", "2026-09-22")
+    read = f"Nothing to show: no {what} of KRW-BTC from 2026-09-22 00:00:00 (Asia/Seoul)"
+    assert ended.out == f"{read}; there are {what} from {known} (Asia/Seoul).\n"
+    programs = run("show", what, "KRW-BTC", "--from", "2026-09-22", "--json")
+    assert (programs.code, programs.json) == (0, [])
+    assert read in programs.err
 
 
 def test_long_lists_are_short_for_people_alone(
