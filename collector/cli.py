@@ -14,12 +14,14 @@ import typer
 
 from collector import __version__, logs, settings
 from collector.commands import history, reading
+from collector.commands.group import Group
 from collector.errors import CollectorError, ConfigurationError
 
 app = typer.Typer(
     name="collector",
-    help="A Bithumb market data feed to trust: every trade counted exactly once, every loss said aloud.",
-    no_args_is_help=True,
+    help="A Bithumb market data feed to trust: every trade counted exactly once, every loss reported.",
+    cls=Group,
+    epilog="Example: collector demo, then collector show candles KRW-BTC; each command has a --help.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,7 +39,7 @@ Channels = Annotated[
     str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
 ]
 Flower = Annotated[bool, typer.Option("--flower", help="Watch the workers in a browser, on loopback.")]
-FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="Where.")]
+FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="Port of Flower.")]
 Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
 
 
@@ -55,7 +57,7 @@ def _load(**overrides: str | None) -> settings.Settings:
 
 @app.command(epilog="Example: REDIS_URL=redis://127.0.0.1:6379/0 collector run --markets KRW-BTC,KRW-ETH")
 def run(markets: Markets = None, channels: Channels = None) -> None:
-    """Run the listener alone; needs REDIS_URL (or a running `collector up`)."""
+    """Run the listener alone. It needs REDIS_URL, or a running `collector up`."""
     from collector.commands import run as command
 
     raise typer.Exit(command.run(_load(markets=markets, channels=channels)))
@@ -69,7 +71,7 @@ def up(
     flower: Flower = False,
     flower_port: FlowerPort = 5555,
 ) -> None:
-    """Run everything on one machine: Redis, workers, listener; Ctrl-C ends all."""
+    """Run Redis, workers and listener on one machine until Ctrl-C."""
     from collector.commands import up as command
 
     loaded = _load(markets=markets, channels=channels)
@@ -86,7 +88,10 @@ def demo(
     flower_port: FlowerPort = 5555,
     as_json: reading.Json = False,
 ) -> None:
-    """Run the whole system against a simulated exchange, then show what it counted."""
+    """Run everything against a simulated exchange for a while.
+
+    At the end it compares what was counted with what the exchange made.
+    """
     from collector.commands import demo as command
 
     raise typer.Exit(
@@ -119,7 +124,10 @@ def simulate(
     ] = None,
     stop_after: Annotated[int | None, typer.Option(min=0, help="Go quiet after so many trades.")] = None,
 ) -> None:
-    """Run a local Bithumb: WebSocket at /websocket/v1 and /pub/ws, REST at /v1/… on one port."""
+    """Run a local, simulated Bithumb.
+
+    WebSocket at /websocket/v1 and /pub/ws, REST at /v1/… on one port.
+    """
     from collector.commands import simulate as command
 
     logs.set_up(settings.LogSettings())
@@ -155,7 +163,7 @@ def record(
     ] = None,
     as_json: reading.Json = False,
 ) -> None:
-    """Record a raw session of the exchange to a compressed file, or to several with an index."""
+    """Record a raw session of the exchange to a file. It is compressed; several files have an index."""
     from collector.commands import record as command
     from collector.recording import Limits
 
@@ -173,7 +181,7 @@ def replay(
     to: reading.To = None,
     as_json: reading.Json = False,
 ) -> None:
-    """Send a recorded session, or a stretch of it, through the whole pipeline."""
+    """Send a recorded session through the whole pipeline."""
     from collector.commands import replay as command
 
     loaded = _load()
@@ -188,7 +196,10 @@ def metrics(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 9464,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Serve /metrics, /healthz and /readyz of the whole system; needs REDIS_URL (or a running `up`)."""
+    """Serve /metrics, /healthz and /readyz of the whole system.
+
+    It needs REDIS_URL, or a running `collector up`.
+    """
     from collector.commands import exporter as command
 
     raise typer.Exit(command.serve(_load(), host=host, port=port))
@@ -217,7 +228,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     command = typer.main.get_command(app)
     try:
-        code = command(standalone_mode=False)
+        code = command(prog_name=app.info.name, standalone_mode=False)
     except CollectorError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -225,8 +236,14 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's usage errors, whichever click typer carries
             raise
-        _fail(f"{error.format_message()} (see `collector --help`)", ConfigurationError.exit_code)
+        _fail(f"{error.format_message()} (see `{_place(error)} --help`)", ConfigurationError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _place(error: Exception) -> str:
+    """Return the command that a usage error is about."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "collector"
 
 
 def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what `signal` calls with

@@ -29,7 +29,10 @@ def query(
     as_json: Json = False,
     rows: Annotated[int, typer.Option(min=1, help="Rows shown in a table; --json gives all.")] = 200,
 ) -> None:
-    """Ask the archive, and what is newer in Redis, in SQL (DuckDB); nothing can be changed."""
+    """Ask the archive, and what is newer in Redis, in SQL.
+
+    The engine is DuckDB; nothing can be changed.
+    """
     from collector.commands import query as command
 
     raise typer.Exit(command.query(_load(), sql, as_json=as_json, rows_max=rows))
@@ -66,7 +69,10 @@ def audit(
     to: To = None,
     as_json: Json = False,
 ) -> None:
-    """Compare our one-minute candles with the exchange's; exit code 1 if a minute differs."""
+    """Compare our one-minute candles with the exchange's.
+
+    The exit code is 1 if a minute differs.
+    """
     from collector.commands import audit as command
 
     if date is not None and (from_ is not None or to is not None):

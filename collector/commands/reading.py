@@ -10,6 +10,7 @@ import typer
 
 from collector import logs, settings
 from collector.clock import SystemClock
+from collector.commands.group import Group
 from collector.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def show(
     to: To = None,
     limit: Limit = None,
 ) -> None:
-    """Show what was stored: prices, books, candles, volumes, trades, gaps, health."""
+    """Show stored prices, candles, trades, books, gaps or health."""
     from collector.commands import show as command
 
     loaded = _load()
@@ -116,7 +117,7 @@ def analyze(
         bool, typer.Option("--kept", help="Show the kept answers of COLLECTOR_ANALYSIS__PERIODIC.")
     ] = False,
 ) -> None:
-    """Have the workers analyse a market, several (KRW-BTC,KRW-ETH) or all, and show their answer."""
+    """Have the workers analyse one, several or all markets."""
     from collector.commands import analyze as command
 
     if list_:
@@ -152,7 +153,7 @@ def chart(
     limit: Limit = None,
     title: Annotated[str, typer.Option(help="Instead of the market's code.")] = "",
 ) -> None:
-    """Draw candles, VWAP, volume by side and the order book; stretches with losses are shaded."""
+    """Draw a market's candles, volume and book as a picture. Stretches with losses are shaded."""
     from collector.commands import chart as command
 
     loaded = _load()
@@ -171,13 +172,17 @@ def chart(
     )
 
 
-letters = typer.Typer(no_args_is_help=True, help="Batches that could not be stored.")
+letters = typer.Typer(
+    cls=Group,
+    help="List, retry or drop batches that could not be stored.",
+    epilog="Example: collector dead-letters list --limit 5",
+)
 app.add_typer(letters, name="dead-letters")
 
 
 @letters.command(name="list", epilog="Example: collector dead-letters list --limit 5")
 def list_letters(as_json: Json = False, limit: Limit = None) -> None:
-    """List dead letters, oldest first, with the reason of each."""
+    """List them, oldest first, with the reason of each."""
     from collector.commands import dead_letters as command
 
     raise typer.Exit(command.show(_load(), limit=limit, as_json=as_json))
@@ -185,7 +190,7 @@ def list_letters(as_json: Json = False, limit: Limit = None) -> None:
 
 @letters.command(name="retry", epilog="Example: collector dead-letters retry")
 def retry_letters(letter_id: LetterId = None) -> None:
-    """Send one dead letter, or all, to the workers again; nothing is counted twice."""
+    """Send one, or all, to the workers again. Nothing is counted twice."""
     from collector.commands import dead_letters as command
 
     raise typer.Exit(command.retry(_load(), letter_id))
@@ -195,7 +200,7 @@ def retry_letters(letter_id: LetterId = None) -> None:
 def drop_letters(
     letter_id: LetterId = None, all_: Annotated[bool, typer.Option("--all", help="Every one.")] = False
 ) -> None:
-    """Forget one dead letter, or all; the data in it are lost then."""
+    """Forget one, or all. The data in it are lost then."""
     from collector.commands import dead_letters as command
 
     if (letter_id is None) is not all_:
@@ -205,7 +210,7 @@ def drop_letters(
 
 @app.command(epilog="Example: collector check")
 def check(as_json: Json = False) -> None:
-    """Show the settings in force and try Redis, disk, clock and exchange."""
+    """Test Redis, disk, clock and exchange; show the settings."""
     from collector.commands import check as command
 
     raise typer.Exit(command.check(_load(), as_json=as_json))
@@ -213,7 +218,7 @@ def check(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: collector top")
 def top(once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False) -> None:
-    """Watch connections, rates, lag, queues, losses and the busiest markets; `q` leaves."""
+    """Watch rates, lag, queues, losses and markets; `q` leaves."""
     from collector.commands import top as command
 
     raise typer.Exit(command.top(_load(), once=once))
