@@ -23,15 +23,14 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from benchmarks.frames import market_names
-from collector.model import Side, Trade
-from collector.redis_server import PrivateRedis
-from collector.settings import RedisSettings, Settings
-from tasks.archive import library, parquet
-from tasks.archive.files import Files
-from tasks.archive.keeper import Archive
-from tasks.archive.layout import DAY_MS, FOLDER, HOUR_MS, day_of
-from tasks.archive.merge import candle_of
-from tasks.archive.records import (
+from collector.analytics.candles import Losses
+from collector.analytics.identity import Row
+from collector.archive import library, parquet
+from collector.archive.files import Files
+from collector.archive.keeper import Archive
+from collector.archive.layout import DAY_MS, FOLDER, HOUR_MS, day_of
+from collector.archive.merge import candle_of
+from collector.archive.records import (
     BOOKS,
     CANDLES,
     TABLES,
@@ -44,12 +43,13 @@ from tasks.archive.records import (
     candle_record,
     trade_records,
 )
-from tasks.archive.source import Source
-from tasks.archive.sql import Session
-from tasks.enrich.candles import Losses
-from tasks.enrich.identity import Row
-from tasks.redis_client import connect
-from tasks.store import Store
+from collector.archive.source import Source
+from collector.archive.sql import Session
+from collector.host.redis_server import PrivateRedis
+from collector.model import Side, Trade
+from collector.settings import RedisSettings, Settings
+from collector.store.redis_client import connect
+from collector.store.store import Store
 
 #: 2026-09-21, UTC.
 DAY_START_MS = 1_789_948_800_000

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.frames import Maker, market_names
 from benchmarks.server import FrameServer
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import load
 
 #: Rows per second go far beyond what workers take; nothing is to be merged or spooled here.

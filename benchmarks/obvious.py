@@ -15,7 +15,7 @@ import redis
 
 from benchmarks.frames import MARKETS, Maker
 from benchmarks.machine import describe
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import load
 from tests.scenarios.processes import Process
 

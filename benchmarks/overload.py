@@ -31,7 +31,7 @@ import redis
 from benchmarks.flood import Pace
 from benchmarks.rig import ALL_QUEUES, Rig, sustained
 from collector.errors import CollectorError
-from collector.health import percentile
+from collector.listener.health import percentile
 from collector.model import MINUTE_MS
 from collector.settings import Settings
 from tests.scenarios.truth import compare_all

@@ -22,7 +22,7 @@ import redis
 from benchmarks.frames import MARKETS
 from benchmarks.listener import make_frames, median_ratio, ours_once
 from benchmarks.machine import describe
-from collector.redis_server import find_binary
+from collector.host.redis_server import find_binary
 from tests.ports import free_port
 from tests.scenarios.waits import until
 

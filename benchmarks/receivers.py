@@ -10,8 +10,9 @@ import time
 
 import websockets
 
-from collector import logs, loop
-from collector.app import Listener
+from collector.host import logs
+from collector.listener import loop
+from collector.listener.app import Listener
 from collector.settings import LogSettings, load
 
 

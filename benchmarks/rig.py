@@ -12,10 +12,10 @@ import psutil
 import redis
 
 from benchmarks.flood import Pace
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
-from tasks.keys import Keys
-from tasks.read import Reader
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tests.scenarios.processes import Process
 from tests.scenarios.truth import TruthFile
 

@@ -24,13 +24,15 @@ from benchmarks.listener import make_frames
 from benchmarks.machine import describe
 from benchmarks.server import wrap
 from collector import batch as batches
+from collector.analytics.depth import derive
 from collector.batch import Batch, BookBatch, Kind
 from collector.clock import SystemClock
 from collector.feed.framing import split_frames
 from collector.feed.redundancy import FirstCopy
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
-from collector.intake import Intake
+from collector.host.redis_server import PrivateRedis
+from collector.listener.intake import Intake
 from collector.model import Channel
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
@@ -38,11 +40,9 @@ from collector.protocol.usual import read_book, read_trade, take_apart
 from collector.publish.outbox import Outbox
 from collector.publish.publisher import letter_of
 from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
-from collector.redis_server import PrivateRedis
 from collector.settings import BatchSettings, ConnectionSettings, Settings
+from collector.store.store import decode_book, encode
 from collector.stream.batcher import Batcher
-from tasks.enrich.depth import derive
-from tasks.store import decode_book, encode
 
 FRAMES, ROUNDS = 6_000, 9
 #: Frames that one read brings under load.

@@ -25,11 +25,11 @@ import redis
 
 from benchmarks.machine import describe
 from collector.errors import BrokerUnavailable
-from collector.health import percentile
-from collector.redis_server import find_url
+from collector.host.redis_server import find_url
+from collector.listener.health import percentile
 from collector.settings import Settings
-from tasks.keys import Keys
-from tasks.read import Reader
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tests.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,11 +19,11 @@ import psutil
 
 from benchmarks.machine import describe
 from collector.batch import Kind, encode, make
+from collector.host.redis_client import connect
+from collector.host.redis_server import PrivateRedis
 from collector.model import MINUTE_MS, Side, Trade
-from collector.redis_client import connect
-from collector.redis_server import PrivateRedis
 from collector.settings import Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.scenarios.processes import Process
 from tests.scenarios.waits import until
 

@@ -69,8 +69,9 @@ def command(words: list[str]) -> bytes:
 
 def exists_by_client(url: str, key: str) -> bool:
     """The same through the package's own client, which knows Sentinels and TLS."""
-    from collector import redis_client, settings
-    from tasks.redis_client import translated
+    from collector import settings
+    from collector.host import redis_client
+    from collector.store.redis_client import translated
 
     with redis_client.connect(url, settings.load()) as client, translated():
         return bool(client.exists(key))

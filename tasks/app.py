@@ -10,11 +10,11 @@ app = Celery(
         "tasks.ingest",
         "tasks.analysis",
         "tasks.periodic",
-        "tasks.archive.jobs",
+        "tasks.archive_jobs",
         "tasks.events",
         "tasks.heartbeat",
         "tasks.liveness",
         "tasks.stopping",
     ],
 )
-app.config_from_object("celeryconfig")
+app.config_from_object("collector.broker.config")

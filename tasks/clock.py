@@ -12,7 +12,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from collector.errors import CollectorError
-from tasks.redis_client import translated
+from collector.store.redis_client import translated
 
 log = logging.getLogger(__name__)
 

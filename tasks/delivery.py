@@ -20,16 +20,16 @@ from celery import Task
 from celery.exceptions import Reject
 from celery.worker import state
 
+from collector import routing
 from collector.batch import TradeBatch, decode
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, InvalidBatch, StoreConflict
 from collector.model import Channel, Gap
 from collector.settings import current
-from tasks import routing
-from tasks.dead_letters import DeadLetter, DeadLetters
-from tasks.keys import Keys
-from tasks.redis_client import client, translated
-from tasks.store import Books, Store
+from collector.store.dead_letters import DeadLetter, DeadLetters
+from collector.store.keys import Keys
+from collector.store.redis_client import client, translated
+from collector.store.store import Books, Store
 
 log = logging.getLogger(__name__)
 

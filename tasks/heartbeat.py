@@ -16,11 +16,11 @@ from celery.worker import state
 
 from collector.clock import SystemClock
 from collector.errors import CollectorError, ConfigurationError
-from collector.metrics import Snapshot
+from collector.host.metrics import Snapshot
+from collector.host.web import Web
 from collector.settings import current
-from collector.web import Web
-from tasks.keys import Keys
-from tasks.redis_client import client, translated
+from collector.store.keys import Keys
+from collector.store.redis_client import client, translated
 
 log = logging.getLogger(__name__)
 

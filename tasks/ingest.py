@@ -4,11 +4,11 @@ Each takes the batch's text (`collector.batch`) as its only argument. Keyword ar
 newer listeners and older workers can run side by side.
 """
 
+from collector import routing
 from collector.batch import BookBatch, GapBatch, TickerBatch, TradeBatch, decode
-from tasks import routing
+from collector.store.store import Store
 from tasks.app import app
 from tasks.delivery import IngestTask, recover
-from tasks.store import Store
 
 
 @app.task(name=routing.INGEST_TRADES, base=IngestTask, bind=True)

@@ -21,7 +21,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from celery.worker import state
 
 from collector.errors import CollectorError
-from tasks.redis_client import client, translated
+from collector.store.redis_client import client, translated
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,17 @@ import msgspec
 import redis
 from celery.signals import worker_ready, worker_shutting_down
 
+from collector import routing
+from collector.analyses.catalog import find
+from collector.analytics.book_window import sample
 from collector.errors import CollectorError, ConfigurationError
 from collector.market_names import tidy_list
 from collector.settings import Settings, current
-from tasks import routing
-from tasks.analysis import find
+from collector.store.keys import Keys
+from collector.store.read import Reader, decode_sample
+from collector.store.redis_client import client, translated
 from tasks.app import app
 from tasks.clock import Clock
-from tasks.enrich.book_window import sample
-from tasks.keys import Keys
-from tasks.read import Reader, decode_sample
-from tasks.redis_client import client, translated
 
 log = logging.getLogger(__name__)
 

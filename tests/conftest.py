@@ -13,7 +13,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent

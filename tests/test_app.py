@@ -13,18 +13,19 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from collector import app, batch
-from collector.app import Listener
+from collector import batch
 from collector.batch import CLASSES, Kind
 from collector.clock import ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
+from collector.listener import app
+from collector.listener.app import Listener
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
 from collector.publish.sender import Letter
 from collector.settings import ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
-from tasks.keys import Keys
-from tasks.store import Store
+from collector.store.keys import Keys
+from collector.store.store import Store
 
 Eventually = Callable[..., Awaitable[None]]
 KRW5 = 5
@@ -196,7 +197,7 @@ async def test_a_gap_that_reaches_the_store_late_is_filled_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The run before recorded it, but it was in a queue or on disk when this run began."""
-    monkeypatch.setattr("collector.app._GAPS_AGAIN_S", (0.2, 0.2))
+    monkeypatch.setattr("collector.listener.app._GAPS_AGAIN_S", (0.2, 0.2))
     truth = tmp_path / "truth.jsonl"
     async with Simulator(SimulatorOptions(markets=1, rate=0, truth=truth)) as exchange:
         exchange.make_trades(50)

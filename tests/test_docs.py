@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from collector import metrics, settings
-from collector.cli import app
+from collector import settings
+from collector.cli.entry import app
 from collector.feed import session
+from collector.host import metrics
 from collector.model import Side, Trade
+from collector.store.redis_client import connect
+from collector.store.store import Store
 from collector.stream import pressure
-from tasks.redis_client import connect
-from tasks.store import Store
 
 NOW_MS = 1_789_997_580_000 + 5
 
@@ -31,7 +32,7 @@ def test_settings_page_lists_every_setting_as_it_is():
 
 
 def test_metrics_page_lists_every_metric_as_it_is():
-    """`docs/metrics.md` is what `python -m collector.metrics` prints."""
+    """`docs/metrics.md` is what `python -m collector.host.metrics` prints."""
     assert metrics.reference() + "\n" == read("docs/metrics.md")
 
 
@@ -91,7 +92,7 @@ def test_python_of_the_readme_runs(name, redis_url, monkeypatch, capsys):
     chosen = settings.Settings(redis_url=redis_url)
     trade = Trade("KRW-BTC", 1, Decimal("100.5"), Decimal("0.25"), Side.BUY, NOW_MS, NOW_MS)
     Store(connect(redis_url, chosen), chosen.store).put_trades([trade])
-    monkeypatch.setattr("tasks.read.current", lambda: chosen)
+    monkeypatch.setattr("collector.store.read.current", lambda: chosen)
     (snippet,) = re.findall(r"```python\n(.*?)```", read(name), re.DOTALL)
     exec(snippet, {})  # noqa: S102 - our own README
     assert capsys.readouterr().out == "2026-09-21 13:33:00+00:00 100.5 0.25 True\n"

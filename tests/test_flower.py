@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from collector.batch import Kind, encode, make
+from collector.host.redis_client import connect
+from collector.host.roles import roles
+from collector.host.supervisor import Stage, Supervisor
 from collector.model import Side, Trade
-from collector.redis_client import connect
-from collector.roles import roles
 from collector.settings import Settings
-from collector.supervisor import Stage, Supervisor
-from tasks.store import Store
+from collector.store.store import Store
 from tests.ports import free_port
 
 NOW = 1_790_000_040_000

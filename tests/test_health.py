@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.feed.session import State
-from collector.health import FrameRate, added_up, connection_row, percentile, state_of
+from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 
 
 def connection(state: State, **changes: Any) -> Any:

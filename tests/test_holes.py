@@ -3,7 +3,7 @@
 from typing import Any
 
 from collector.feed.backfill import Hole as MarketHole
-from collector.holes import LAG_MS, Holes
+from collector.listener.holes import LAG_MS, Holes
 from collector.model import Channel, Gap
 from collector.stream.coverage import Hole
 from tests.stream.making import T0, gap

@@ -7,7 +7,7 @@ import pytest
 
 from collector.batch import Batch, Kind
 from collector.clock import ManualClock
-from collector.intake import Intake, gaps_of
+from collector.listener.intake import Intake, gaps_of
 from collector.model import Channel, Gap, Source
 from collector.publish.outbox import _HARD_FACTOR, Outbox
 from collector.settings import BatchSettings, PressureSettings

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from collector import loop
-from collector.loop import RestingSelector
+from collector.listener import loop
+from collector.listener.loop import RestingSelector
 
 #: Far longer than any real one, so that a busy machine does not look like a rest.
 REST_S = 0.4

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError
-from collector.markets import choose, plain_names
+from collector.listener.markets import choose, plain_names
 
 LISTED = ("KRW-BTC", "KRW-ETH", "KRW-BTT", "BTC-ETH", "BTC-XRP")
 

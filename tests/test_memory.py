@@ -12,7 +12,7 @@ from collector.clock import ManualClock
 from collector.feed.redundancy import FirstCopy
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
-from collector.intake import Intake
+from collector.listener.intake import Intake
 from collector.model import Channel
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from collector import redis_server
 from collector.errors import BrokerUnavailable, ConfigurationError
-from collector.redis_server import PrivateRedis, find_binary, find_url
+from collector.host import redis_server
+from collector.host.redis_server import PrivateRedis, find_binary, find_url
 from collector.settings import RedisSettings, Settings
 
 
@@ -180,7 +180,7 @@ def test_wheel_comes_before_path_and_path_before_an_error(
 
 OWNER = """
     import sys, time
-    from collector.redis_server import PrivateRedis
+    from collector.host.redis_server import PrivateRedis
     from collector.settings import Settings
     from pathlib import Path
     server = PrivateRedis(Settings(data_dir=Path(sys.argv[1])))
@@ -219,7 +219,9 @@ def test_server_ends_with_a_killed_owner(private: Settings, eventually: Callable
 
 def test_leftover_server_is_replaced(private: Settings) -> None:
     """Where the kernel does not end the server of a killed owner, the next owner does, keeping its data."""
-    unbound = OWNER.replace("server = ", "import collector.redis_server as m; m.bound = list\n    server = ")
+    unbound = OWNER.replace(
+        "server = ", "import collector.host.redis_server as m; m.bound = list\n    server = "
+    )
     owner, url, pid = start_owner(private, unbound)
     with redis.Redis.from_url(url) as client:
         client.set("a", "b")
@@ -233,7 +235,9 @@ def test_leftover_server_is_replaced(private: Settings) -> None:
 
 def test_frozen_leftover_is_refused(private: Settings) -> None:
     """A leftover that does not react is never joined by a second server on the same files."""
-    unbound = OWNER.replace("server = ", "import collector.redis_server as m; m.bound = list\n    server = ")
+    unbound = OWNER.replace(
+        "server = ", "import collector.host.redis_server as m; m.bound = list\n    server = "
+    )
     owner, _, pid = start_owner(private, unbound)
     os.kill(pid, signal.SIGSTOP)
     kill(owner)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from collector import batch as batches
-from collector import replay as module
 from collector.batch import CLASSES
 from collector.errors import BrokerUnavailable
+from collector.listener import replay as module
+from collector.listener.replay import Replay
 from collector.model import OrderBook, Ticker, Trade
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
 from collector.publish.sender import Letter
 from collector.recording import CutRecording, Frame
-from collector.replay import Replay
 from collector.settings import BatchSettings, PressureSettings, Settings
 from collector.stream.pressure import Reading
 from tests.protocol import legacy_frames

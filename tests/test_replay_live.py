@@ -11,18 +11,18 @@ from collector.batch import CLASSES, Batch, decode
 from collector.clock import ManualClock
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
-from collector.intake import Intake
+from collector.listener.intake import Intake
+from collector.listener.replay import Replay
 from collector.model import Channel, OrderBook, Ticker, Trade
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.publish.outbox import Outbox
 from collector.publish.publisher import letter_of
 from collector.recording import Recording, open_recording
-from collector.replay import Replay
 from collector.settings import BatchSettings, Settings, StoreSettings
+from collector.store.redis_client import connect
+from collector.store.store import Store
 from collector.stream.batcher import STATES, Batcher
-from tasks.redis_client import connect
-from tasks.store import Store
 from tests.recorded.sources import UPBIT
 from tests.test_replay import Broker
 

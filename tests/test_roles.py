@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from collector import settings as settings_module
-from collector.roles import REDIS_STOP_S, environment, ingest_queues, roles
+from collector.host.roles import REDIS_STOP_S, environment, ingest_queues, roles
+from collector.host.supervisor import Role, Stage
 from collector.settings import BatchSettings, ExchangeSettings, Settings, WorkerSettings
-from collector.supervisor import Role, Stage
 
 
 def option(role: Role, name: str) -> str:

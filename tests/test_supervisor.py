@@ -18,12 +18,12 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector import supervisor
 from collector.errors import ConfigurationError, PipelineError
-from collector.redis_server import PrivateRedis
-from collector.roles import redis_role
+from collector.host import supervisor
+from collector.host.redis_server import PrivateRedis
+from collector.host.roles import redis_role
+from collector.host.supervisor import RestartPolicy, Role, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
-from collector.supervisor import RestartPolicy, Role, Stage, Supervisor
 
 Waiter = Callable[..., Awaitable[None]]
 QUICK = RestartPolicy(initial_s=0.05, max_s=0.2)
@@ -240,7 +240,7 @@ async def test_killed_redis_comes_back_with_its_data(
 SYSTEM = """
     import asyncio, sys
     from pathlib import Path
-    from collector.supervisor import Role, Supervisor
+    from collector.host.supervisor import Role, Supervisor
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
     roles = [
         Role("polite", (sys.executable, "-c", "import time; time.sleep(60)")),
@@ -294,7 +294,7 @@ def test_delay_grows_to_its_ceiling_and_starts_again_after_a_long_life(lives_s: 
 
 @pytest.fixture(autouse=True)
 def _warnings(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "collector.supervisor")
+    caplog.set_level(logging.WARNING, "collector.host.supervisor")
 
 
 #: Redis, listener, two workers, and the two processes of the analysis worker's pool.

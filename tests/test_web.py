@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from collector.errors import ConfigurationError
-from collector.metrics import Snapshot
-from collector.web import READY_WITHIN_MS, Web
+from collector.host.metrics import Snapshot
+from collector.host.web import READY_WITHIN_MS, Web
 
 NOW_MS = 1_790_000_000_000
 

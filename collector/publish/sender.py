@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from collector.batch import Kind
-from collector.compression import zstd
 from collector.errors import BrokerUnavailable
+from collector.util.compression import zstd
 
 #: The fastest level: half the time of kombu's, and the result is no larger.
 _ZSTD_LEVEL = 1
@@ -59,7 +59,7 @@ class Sender:
     """
 
     def __init__(self, state_expires_s: int | None) -> None:
-        self._app = Celery("collector", config_source="celeryconfig")
+        self._app = Celery("collector", config_source="collector.broker.config")
         # `retry=False` is for the publish alone: a lost connection would be tried again for 4 s or longer.
         self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, **_ONE_CONNECT}
         self._state_expires_s = state_expires_s

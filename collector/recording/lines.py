@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from collector.compression import zstd
 from collector.errors import ConfigurationError
 from collector.recording.frames import Broken, Unintelligible
+from collector.util.compression import zstd
 
 MAX_LINE_BYTES = 16 << 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

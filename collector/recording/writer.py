@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from collector.compression import zstd
 from collector.errors import ConfigurationError
 from collector.recording import own
 from collector.recording.frames import Frame, Protocol
+from collector.util.compression import zstd
 
 FLUSH_S = 1.0
 FLUSH_FRAMES = 1_000

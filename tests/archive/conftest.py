@@ -8,15 +8,15 @@ import msgspec
 import pytest
 import redis
 
+from collector.archive.files import Files
+from collector.archive.keeper import Archive
+from collector.archive.layout import FOLDER
+from collector.archive.source import Source
 from collector.model import Side, Trade
 from collector.settings import Settings
 from collector.simulator.events import SimTrade
 from collector.simulator.model import MarketModel, Pace
 from collector.simulator.truth import TruthFile
-from tasks.archive.files import Files
-from tasks.archive.keeper import Archive
-from tasks.archive.layout import FOLDER
-from tasks.archive.source import Source
 from tests.cli.conftest import redis_in_force, run
 from tests.tasks.conftest import client, reader, start_worker, store
 

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 import redis
 
-from collector.commands.audit import day_span
+from collector.archive.keeper import Archive
+from collector.cli.audit import day_span
 from collector.model import Trade
-from tasks.archive.keeper import Archive
-from tasks.store import Store
+from collector.store.store import Store
 from tests.archive.exchange import BTC, Exchange
 from tests.cli.conftest import Run
 

@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from collector.archive import frames
+from collector.archive.keeper import Archive
 from collector.model import Trade
 from collector.settings import Settings
-from tasks import frames
-from tasks.archive.keeper import Archive
-from tasks.store import Store
+from collector.store.store import Store
 
 KST_MS = 9 * 3_600_000
 INTERVALS = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from collector import routing
+from collector.archive.files import Files
+from collector.archive.records import CANDLES, TRADES
 from collector.settings import Settings
-from tasks import routing
-from tasks.archive.files import Files
-from tasks.archive.records import CANDLES, TRADES
-from tasks.store import Store
+from collector.store.store import Store
 from tests.tasks.making import T0, trade
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +65,6 @@ def test_it_can_be_switched_off(store: Store, settings: Settings, enabled: str, 
         "COLLECTOR_DATA_DIR": str(settings.data_dir),
         "COLLECTOR_ARCHIVE__ENABLED": enabled,
     }
-    argv = [sys.executable, "-c", "from tasks.archive import jobs; jobs.sweep()"]
+    argv = [sys.executable, "-c", "from tasks import archive_jobs as jobs; jobs.sweep()"]
     subprocess.run(argv, cwd=ROOT, env=environment, timeout=60, check=True)
     assert written is (settings.data_dir / "archive").exists()

@@ -18,17 +18,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from collector.archive import ArchiveBusy, ArchiveUnavailable
+from collector.archive import source as source_module
+from collector.archive.files import Files
+from collector.archive.keeper import Archive
+from collector.archive.layout import DAY_MS, FOLDER, HOUR_MS
+from collector.archive.records import BOOKS, CANDLES, GAPS, TABLES, TICKERS, TRADES, Table
 from collector.model import Channel, Gap, Source, Trade
 from collector.settings import ArchiveSettings, Settings
-from tasks.archive import ArchiveBusy, ArchiveUnavailable
-from tasks.archive import source as source_module
-from tasks.archive.files import Files
-from tasks.archive.keeper import Archive
-from tasks.archive.layout import DAY_MS, FOLDER, HOUR_MS
-from tasks.archive.records import BOOKS, CANDLES, GAPS, TABLES, TICKERS, TRADES, Table
-from tasks.keys import Keys
-from tasks.read import Reader
-from tasks.store import Store
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.store.store import Store
 from tests.tasks.making import BTC, T0, batches, book, copies, ticker, trade
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,8 +219,8 @@ def test_a_killed_writer_leaves_whole_files(
 #: A process that archives and kills itself at its first write.
 DYING = """
 import os
-from tasks.archive import jobs, parquet
-from tasks.archive.files import Files
+from tasks import archive_jobs as jobs; from collector.archive import parquet
+from collector.archive.files import Files
 write, put = parquet.write, Files.write
 def during(table, rows, file):
     write(table, rows, file)
@@ -442,7 +442,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
 #: A process that may write files of 20,000 bytes at the most, as a quota would have it.
 FULL_DISK = """
 import resource, sys
-from tasks.archive import ArchiveUnavailable, jobs
+from collector.archive import ArchiveUnavailable; from tasks import archive_jobs as jobs
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     jobs.run()

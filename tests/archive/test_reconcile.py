@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.analytics.reconcile import Figures, Why, compare, same
 from collector.model import Channel, Gap
-from collector.reconcile import Figures, Why, compare, same
 
 M = "KRW-BTC"
 T0 = 1_789_997_580_000

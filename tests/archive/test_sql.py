@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
+from collector.archive import ArchiveUnavailable, parquet
+from collector.archive.files import Files
+from collector.archive.keeper import Archive
+from collector.archive.layout import HOUR_MS
+from collector.archive.records import CANDLES, TRADES, TradeRecord
+from collector.archive.sql import Session, open_session
 from collector.errors import ConfigurationError
 from collector.model import Channel, Gap, Source, Trade
 from collector.settings import Settings
-from tasks.archive import ArchiveUnavailable, parquet
-from tasks.archive.files import Files
-from tasks.archive.keeper import Archive
-from tasks.archive.layout import HOUR_MS
-from tasks.archive.records import CANDLES, TRADES, TradeRecord
-from tasks.archive.sql import Session, open_session
-from tasks.read import Reader
-from tasks.store import Store
+from collector.store.read import Reader
+from collector.store.store import Store
 from tests.tasks.making import BTC, T0, book, ticker, trade
 
 Ask = Callable[[str], list[tuple[Any, ...]]]

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from collector import cli
 from collector import settings as settings_module
+from collector.cli import entry as cli
 from collector.model import Channel, Gap, OrderBook, Side, Ticker, Trade
 from collector.settings import Settings
-from tasks.redis_client import connect
-from tasks.store import Store
+from collector.store.redis_client import connect
+from collector.store.store import Store
 
 #: 2026-09-21T14:13:00Z, 23:13 in Korea.
 T0 = 1_789_999_980_000

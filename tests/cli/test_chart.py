@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from collector.analytics.candles import Candle, iso
+from collector.cli.render import chart
+from collector.cli.render.chart import check_kind, render
+from collector.cli.render.panels import Picture, PriceFormatter, incomplete_spans, running_vwap, short
 from collector.errors import ConfigurationError
 from collector.model import Channel
-from collector.render import chart
-from collector.render.chart import check_kind, render
-from collector.render.panels import Picture, PriceFormatter, incomplete_spans, running_vwap, short
-from tasks.enrich.candles import Candle, iso
-from tasks.read import GapRow
+from collector.store.read import GapRow
 
 from .conftest import MINUTE, T0, Run
 
@@ -148,7 +148,7 @@ def test_missing_library_is_named(run: Run, filled: str, monkeypatch: pytest.Mon
     for name in [
         name
         for name in sys.modules
-        if name.startswith(("matplotlib", "collector.render.chart", "collector.render.panels"))
+        if name.startswith(("matplotlib", "collector.cli.render.chart", "collector.cli.render.panels"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -12,8 +12,8 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from collector.commands.check import setting_rows
-from collector.commands.probes import State, probe_folder, probe_redis, probe_rest, probe_websocket
+from collector.cli.check import setting_rows
+from collector.cli.probes import State, probe_folder, probe_redis, probe_rest, probe_websocket
 from collector.settings import ExchangeSettings, Settings, variable_names
 
 from .conftest import Run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = "import sys; sys.argv[0] = 'collector'; from collector.cli import main; main()"
+PROGRAM = "import sys; sys.argv[0] = 'collector'; from collector.cli.entry import main; main()"
 
 
 def completions(*words: str) -> list[str]:

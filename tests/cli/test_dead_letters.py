@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from collector.settings import Settings
-from tasks.dead_letters import DeadLetter, DeadLetters
-from tasks.redis_client import connect
+from collector.store.dead_letters import DeadLetter, DeadLetters
+from collector.store.redis_client import connect
 
 from .conftest import T0, Run
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer
 
-from collector import cli
-from collector.commands.group import sentence
+from collector.cli import entry as cli
+from collector.cli.group import sentence
 
 from .conftest import Run
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from collector import settings as settings_module
-from collector.render import values
-from collector.render.answers import answer, figure
-from collector.render.sheet import Column, Sheet, fitting
+from collector.cli.render import values
+from collector.cli.render.answers import answer, figure
+from collector.cli.render.sheet import Column, Sheet, fitting
 from collector.settings import Settings
 
 D = Decimal

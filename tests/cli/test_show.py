@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import Settings
 
 from .conftest import MINUTE, T0, Run, fill
@@ -346,7 +346,7 @@ def test_long_lists_are_short_for_people_alone(
     run: Run, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a word about how many, people get the newest few and are told so; programs get all."""
-    monkeypatch.setattr("collector.commands.show.GLANCE_ROWS", 2)
+    monkeypatch.setattr("collector.cli.show.GLANCE_ROWS", 2)
     out = run("show", "trades", "KRW-BTC").out
     assert "The newest 2; --limit or --from shows more." in out
     assert len(run("show", "trades", "KRW-BTC", "--json").json) == 3

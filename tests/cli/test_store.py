@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from collector.commands.store import has_results, masked, open_reader
+from collector.cli.store import has_results, masked, open_reader
 from collector.errors import BrokerUnavailable
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 
 from .conftest import Run, fill

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.commands.times import Span, moment, parse_ms, parse_span
+from collector.cli.times import Span, moment, parse_ms, parse_span
 from collector.errors import ConfigurationError
 
 SEOUL, NEW_YORK, ZULU = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York"), ZoneInfo("UTC")

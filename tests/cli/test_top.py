@@ -19,10 +19,10 @@ from termios import TIOCSWINSZ
 import pytest
 from rich.console import Console
 
-from collector.commands.top import Watcher, undisturbed
+from collector.cli.render.top import Frame, View, growth, summed
+from collector.cli.top import Watcher, undisturbed
 from collector.errors import BrokerUnavailable
-from collector.render.top import Frame, View, growth, summed
-from tasks.read import Health, TickerRow
+from collector.store.read import Health, TickerRow
 
 from .conftest import T0, Run
 

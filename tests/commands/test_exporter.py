@@ -14,13 +14,13 @@ import msgspec
 import pytest
 import redis
 
-from collector.commands.exporter import look
+from collector.cli.exporter import look
+from collector.host.web import READY_WITHIN_MS, why_not_ready
 from collector.model import Side, Trade
 from collector.settings import Settings
-from collector.web import READY_WITHIN_MS, why_not_ready
-from tasks.keys import Keys
-from tasks.read import Reader
-from tasks.store import Store
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.store.store import Store
 
 NOW_MS = 1_790_000_040_000
 LISTENER = {

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.commands.up import DEMO_MARK, all_roles, clear_demo
+from collector.cli.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import ConfigurationError
-from collector.redis_server import PrivateRedis, is_owned
+from collector.host.redis_server import PrivateRedis, is_owned
 from collector.settings import RedisSettings, Settings
 
 

@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from collector.redis_server import find_binary
+from collector.host.redis_server import find_binary
 from tests.ports import free_port
 from tests.scenarios.processes import Process
 from tests.scenarios.waits import until

@@ -13,12 +13,13 @@ import typer
 from celery.bin.celery import celery as celery_command
 from flower.options import options as flower_options
 
-from collector import metrics, settings
-from collector.cli import app
+from collector import settings
+from collector.cli.entry import app
+from collector.host import metrics
+from collector.host.web import Web
 from collector.model import Gap, Ticker, Trade, WrittenBook
-from collector.web import Web
-from tasks import keys
-from tasks.read import Book, Candle, Change, GapRow, Health, TickerRow, TradeRow, Volume
+from collector.store import keys
+from collector.store.read import Book, Candle, Change, GapRow, Health, TickerRow, TradeRow, Volume
 from tests import containers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +198,7 @@ def test_compose_reads_the_variables_the_guide_names() -> None:
 
 
 def test_data_model_lists_every_key() -> None:
-    """Every key in the table of `tasks/keys.py` is on the page."""
+    """Every key in the table of `collector/store/keys.py` is on the page."""
     rows = re.findall(r"^    (\S.*?) {2,}(?:HASH|SET|LIST|STRING|ZSET)", keys.__doc__ or "", re.MULTILINE)
     named = [key.strip() for row in rows for key in row.split(", ")]
     assert len(named) >= 15

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from collector.metrics import COUNTERS, MODES, SYSTEM_GAUGES, WORKER_COUNTERS, HealthCollector, Snapshot
+from collector.host.metrics import COUNTERS, MODES, SYSTEM_GAUGES, WORKER_COUNTERS, HealthCollector, Snapshot
 from tests.commands.test_exporter import LISTENER, WORKER
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

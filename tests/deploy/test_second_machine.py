@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.redis_client import connect
+from collector.host.redis_client import connect
 from collector.settings import Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.deploy.fleet import MARKETS, Exchange, listener, worker
 from tests.scenarios.system import wait_for_room_in_the_minute
 from tests.scenarios.truth import compare_all

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 
 from collector.batch import Kind, encode, make
 from collector.errors import BrokerUnavailable
+from collector.host.redis_client import connect
 from collector.model import Side, Trade
 from collector.publish.recall import Recall
-from collector.redis_client import connect
 from collector.settings import RedisSettings, Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.deploy.servers import PASSWORD, Server
 from tests.scenarios.processes import Process, clean_environment
 from tests.scenarios.waits import until
@@ -42,7 +42,7 @@ sender.send(letter_of(decode(sys.argv[1], TradeBatch), 1))
 sender.limit_rates({"tasks.analysis.vwap": "40/s"})
 """
 FILES = {"tls_ca_file": "ca.crt", "tls_cert_file": "client.crt", "tls_key_file": "client.key"}
-ASK = "from tasks.ask import ask; print(ask('vwap', 'KRW-BTC', '15m', timeout_s=20)['vwap'])"
+ASK = "from collector.broker.ask import ask; print(ask('vwap', 'KRW-BTC', '15m', timeout_s=20)['vwap'])"
 
 
 def openssl(folder: Path, *words: str) -> None:

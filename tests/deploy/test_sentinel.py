@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from collector import settings as settings_module
-from collector.redis_client import Sentinels, connect
+from collector.host.redis_client import Sentinels, connect
 from collector.settings import RedisSettings, Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.deploy.fleet import Exchange, listener, worker
 from tests.deploy.servers import MASTER, SENTINEL_PASSWORD, Cluster
 from tests.scenarios.processes import clean_environment

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from collector.settings import Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.ports import free_port
 from tests.scenarios.processes import clean_environment
 from tests.scenarios.waits import until

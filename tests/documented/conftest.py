@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.redis_server import find_url
+from collector.host.redis_server import find_url
 from collector.settings import Settings
 from tests.deploy.fleet import Exchange
 from tests.documented import pages

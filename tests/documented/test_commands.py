@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks.routing import all_queues
+from collector.routing import all_queues
 from tests.documented import pages
 from tests.documented.conftest import RUN_S, SYSTEM, Documented, started
 from tests.ports import free_port

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from collector.settings import Settings
-from tasks.keys import Keys
-from tasks.read import Reader
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tests.scenarios.processes import Process
 from tests.scenarios.truth import TruthFile
 from tests.transport import plain_app

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from collector.app import PAUSED, analysis_limits
+from collector.listener.app import PAUSED, analysis_limits
 from collector.settings import Settings
 from tests.pressure.conftest import Line
 from tests.scenarios import waits

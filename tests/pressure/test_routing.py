@@ -6,10 +6,10 @@ import time
 import pytest
 
 from collector.batch import Kind, make
+from collector.host.roles import ingest_queues
 from collector.model import OrderBook, Ticker, Trade
 from collector.publish.publisher import letter_of
 from collector.publish.sender import Sender
-from collector.roles import ingest_queues
 from collector.settings import current
 from tests.pressure.conftest import Line
 from tests.scenarios import waits

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from collector.markets import choose
+from collector.listener.markets import choose
 from tests.pressure.conftest import SHORT_TIMES, Line
 from tests.scenarios import waits
 from tests.scenarios.truth import compare_all

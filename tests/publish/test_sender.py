@@ -20,9 +20,9 @@ from collector import batch as batches
 from collector import settings as settings_module
 from collector.batch import Kind
 from collector.errors import BrokerUnavailable
+from collector.host.redis_server import PrivateRedis
 from collector.publish.publisher import letter_of
 from collector.publish.sender import TASKS, Letter, Sender
-from collector.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 from tests.stream.making import T0, book, gap, ticker, trade
 
@@ -53,7 +53,7 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     def make(url: str = server.url, expires_s: int | None = 30) -> Sender:
         monkeypatch.setenv("REDIS_URL", url)
         monkeypatch.setenv("COLLECTOR_PUBLISH__SOCKET_TIMEOUT_S", str(TIMEOUT_S))
-        monkeypatch.delitem(sys.modules, "celeryconfig", raising=False)
+        monkeypatch.delitem(sys.modules, "collector.broker.config", raising=False)
         settings_module.current.cache_clear()
         made.append(Sender(expires_s))
         return made[-1]
@@ -62,7 +62,7 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     for sender in made:
         sender.close()
     settings_module.current.cache_clear()
-    sys.modules.pop("celeryconfig", None)
+    sys.modules.pop("collector.broker.config", None)
 
 
 def letter(*rows: Any, kind: Kind = Kind.TRADE, shards: int = 1) -> Letter:
@@ -103,7 +103,7 @@ def test_a_message_is_what_celery_itself_would_send(
     """Every header and property of `send_task`, but for what it writes twice, and the same body."""
     sent = letter(trade())
     new_sender().send(sent)
-    with Celery("other", config_source="celeryconfig", set_as_current=False) as app:
+    with Celery("other", config_source="collector.broker.config", set_as_current=False) as app:
         app.send_task(
             "tasks.ingest.trades",
             args=(sent.text,),

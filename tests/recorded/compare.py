@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.recorded import plain
 from tests.recorded.plain import Session
 

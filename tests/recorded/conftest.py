@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 
 if TYPE_CHECKING:
     from tests.recorded.line import Line

@@ -7,8 +7,8 @@ from pathlib import Path
 import redis
 
 from collector.settings import Settings
-from tasks.keys import Keys
-from tasks.read import Reader
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tests.scenarios import waits
 from tests.scenarios.processes import Process, run
 

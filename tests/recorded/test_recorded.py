@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from collector.analytics.depth import Book, derive
 from collector.model import Channel, OrderBook
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.recording import open_recording
-from tasks.enrich.depth import Book, derive
 from tests.protocol.frames import read
 from tests.recorded import compare, plain
 from tests.recorded.line import Line

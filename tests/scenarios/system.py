@@ -17,10 +17,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from collector.errors import CollectorError
-from collector.redis_server import PrivateRedis
+from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
-from tasks.keys import Keys
-from tasks.read import Health, Reader
+from collector.store.keys import Keys
+from collector.store.read import Health, Reader
 from tests.ports import free_port
 from tests.scenarios.disk import small_disk
 from tests.scenarios.processes import Process

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from collector.app import Listener
+from collector.listener.app import Listener
 from collector.publish.sender import Letter
 from collector.settings import ConnectionSettings, ExchangeSettings, Settings
 from tests.ports import free_port

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from tasks.read import GapRow, Reader, TradeRow
+from collector.store.read import GapRow, Reader, TradeRow
 from tests.recorded import compare, plain
 from tests.recorded.plain import MINUTE_MS, PlainTrade
 

@@ -13,7 +13,7 @@ from collector.model import Trade
 from collector.publish.ledger import Ledger
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
-from tasks.keys import Keys
+from collector.store.keys import Keys
 from tests.smoke.test_worker_container import MINUTE, show, trades
 from tests.transport import AppTransport
 

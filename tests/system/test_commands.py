@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from collector.errors import BrokerUnavailable
-from collector.redis_server import find_url
+from collector.host.redis_server import find_url
 from collector.settings import Settings
-from tasks.read import Reader
+from collector.store.read import Reader
 from tests.cli.conftest import fill
 
 COLLECTOR = (sys.executable, "-m", "collector")

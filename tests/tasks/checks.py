@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 
+from collector.analytics import arrivals, bookstats, flow, profile, risk
 from collector.model import Level, Side
-from tasks.enrich import arrivals, bookstats, flow, profile, risk
 from tests.recorded.plain import rounded
 from tests.tasks import naive
 

@@ -13,10 +13,10 @@ import redis
 from celery import Celery
 
 from collector.settings import Settings
-from tasks.keys import Keys
-from tasks.read import Reader
-from tasks.redis_client import connect
-from tasks.store import Store
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.store.redis_client import connect
+from collector.store.store import Store
 from tests.transport import plain_app
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collector.model import Trade
+from collector.store.store import Store
 from tasks.app import app
-from tasks.store import Store
 
 __all__ = ["app"]
 

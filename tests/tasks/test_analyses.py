@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import redis
 
+from collector.analyses import catalog as analysis
+from collector.analyses import scope
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Side, Trade
-from tasks import analysis
-from tasks.analyses import scope
-from tasks.store import Store
+from collector.store.store import Store
 from tests.recorded import plain
 from tests.recorded.sources import UPBIT
 from tests.tasks import checks, naive

@@ -10,12 +10,13 @@ import pytest
 import redis
 from celery import Celery
 
+from collector.analyses import catalog as analysis
+from collector.analyses import scope
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Side
 from collector.settings import Settings
-from tasks import analysis, periodic
-from tasks.analyses import scope
-from tasks.store import Store
+from collector.store.store import Store
+from tasks import periodic
 from tests.tasks.making import BTC, T0, book, trade
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tasks import routing
+from collector import routing
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 30
@@ -55,9 +55,9 @@ def app(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Celery:
 
     monkeypatch.setenv("REDIS_URL", redis_url)
     settings.current.cache_clear()
-    monkeypatch.delitem(sys.modules, "celeryconfig", raising=False)
+    monkeypatch.delitem(sys.modules, "collector.broker.config", raising=False)
     made = Celery("configured", set_as_current=False)
-    made.config_from_object("celeryconfig")
+    made.config_from_object("collector.broker.config")
     assert made.conf.broker_url == redis_url
     settings.current.cache_clear()
     return made

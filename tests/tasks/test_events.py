@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tasks import routing
-from tasks.read import Reader
+from collector import routing
+from collector.store.read import Reader
 from tests.tasks.making import trade
 from tests.tasks.test_workers import send, text
 

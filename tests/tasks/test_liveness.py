@@ -10,9 +10,9 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import routing
+from collector import routing
+from collector.store.read import Reader
 from tasks.liveness import EXIT_STATUS, Hearing, Look
-from tasks.read import Reader
 from tests.tasks.making import trade
 from tests.tasks.test_workers import send, text
 

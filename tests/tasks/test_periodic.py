@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import redis
 
+from collector.analyses import catalog as analysis
+from collector.analyses import scope
+from collector.analytics import book_window
+from collector.analytics.depth import derive
 from collector.errors import ConfigurationError
 from collector.model import OrderBook
 from collector.settings import AnalysisSettings, Settings
-from tasks import analysis, periodic
-from tasks.analyses import scope
-from tasks.enrich import book_window
-from tasks.enrich.depth import derive
+from collector.store.read import Reader
+from collector.store.store import Store
+from tasks import periodic
 from tasks.periodic import Question
-from tasks.read import Reader
-from tasks.store import Store
 from tests.recorded import compare
 from tests.recorded.sources import BOOKS, UPBIT, Source
 from tests.tasks import naive

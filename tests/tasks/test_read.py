@@ -13,9 +13,9 @@ import redis
 from collector.errors import BrokerUnavailable, ConfigurationError, NoData
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
-from tasks.keys import Keys
-from tasks.read import Reader, to_json
-from tasks.store import Store
+from collector.store.keys import Keys
+from collector.store.read import Reader, to_json
+from collector.store.store import Store
 from tests.tasks.making import BTC, T0, book, ticker, trade
 
 HOUR_MS = 60 * MINUTE_MS

@@ -3,14 +3,14 @@
 import redis
 
 from collector.clock import ManualClock
+from collector.counters import MEANING, Counter
 from collector.model import Channel
 from collector.settings import StoreSettings
+from collector.store.dead_letters import DeadLetter, DeadLetters
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tasks import delivery
-from tasks.counters import MEANING, Counter
-from tasks.dead_letters import DeadLetter, DeadLetters
 from tasks.heartbeat import Heartbeat, Report
-from tasks.keys import Keys
-from tasks.read import Reader
 from tests.tasks.making import T0
 
 

@@ -10,10 +10,10 @@ import pytest
 import redis
 from celery import Celery
 
-from tasks import routing
-from tasks.keys import Keys
+from collector import routing
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tasks.liveness import EXIT_STATUS
-from tasks.read import Reader
 from tasks.stopping import END_S
 from tests.tasks.making import trade
 from tests.tasks.test_workers import refuse_writes, send, settled, some_trades, take_one, text

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from collector.analytics.book_changes import BookChanges, compare
 from collector.errors import BrokerUnavailable, StoreConflict
 from collector.model import Channel, Gap, OrderBook, Source, Trade
 from collector.settings import Settings, StoreSettings
-from tasks import store as store_module
-from tasks.enrich.book_changes import BookChanges, compare
-from tasks.keys import Keys
-from tasks.read import Reader
-from tasks.redis_client import connect
-from tasks.store import Store
+from collector.store import store as store_module
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.store.redis_client import connect
+from collector.store.store import Store
 from tests.tasks.making import BTC, T0, batches, book, copies, ticker, trade
 from tests.tasks.plain import PlainCandle, candles
 

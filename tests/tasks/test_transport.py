@@ -8,7 +8,7 @@ from celery import Celery
 from kombu import Connection
 from kombu.transport import redis as kombus
 
-from tasks import transport
+from collector.broker import transport
 
 
 @pytest.mark.parametrize(

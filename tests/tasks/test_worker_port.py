@@ -10,7 +10,7 @@ import redis
 from celery import Celery
 
 from collector.clock import ManualClock
-from collector.web import why_not_ready
+from collector.host.web import why_not_ready
 from tasks.heartbeat import Heartbeat, Report
 from tests.tasks.making import T0
 

@@ -10,16 +10,16 @@ from typing import Any
 import redis
 from celery import Celery
 
+from collector import routing
 from collector.batch import Kind, encode, make
 from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
 from collector.publish.ledger import Ledger
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
-from tasks import routing
-from tasks.dead_letters import DeadLetters
-from tasks.keys import Keys
-from tasks.read import Reader
+from collector.store.dead_letters import DeadLetters
+from collector.store.keys import Keys
+from collector.store.read import Reader
 from tests.tasks.making import BTC, T0, book, ticker, trade
 from tests.tasks.plain import candles
 from tests.tasks.test_store import stored_candles

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.enrich import bookstats
+from collector.analytics import bookstats
 from tests.tasks import checks
 from tests.tasks.making import levels
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.analytics.candles import INTERVALS, Losses, Minute, align, merge, view
 from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS, Channel, Gap, Source
-from tasks.enrich.candles import INTERVALS, Losses, Minute, align, merge, view
 from tests.tasks.making import BTC, T0, trade
 
 HOUR_MS = 3_600_000

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.enrich.book_changes import BookChanges, compare
-from tasks.enrich.depth import derive
+from collector.analytics.book_changes import BookChanges, compare
+from collector.analytics.depth import derive
 from tests.tasks.making import book, levels
 
 

@@ -4,13 +4,13 @@ from decimal import Decimal
 
 import pytest
 
+from collector.analytics import flow, profile
+from collector.analytics.candles import Minute, merge
+from collector.analytics.change import changes
+from collector.analytics.volume import volumes
+from collector.analytics.windows import window_minutes, window_start_ms
 from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS, Side
-from tasks.enrich import flow, profile
-from tasks.enrich.candles import Minute, merge
-from tasks.enrich.change import changes
-from tasks.enrich.volume import volumes
-from tasks.enrich.windows import window_minutes, window_start_ms
 from tests.tasks.making import BTC, T0, ticker, trade
 
 

@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 
+from collector.analytics.identity import Row, admit, executions
 from collector.model import Source, Trade
-from tasks.enrich.identity import Row, admit, executions
 from tests.tasks.making import copies, trade
 from tests.tasks.plain import candles
 

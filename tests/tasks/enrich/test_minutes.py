@@ -5,11 +5,11 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.analytics.candles import Minute, view
+from collector.analytics.exact import EXACT
+from collector.analytics.identity import Row
+from collector.analytics.minutes import absorb
 from collector.model import Side, Source, Trade
-from tasks.enrich.candles import Minute, view
-from tasks.enrich.exact import EXACT
-from tasks.enrich.identity import Row
-from tasks.enrich.minutes import absorb
 from tests.tasks.making import T0, batches, copies, trade
 from tests.tasks.plain import PlainCandle, candles
 

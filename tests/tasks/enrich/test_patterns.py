@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.analytics import arrivals, flow, profile
 from collector.errors import ConfigurationError
 from collector.model import Side, Trade
-from tasks.enrich import arrivals, flow, profile
 from tests.tasks import checks
 from tests.tasks.making import T0, trade
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.analytics import rankings, risk
+from collector.analytics.candles import Minute, merge
 from collector.model import MINUTE_MS
-from tasks.enrich import rankings, risk
-from tasks.enrich.candles import Minute, merge
 from tests.tasks import checks, naive
 from tests.tasks.making import T0, trade
 

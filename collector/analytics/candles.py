@@ -1,0 +1,254 @@
+"""The one-minute candle, the only stored aggregate, and its views to longer intervals.
+
+`merge` is commutative: the candle is a function of the set of copies it was given, whatever their order and
+however they were split. Open and close are the prices of the first and last trade by (exchange time, order
+within the millisecond where known, id). Ids of two sources can't be compared, so within the first and the
+last millisecond the trades of the source that has shown more of them decide, of equals the stream's.
+
+Intervals are aligned to Korean midnight (UTC+9), like the exchange's day.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from typing import Any
+
+from msgspec import Struct, structs
+
+from collector.analytics.exact import EXACT, ZERO, ratio
+from collector.errors import ConfigurationError
+from collector.model import MINUTE_MS, Gap, Side, Source, Trade
+
+KST_MS = 9 * 3_600_000
+INTERVALS: dict[str, int] = {
+    "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440,
+}  # fmt: skip
+
+#: `min` for the first trade, `max` for the last.
+Pick = Callable[..., Any]
+
+
+class Mark(Struct, frozen=True, array_like=True, gc=False):
+    """The first or last of one source's trades in a millisecond, and how many it has shown there."""
+
+    copies: int
+    order: int
+    id: int
+    price: Decimal
+
+
+class Edge(Struct, frozen=True, array_like=True):
+    """The first or the last millisecond of a candle that has trades."""
+
+    ms: int
+    stream: Mark | None = None
+    rest: Mark | None = None
+
+    @property
+    def price(self) -> Decimal:
+        """Price of the first or last trade of this millisecond."""
+        marks = [mark for mark in (self.stream, self.rest) if mark]
+        return max(marks, key=lambda mark: mark.copies).price  # of equals max takes the first: the stream's
+
+
+class Minute(Struct, frozen=True, array_like=True):
+    """The stored one-minute candle of one market."""
+
+    first: Edge
+    last: Edge
+    high: Decimal
+    low: Decimal
+    quote_volume: Decimal
+    buy_volume: Decimal
+    sell_volume: Decimal
+    trade_count: int
+    #: Copies merged, counted or not. It grows with every write, so equal text means nothing was written.
+    copies: int
+
+
+class Candle(Struct, frozen=True):
+    """A candle of any interval as it is read; `complete` is false where trades may be missing.
+
+    `open_time` is `open_ms` as an aware `datetime` in UTC; in JSON it is ISO 8601 to the second, with `Z`.
+    """
+
+    market: str
+    interval: str
+    open_ms: int
+    open_time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    base_volume: Decimal
+    quote_volume: Decimal
+    buy_volume: Decimal
+    sell_volume: Decimal
+    vwap: Decimal | None
+    trade_count: int
+    complete: bool
+
+
+def merge(minute: Minute | None, counted: Sequence[Trade], copies: Sequence[Trade]) -> Minute:
+    """Return `minute` with `copies` of its trades merged in, of which `counted` add to the volumes.
+
+    Raises:
+        decimal.Inexact: a sum would need more than `EXACT_DIGITS` digits.
+    """
+    prices = [trade.price for trade in copies]
+    if minute:
+        prices += (minute.high, minute.low)
+    quote, buy, sell = _sums(minute, counted)
+    return Minute(
+        first=_edge(minute.first if minute else None, copies, min),
+        last=_edge(minute.last if minute else None, copies, max),
+        high=max(prices),
+        low=min(prices),
+        quote_volume=quote,
+        buy_volume=buy,
+        sell_volume=sell,
+        trade_count=(minute.trade_count if minute else 0) + len(counted),
+        copies=(minute.copies if minute else 0) + len(copies),
+    )
+
+
+def view(
+    market: str,
+    minutes: Mapping[int, Minute],
+    interval: str = "1m",
+    gaps: Iterable[Gap] = (),
+    known_from_ms: int = 0,
+) -> list[Candle]:
+    """Return the candles of `interval` that `minutes` (by open, epoch ms) make up, oldest first.
+
+    Args:
+        known_from_ms: open of the oldest minute there is; of a candle that opens before it nobody knows
+            whether its beginning is missing, so it is not complete.
+
+    Raises:
+        ConfigurationError: no such interval; the message lists them.
+    """
+    length_ms = interval_ms(interval)
+    losses = Losses(gaps)
+
+    def is_complete(open_ms: int) -> bool:
+        return open_ms >= known_from_ms and not losses.touch(open_ms, open_ms + length_ms - 1)
+
+    groups: dict[int, list[Minute]] = {}
+    for open_ms in sorted(minutes):
+        groups.setdefault(align(open_ms, length_ms), []).append(minutes[open_ms])
+    return [
+        _candle(market, interval, open_ms, group, complete=is_complete(open_ms))
+        for open_ms, group in groups.items()
+    ]
+
+
+def interval_ms(interval: str) -> int:
+    """Return the length of a candle interval in milliseconds.
+
+    Raises:
+        ConfigurationError: no such interval; the message lists them.
+    """
+    if interval not in INTERVALS:
+        raise ConfigurationError(f"{interval!r} is not an interval: one of {', '.join(INTERVALS)}")
+    return INTERVALS[interval] * MINUTE_MS
+
+
+def align(time_ms: int, length_ms: int) -> int:
+    """Return the open of the interval that holds `time_ms`, counted from Korean midnight."""
+    return (time_ms + KST_MS) // length_ms * length_ms - KST_MS
+
+
+def total(minutes: Iterable[Minute]) -> tuple[Decimal, Decimal, Decimal, int]:
+    """Return quote volume, buy volume, sell volume and number of trades of `minutes`, exactly."""
+    quote = buy = sell = ZERO
+    count = 0
+    with localcontext(EXACT):
+        for minute in minutes:
+            quote += minute.quote_volume
+            buy += minute.buy_volume
+            sell += minute.sell_volume
+            count += minute.trade_count
+    return quote, buy, sell, count
+
+
+class Losses:
+    """Stretches of time in which trades may be missing: the unrecovered trade gaps of one market."""
+
+    def __init__(self, gaps: Iterable[Gap]) -> None:
+        self._from_ms: list[int] = []
+        self._to_ms: list[int] = []
+        for from_ms, to_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps if not gap.recovered):
+            self._from_ms.append(from_ms)
+            self._to_ms.append(max(to_ms, self._to_ms[-1] if self._to_ms else to_ms))
+
+    def touch(self, from_ms: int, to_ms: int) -> bool:
+        """Whether any gap shares a millisecond with `from_ms … to_ms`, both included."""
+        started = bisect_right(self._from_ms, to_ms)
+        return started > 0 and self._to_ms[started - 1] >= from_ms
+
+
+def iso(time_ms: int) -> str:
+    """Return epoch milliseconds as ISO 8601 text in UTC, to the second."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _sums(minute: Minute | None, counted: Iterable[Trade]) -> tuple[Decimal, Decimal, Decimal]:
+    quote, buy, sell = (
+        (minute.quote_volume, minute.buy_volume, minute.sell_volume) if minute else (ZERO, ZERO, ZERO)
+    )
+    with localcontext(EXACT):
+        for trade in counted:
+            quote += trade.price * trade.volume
+            if trade.side is Side.BUY:
+                buy += trade.volume
+            else:
+                sell += trade.volume
+    return quote, buy, sell
+
+
+def _edge(edge: Edge | None, copies: Sequence[Trade], pick: Pick) -> Edge:
+    ms = pick(trade.exchange_ms for trade in copies)
+    if edge is None or pick(ms, edge.ms) != edge.ms:
+        edge = Edge(ms)
+    for trade in copies:
+        if trade.exchange_ms == edge.ms:
+            edge = _marked(edge, trade, pick)
+    return edge
+
+
+def _marked(edge: Edge, trade: Trade, pick: Pick) -> Edge:
+    mine = Mark(1, trade.order, trade.id, trade.price)
+    if trade.source is Source.STREAM:
+        return structs.replace(edge, stream=_joined(edge.stream, mine, pick))
+    return structs.replace(edge, rest=_joined(edge.rest, mine, pick))
+
+
+def _joined(known: Mark | None, mine: Mark, pick: Pick) -> Mark:
+    if known is None:
+        return mine
+    first = pick(known, mine, key=lambda mark: (mark.order, mark.id))
+    return Mark(known.copies + 1, first.order, first.id, first.price)
+
+
+def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, complete: bool) -> Candle:
+    quote, buy, sell, count = total(minutes)
+    base = EXACT.add(buy, sell)
+    return Candle(
+        market=market,
+        interval=interval,
+        open_ms=open_ms,
+        open_time=datetime.fromtimestamp(open_ms // 1000, UTC),
+        open=minutes[0].first.price,
+        high=max(minute.high for minute in minutes),
+        low=min(minute.low for minute in minutes),
+        close=minutes[-1].last.price,
+        base_volume=base,
+        quote_volume=quote,
+        buy_volume=buy,
+        sell_volume=sell,
+        vwap=ratio(quote, base),
+        trade_count=count,
+        complete=complete,
+    )

@@ -1,0 +1,40 @@
+"""One minute of one market, and what new copies of trades make of it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from collector.analytics.candles import Minute, merge
+from collector.analytics.identity import Row, admit
+from collector.model import Trade
+
+
+class Absorbed(NamedTuple):
+    """What has to be stored: the candle, and the milliseconds (epoch) whose trades changed."""
+
+    minute: Minute | None
+    changed: dict[int, list[Row]]
+    counted: int
+    duplicates: int
+
+
+def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[Trade]) -> Absorbed:
+    """Merge `trades` of one minute into its candle and its `rows` by millisecond; `rows` is used up.
+
+    `rows` must hold every known trade of the milliseconds that `trades` touch.
+    """
+    counted: list[Trade] = []
+    copies: list[Trade] = []
+    duplicates = 0
+    for trade in trades:
+        counts = admit(rows.setdefault(trade.exchange_ms, []), trade)
+        if counts is None:
+            duplicates += 1
+            continue
+        copies.append(trade)
+        if counts:
+            counted.append(trade)
+    if not copies:
+        return Absorbed(minute, {}, 0, duplicates)
+    duplicates += len(copies) - len(counted)
+    changed = {trade.exchange_ms: rows[trade.exchange_ms] for trade in copies}
+    return Absorbed(merge(minute, counted, copies), changed, len(counted), duplicates)

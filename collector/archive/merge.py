@@ -1,0 +1,161 @@
+"""Archived rows and rows of Redis into one. Pure.
+
+Everything here is a union by identity, so that the archive is a function of the set of facts it was shown:
+the order, the number of runs and where one was cut off leave no trace.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from msgspec import structs
+
+from collector.analytics.candles import Losses, Minute
+from collector.analytics.identity import SEEN, Row
+from collector.analytics.minutes import absorb
+from collector.archive.records import (
+    CandleRecord,
+    GapRecord,
+    Rows,
+    Slot,
+    TradeRecord,
+    candle_record,
+    is_complete,
+    rows_of,
+    text,
+    trade_records,
+)
+from collector.model import Source, Trade
+
+#: Losses per market; a market that is not in it lost nothing.
+LossesOf = Mapping[str, Losses]
+NO_LOSSES = Losses(())
+
+
+class Update(NamedTuple):
+    """What the files of an hour lack.
+
+    `trades` are all copies of the minutes in `slots`, which replace the archived ones; empty where nothing
+    changed. `candles` replace the archived ones of the same name.
+    """
+
+    slots: set[Slot]
+    trades: list[TradeRecord]
+    candles: list[CandleRecord]
+
+
+def changed_slots(known: Mapping[Slot, CandleRecord], fresh: Mapping[Slot, Minute]) -> list[Slot]:
+    """Return the minutes whose candle in Redis is not the archived one."""
+    return [slot for slot, minute in fresh.items() if slot not in known or _differ(known[slot], minute)]
+
+
+def _differ(known: CandleRecord, fresh: Minute) -> bool:
+    """Whether a candle was made of other copies.
+
+    While Redis keeps it, `copies` tells. A minute that Redis forgot and then heard of again may have as many
+    copies as the archived one, but other ones.
+    """
+    return (
+        known.copies != fresh.copies
+        or known.quote_volume != text(fresh.quote_volume)
+        or known.buy_volume != text(fresh.buy_volume)
+    )
+
+
+def merge_hour(
+    known: Mapping[Slot, CandleRecord],
+    known_trades: Mapping[Slot, list[TradeRecord]],
+    fresh: Mapping[Slot, Minute],
+    fresh_rows: Mapping[Slot, Rows],
+    losses: LossesOf,
+) -> Update:
+    """Return what an hour's files lack.
+
+    Args:
+        known: every archived candle of the hour.
+        known_trades: the archived copies of the minutes in `fresh_rows`.
+        fresh: the candles in Redis; read before their trades, so that they never know more than those.
+        fresh_rows: the trades in Redis of the minutes that changed.
+        losses: what may be missing, by market.
+    """
+    update = Update(set(), [], [])
+    for slot, rows in fresh_rows.items():
+        before = known_trades.get(slot, [])
+        merged = merge_rows(rows_of(before), rows)
+        records = trade_records(slot[0], merged)
+        if records != before:
+            update.slots.add(slot)
+            update.trades.extend(records)
+        candle = _best(slot, known.get(slot), fresh[slot], merged, losses)
+        if candle != known.get(slot):
+            update.candles.append(candle)
+    update.candles.extend(_judged_again(known, fresh_rows, losses))
+    return update
+
+
+def merge_rows(known: Rows, fresh: Rows) -> Rows:
+    """Return the union of two sets of copies, known by millisecond and id; what is known stands."""
+    merged: Rows = {}
+    for ms in known.keys() | fresh.keys():
+        rows: dict[int, Row] = {row.id: row for row in known.get(ms, ())}
+        for row in fresh.get(ms, ()):
+            kept = rows.setdefault(row.id, row)
+            rows[row.id] = structs.replace(kept, seen=kept.seen | row.seen)
+        merged[ms] = list(rows.values())
+    return merged
+
+
+def merge_gaps(known: Iterable[GapRecord], fresh: Iterable[GapRecord]) -> list[GapRecord]:
+    """Return the gaps of both: of one gap the widest, of equally wide ones the recovered."""
+    best: dict[tuple[str, str, int], GapRecord] = {}
+    for gap in (*known, *fresh):
+        name = gap.market, gap.channel, gap.from_ms
+        if name not in best or _rank(gap) > _rank(best[name]):
+            best[name] = gap
+    return list(best.values())
+
+
+def _best(
+    slot: Slot, known: CandleRecord | None, fresh: Minute, rows: Rows, losses: LossesOf
+) -> CandleRecord:
+    """Return the candle that knows the most copies: the archived one, Redis's, or that of the copies.
+
+    Usually Redis's. Another one knows more where Redis has forgotten the minute and then heard of it again.
+    """
+    minute = fresh
+    if sum(row.seen.bit_count() for copies in rows.values() for row in copies) > fresh.copies:
+        minute = candle_of(slot[0], rows) or fresh
+    made = candle_record(slot, minute, losses.get(slot[0], NO_LOSSES))
+    if known is None or made.copies >= known.copies:
+        return made
+    return known._replace(complete=made.complete)
+
+
+def candle_of(market: str, rows: Rows) -> Minute | None:
+    """Return the candle of a minute's copies, however they came."""
+    return absorb(None, {}, _copies(market, rows)).minute
+
+
+def _copies(market: str, rows: Rows) -> Iterable[Trade]:
+    for ms, copies in rows.items():
+        for row in copies:
+            for source, bit in SEEN.items():
+                if row.seen & bit:
+                    yield _trade(market, ms, row, source)
+
+
+def _trade(market: str, ms: int, row: Row, source: Source) -> Trade:
+    return Trade(market, row.id, row.price, row.volume, row.side, ms, row.received_ms, row.order, source)
+
+
+def _judged_again(
+    known: Mapping[Slot, CandleRecord], settled: Mapping[Slot, Rows], losses: LossesOf
+) -> Iterable[CandleRecord]:
+    """Yield archived candles that a gap, opened or recovered since, makes incomplete or complete."""
+    for slot, candle in known.items():
+        complete = is_complete(candle.open_ms, losses.get(candle.market, NO_LOSSES))
+        if complete is not candle.complete and slot not in settled:
+            yield candle._replace(complete=complete)
+
+
+def _rank(gap: GapRecord) -> tuple[int, bool, str]:
+    return gap.to_ms, gap.recovered, gap.reason

@@ -1,0 +1,79 @@
+"""What Redis knows and the archive does not yet: merged by the archive's own rules, in memory."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from collector.archive.files import Files
+from collector.archive.keeper import RECENT_MS, Archive
+from collector.archive.layout import HOUR_MS, hour_of
+from collector.archive.records import (
+    BOOKS,
+    CANDLES,
+    GAPS,
+    TICKERS,
+    TRADES,
+    Slot,
+    Table,
+    book_record,
+    gap_record,
+    ticker_record,
+)
+from collector.archive.source import Source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Recent:
+    """Rows by channel, which stand for the archived rows of the same name.
+
+    `slots` are the minutes (market, open) whose archived trades are replaced as a whole.
+    """
+
+    rows: dict[Table, list[Any]] = field(default_factory=dict)
+    slots: set[Slot] = field(default_factory=set)
+
+    def hours(self, table: Table) -> set[int]:
+        """Return the hours whose archived rows may be replaced."""
+        if table is TRADES:
+            return {hour_of(open_ms) for _, open_ms in self.slots}
+        place = table.record._fields.index(table.time)
+        return {hour_of(row[place]) for row in self.rows.get(table, ())}
+
+
+def read_recent(
+    files: Files, source: Source, archive: Archive, from_ms: int | None = None, to_ms: int | None = None
+) -> Recent:
+    """Return what the archive lacks of `from_ms … to_ms`.
+
+    Compared are the newest hours, and those without a file; older ones that are archived are taken as they
+    are, which may lag behind a late trade by one sweep.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    gaps = [gap_record(gap) for gap in source.gaps()]
+    hours = [hour for hour in _lagging(files, source) if _touches(hour, from_ms, to_ms)]
+    losses = archive.losses(gaps, hours)
+    recent = Recent({TRADES: [], CANDLES: [], GAPS: gaps})
+    for hour_ms in hours:
+        update = archive.lacking(hour_ms, losses).update
+        recent.slots |= update.slots
+        recent.rows[TRADES] += update.trades
+        recent.rows[CANDLES] += update.candles
+    recent.rows[TICKERS] = list(map(ticker_record, source.tickers()))
+    recent.rows[BOOKS] = list(map(book_record, source.books()))
+    return recent
+
+
+def _lagging(files: Files, source: Source) -> list[int]:
+    hours: Sequence[int] = source.hours()
+    return [
+        hour for hour in hours if hour >= hours[-1] - RECENT_MS or not files.place(CANDLES, hour).exists()
+    ]
+
+
+def _touches(hour_ms: int, from_ms: int | None, to_ms: int | None) -> bool:
+    return (to_ms is None or hour_ms <= to_ms) and (from_ms is None or hour_ms + HOUR_MS > from_ms)

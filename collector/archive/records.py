@@ -1,0 +1,271 @@
+"""What a row of the archive is: one class per channel, its fields in the order of the columns.
+
+Numbers that must stay exact are text without exponent, digit by digit as they were stored: no decimal type
+of Parquet holds every price and turnover the exchange has shown. `DIGITS` in a file's footer says how many
+digits each such column needs, so that readers can choose a decimal type that holds them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from collector.analytics.candles import Losses, Minute
+from collector.analytics.depth import Book
+from collector.analytics.exact import EXACT
+from collector.analytics.identity import Row, executions
+from collector.model import MINUTE_MS, Channel, Gap, Level, Side, Ticker
+
+#: The trades of one minute of one market as Redis holds them: by millisecond.
+Rows = dict[int, list[Row]]
+#: A minute of a market.
+Slot = tuple[str, int]
+
+
+class Kind(StrEnum):
+    """How a column is written and read."""
+
+    TEXT = "text"
+    TIME = "time"  # epoch milliseconds
+    INTEGER = "integer"
+    FLAG = "flag"
+    EXACT = "exact"  # text in the file, decimal in views
+    RATIO = "ratio"  # text in the file, double in views: it has no exact decimal
+    LEVELS = "levels"  # list of {price, size}, each like EXACT
+
+
+class TradeRecord(NamedTuple):
+    """One copy of a trade; `counted` copies are the executions (`collector.analytics.identity`)."""
+
+    market: str
+    exchange_ms: int
+    id: int
+    price: str
+    volume: str
+    side: str
+    order: int
+    received_ms: int
+    sources: int
+    counted: bool
+
+
+class CandleRecord(NamedTuple):
+    """A one-minute candle; `copies` grows with every change of it."""
+
+    market: str
+    open_ms: int
+    open: str
+    high: str
+    low: str
+    close: str
+    base_volume: str
+    quote_volume: str
+    buy_volume: str
+    sell_volume: str
+    trade_count: int
+    complete: bool
+    copies: int
+
+
+class TickerRecord(NamedTuple):
+    """A sampled ticker."""
+
+    market: str
+    exchange_ms: int
+    received_ms: int
+    price: str
+    change: str
+    change_price: str
+    change_rate: str
+    prev_closing_price: str
+    open: str
+    high: str
+    low: str
+    base_volume_24h: str
+    quote_volume_24h: str
+
+
+class BookRecord(NamedTuple):
+    """A sampled order book; levels best first."""
+
+    market: str
+    exchange_ms: int
+    received_ms: int
+    bids: list[dict[str, str]]
+    asks: list[dict[str, str]]
+    spread: str | None
+    spread_bps: str | None
+    mid: str | None
+    microprice: str | None
+    imbalance: str | None
+    bid_depth: str
+    ask_depth: str
+
+
+class GapRecord(NamedTuple):
+    """A stretch in which data of a market may be missing, both ends included."""
+
+    market: str
+    channel: str
+    from_ms: int
+    to_ms: int
+    reason: str
+    recovered: bool
+
+
+Record = TradeRecord | CandleRecord | TickerRecord | BookRecord | GapRecord
+
+
+@dataclass(frozen=True, eq=False)  # each exists once
+class Table:
+    """A channel of the archive: its record, what names a row, and which column says when it was."""
+
+    name: str
+    record: type[Any]
+    key: tuple[str, ...]
+    time: str
+    kinds: dict[str, Kind]
+
+    def of(self, kind: Kind) -> list[str]:
+        """Return the columns of one kind."""
+        return [name for name in self.record._fields if self.kinds[name] is kind]
+
+
+_T, _M, _I, _F, _E, _R, _L = (
+    Kind.TEXT,
+    Kind.TIME,
+    Kind.INTEGER,
+    Kind.FLAG,
+    Kind.EXACT,
+    Kind.RATIO,
+    Kind.LEVELS,
+)
+
+
+def _table(name: str, record: type[Any], key: tuple[str, ...], time: str, *kinds: Kind) -> Table:
+    return Table(name, record, key, time, dict(zip(record._fields, kinds, strict=True)))
+
+
+TRADES = _table(
+    "trades", TradeRecord, ("market", "exchange_ms", "id"), "exchange_ms",
+    _T, _M, _I, _E, _E, _T, _I, _M, _I, _F,
+)  # fmt: skip
+CANDLES = _table(
+    "candles", CandleRecord, ("market", "open_ms"), "open_ms",
+    _T, _M, _E, _E, _E, _E, _E, _E, _E, _E, _I, _F, _I,
+)  # fmt: skip
+TICKERS = _table(
+    "tickers", TickerRecord, ("market", "exchange_ms"), "exchange_ms",
+    _T, _M, _M, _E, _T, _E, _E, _E, _E, _E, _E, _E, _E,
+)  # fmt: skip
+BOOKS = _table(
+    "books", BookRecord, ("market", "exchange_ms"), "exchange_ms",
+    _T, _M, _M, _L, _L, _E, _R, _E, _R, _R, _E, _E,
+)  # fmt: skip
+GAPS = _table(
+    "gaps", GapRecord, ("market", "channel", "from_ms"), "from_ms",
+    _T, _T, _M, _M, _T, _F,
+)  # fmt: skip
+
+TABLES = (TRADES, CANDLES, TICKERS, BOOKS, GAPS)
+
+
+def text(number: Decimal) -> str:
+    """Write a number digit by digit, without exponent."""
+    return format(number, "f")
+
+
+def trade_records(market: str, rows: Rows) -> list[TradeRecord]:
+    """Return every copy of the trades in `rows`, oldest first; executions are marked."""
+    return [
+        TradeRecord(
+            market, ms, row.id, text(row.price), text(row.volume), str(row.side),
+            row.order, row.received_ms, row.seen, row.id in counted,
+        )
+        for ms, copies in sorted(rows.items())
+        for counted in [{row.id for row in executions(copies)}]
+        for row in sorted(copies, key=lambda row: row.id)
+    ]  # fmt: skip
+
+
+def rows_of(records: Iterable[TradeRecord]) -> Rows:
+    """Return archived copies of trades in the form Redis holds them."""
+    rows: Rows = {}
+    for record in records:
+        row = Row(
+            record.id, Decimal(record.price), Decimal(record.volume), Side(record.side),
+            record.order, record.received_ms, record.sources,
+        )  # fmt: skip
+        rows.setdefault(record.exchange_ms, []).append(row)
+    return rows
+
+
+def candle_record(slot: Slot, minute: Minute, losses: Losses) -> CandleRecord:
+    """Return the candle of a minute; it is complete where none of `losses` touches it."""
+    market, open_ms = slot
+    return CandleRecord(
+        market=market,
+        open_ms=open_ms,
+        open=text(minute.first.price),
+        high=text(minute.high),
+        low=text(minute.low),
+        close=text(minute.last.price),
+        base_volume=text(EXACT.add(minute.buy_volume, minute.sell_volume)),
+        quote_volume=text(minute.quote_volume),
+        buy_volume=text(minute.buy_volume),
+        sell_volume=text(minute.sell_volume),
+        trade_count=minute.trade_count,
+        complete=is_complete(open_ms, losses),
+        copies=minute.copies,
+    )
+
+
+def is_complete(open_ms: int, losses: Losses) -> bool:
+    """Whether no loss touches the minute that opens then."""
+    return not losses.touch(open_ms, open_ms + MINUTE_MS - 1)
+
+
+def ticker_record(ticker: Ticker) -> TickerRecord:
+    """Return a ticker as it is archived."""
+    return TickerRecord(*(_plain(getattr(ticker, name)) for name in TickerRecord._fields))
+
+
+def book_record(book: Book) -> BookRecord:
+    """Return an order book as it is archived."""
+    return BookRecord(*(_plain(getattr(book, name)) for name in BookRecord._fields))
+
+
+def gap_record(gap: Gap) -> GapRecord:
+    """Return a gap as it is archived."""
+    return GapRecord(gap.market, str(gap.channel), gap.from_ms, gap.to_ms, gap.reason, gap.recovered)
+
+
+def gap_of(record: GapRecord) -> Gap:
+    """Return an archived gap."""
+    return Gap(
+        record.market, Channel(record.channel), record.from_ms, record.to_ms, record.reason, record.recovered
+    )
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - the type follows the field
+    match value:
+        case Decimal():
+            return text(value)
+        case tuple():
+            return [_level(level) for level in value]
+        case StrEnum():
+            return str(value)
+        case _:
+            return value
+
+
+def _level(level: Level) -> dict[str, str]:
+    price, size = level
+    return {"price": text(price), "size": text(size)}
+
+
+def key_of(table: Table) -> Callable[[Any], tuple[Any, ...]]:
+    """Return the function that names a row of `table`."""
+    places = [table.record._fields.index(name) for name in table.key]
+    return lambda row: tuple(row[place] for place in places)

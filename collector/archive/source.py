@@ -1,0 +1,105 @@
+"""What Redis holds of an hour, in bulk: a few round trips, however many markets there are."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import redis
+
+from collector.analytics.candles import Minute
+from collector.analytics.depth import Book
+from collector.archive.layout import DAY_MS, HOUR_MS, hour_of, hours_between
+from collector.archive.records import Rows, Slot
+from collector.model import MINUTE_MS, Channel, Gap, Ticker
+from collector.settings import Settings
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.store.redis_client import translated
+from collector.store.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+
+#: Commands in one round trip: replies of this many fit into memory easily.
+AT_ONCE = 500
+
+
+class Source:
+    """Reads Redis for the archive.
+
+    Every method raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._keys = Keys(settings.store.key_prefix)
+        self._retention_ms = settings.store.candle_retention_h * HOUR_MS
+        self.reader = Reader(client, settings)
+
+    def hours(self, back_ms: int | None = None) -> list[int]:
+        """Return the hours that may have candles, the oldest first; `back_ms` before the newest data."""
+        as_of_ms = self.reader.as_of_ms()
+        if as_of_ms is None:
+            return []
+        length_ms = self._retention_ms if back_ms is None else back_ms
+        days = self._days(as_of_ms - length_ms, as_of_ms)
+        return [hour for hour in hours_between(as_of_ms - length_ms, as_of_ms) if hour // DAY_MS in days]
+
+    def minutes(self, hour_ms: int) -> dict[Slot, Minute]:
+        """Return the candles of an hour."""
+        opens = range(hour_of(hour_ms), hour_of(hour_ms) + HOUR_MS, MINUTE_MS)
+        markets = self.reader.markets()
+        replies = self._each(("HMGET", self._keys.candle(market, hour_ms), *opens) for market in markets)
+        return {
+            (market, open_ms): decode_minute(value)
+            for market, values in zip(markets, replies, strict=True)
+            for open_ms, value in zip(opens, values, strict=True)
+            if value
+        }
+
+    def rows(self, slots: Sequence[Slot]) -> dict[Slot, Rows]:
+        """Return the trades of minutes, empty where they are no longer kept."""
+        replies = self._each(("HGETALL", self._keys.trades(market, open_ms)) for market, open_ms in slots)
+        return {
+            slot: {int(ms): decode_rows(value) for ms, value in stored.items()}
+            for slot, stored in zip(slots, replies, strict=True)
+        }
+
+    def tickers(self) -> list[Ticker]:
+        """Return the newest ticker of every market."""
+        return [decode_ticker(value) for value in self._states(Channel.TICKER)]
+
+    def books(self) -> list[Book]:
+        """Return the newest order book of every market."""
+        return [decode_book(value) for value in self._states(Channel.ORDERBOOK)]
+
+    def gaps(self) -> list[Gap]:
+        """Return the gaps of every market and channel."""
+        markets = self.reader.markets()
+        replies = self._each(("HGETALL", self._keys.gaps(market)) for market in markets)
+        return [
+            decode_gap(market, field.decode() if isinstance(field, bytes) else field, value)
+            for market, stored in zip(markets, replies, strict=True)
+            for field, value in stored.items()
+        ]
+
+    def _days(self, from_ms: int, to_ms: int) -> set[int]:
+        """Return the days (since the epoch) that have a candle of any market."""
+        markets = self.reader.markets()
+        days = range(from_ms // DAY_MS, to_ms // DAY_MS + 1)
+        names = [(day, self._keys.candle(market, day * DAY_MS)) for day in days for market in markets]
+        found = self._each(("EXISTS", name) for _, name in names)
+        return {day for (day, _), exists in zip(names, found, strict=True) if exists}
+
+    def _states(self, channel: Channel) -> Iterator[bytes]:
+        names = [self._keys.state(channel, market) for market in self.reader.markets()]
+        return (value for value in self._each(("HGET", name, VALUE) for name in names) if value)
+
+    def _each(self, commands: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yield the reply to each command."""
+        left = iter(commands)
+        while some := list(islice(left, AT_ONCE)):
+            with translated():
+                pipeline = self._redis.pipeline(transaction=False)
+                for command in some:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                replies = pipeline.execute()
+            yield from replies

@@ -1,0 +1,332 @@
+"""SQL over the archive and what is newer in Redis: DuckDB views, one per channel, duplicates left out.
+
+Nothing but reading is possible: one SELECT at a time, no files but the archive's, no network, no settings.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from collector.archive import ArchiveUnavailable, library, parquet, views
+from collector.archive.files import Files, damage, first_line, unreadable
+from collector.archive.keeper import Archive
+from collector.archive.layout import FOLDER, span_of
+from collector.archive.parquet import Arrow, Digits
+from collector.archive.recent import Recent, read_recent
+from collector.archive.records import TABLES, Table
+from collector.archive.source import Source
+from collector.errors import ConfigurationError, PipelineError
+from collector.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Readings of files that change meanwhile, before giving up.
+ATTEMPTS = 3
+#: How soon Ctrl-C is heeded.
+LOOK_S = 0.1
+#: Errors of DuckDB that no damaged file causes.
+FAULTS_OF_SQL = {
+    *("ParserException", "SyntaxException", "CatalogException", "BinderException", "PermissionException"),
+    *("ConversionException", "OutOfRangeException", "OutOfMemoryException", "InterruptException"),
+    *("NotImplementedException", "TypeMismatchException"),
+}
+HARDENING = (
+    "SET temp_directory = ''",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+def open_session(
+    settings: Settings, client: redis.Redis | None, from_ms: int | None = None, to_ms: int | None = None
+) -> "Session":
+    """Return a session over the archive and, with a `client`, over what Redis has on top.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+        BrokerUnavailable: Redis does not answer.
+    """
+    library("duckdb")
+    files = Files(settings.data_dir / FOLDER, read_only=True)
+    if client is None:
+        return Session(files, None, from_ms, to_ms)
+    source = Source(client, settings)
+    archive = Archive(files, source, settings.archive)
+    return Session(files, read_recent(files, source, archive, from_ms, to_ms), from_ms, to_ms)
+
+
+class Session:
+    """The views, over the files there were when it was opened.
+
+    Args:
+        files: the archive.
+        recent: what Redis has on top.
+        from_ms, to_ms: files without anything of this stretch are not looked at.
+
+    Attributes:
+        damaged: sentences about files that are left out.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        recent: Recent | None = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+    ) -> None:
+        self.damaged: dict[Path, str] = {}
+        self._files = files
+        self._recent = recent or Recent()
+        self._span = from_ms, to_ms
+        self._duckdb = library("duckdb")
+        self._found: dict[Table, list[Path]] = {}
+        self._connection = self._connect()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file and nothing newer: no query has anything to answer with."""
+        return not any(self._found.values()) and not any(self._recent.rows.values())
+
+    def bytes_of(self, table: Table) -> int:
+        """Return the size of a channel's files."""
+        return sum(path.stat().st_size for path in self._found[table])
+
+    def select(self, sql: str, batch_rows: int = 10_000) -> "Result":
+        """Run one SELECT; several results may be read side by side, `batch_rows` at a time.
+
+        Raises:
+            ConfigurationError: it is not one SELECT, or DuckDB finds fault with it.
+            PipelineError: it needs more memory than there is.
+        """
+        return self._answer(sql, lambda cursor: Result(self, cursor.execute(sql), batch_rows))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one SELECT; return all its rows.
+
+        Raises:
+            As `select`.
+        """
+        return self._answer(sql, lambda cursor: cursor.execute(sql).fetchall())
+
+    def arrow(self, sql: str) -> Arrow:
+        """Run one SELECT; return all its rows as an Arrow table.
+
+        Raises:
+            As `select`.
+        """
+        return self._answer(sql, lambda cursor: cursor.sql(sql).to_arrow_table())
+
+    def _answer(self, sql: str, work: Callable[[Any], T]) -> T:
+        """Return what `work` gives; where files turn out to be damaged or gone, once more without them."""
+        self._check(sql)
+        for _ in range(ATTEMPTS):
+            with self._explained():
+                cursor = self._connection.cursor()
+                try:
+                    return interruptible(cursor, lambda: work(cursor))  # noqa: B023 - over before the next
+                except self._duckdb.Error as error:
+                    if not self._reopened(error):
+                        raise
+        raise ArchiveUnavailable("the archive changes faster than it can be read: try again")
+
+    def _more(self, cursor: Any, batch_rows: int) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        """Return the next rows of a query whose first are given: too late to ask once more.
+
+        Raises:
+            ArchiveUnavailable: files turn out to be damaged or gone.
+            PipelineError: it needs more memory than there is.
+        """
+        known = set(self.damaged)
+        with self._explained():
+            try:
+                return interruptible(cursor, lambda: cursor.fetchmany(batch_rows))
+            except self._duckdb.Error as error:
+                if not self._reopened(error):
+                    raise
+        if found := [path for path in self.damaged if path not in known]:
+            raise ArchiveUnavailable(
+                f"rows are missing from this answer: {', '.join(map(str, found))} is damaged; "
+                "move it away and ask again"
+            )
+        raise ArchiveUnavailable("rows are missing from this answer: the archive has changed; ask again")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn DuckDB's errors into one line of ours."""
+        duckdb = self._duckdb
+        try:
+            yield
+        except duckdb.InterruptException:
+            raise KeyboardInterrupt from None
+        except duckdb.OutOfMemoryException as error:
+            raise PipelineError(f"the query needs too much memory: narrow it down ({_line(error)})") from None
+        except duckdb.Error as error:
+            raise ConfigurationError(f"the query can't be answered: {_line(error)}") from None
+
+    def _check(self, sql: str) -> None:
+        with self._explained():
+            statements = self._connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
+            raise ConfigurationError(
+                "a query is one SELECT (the archive is read-only); the views: "
+                + ", ".join(table.name for table in TABLES)
+            )
+
+    def _reopened(self, error: Exception) -> bool:
+        """Look for files that are gone or damaged; open again without them, if there are any."""
+        look_inside = type(error).__name__ not in FAULTS_OF_SQL
+        lost = False
+        for table, paths in self._found.items():
+            for path in paths:
+                lost |= not path.exists()
+                if look_inside and (reason := damage(table, path)):
+                    self._leave_out(path, reason)
+                    lost = True
+        if lost:
+            self._connection.close()
+            self._connection = self._connect()
+        return lost
+
+    def _leave_out(self, path: Path, reason: str) -> None:
+        if path not in self.damaged:
+            self.damaged[path] = reason
+            log.warning("%s is damaged and left out: %s", path, reason)
+
+    def _connect(self) -> Any:  # noqa: ANN401 - DuckDB has no types to name
+        connection = self._duckdb.connect()
+        for schema in ("raw", "recent", "settled", "lagging"):
+            connection.execute(f"CREATE SCHEMA {schema}")
+        slots = library("pyarrow").table(
+            {
+                "market": [market for market, _ in self._recent.slots],
+                "open_ms": [open_ms for _, open_ms in self._recent.slots],
+            },
+            schema=library("pyarrow").schema([("market", "string"), ("open_ms", "int64")]),
+        )
+        _keep(connection, "recent.slots", slots)
+        for table in TABLES:
+            self._make_view(connection, table)
+        for statement in HARDENING:
+            connection.execute(statement)
+        return connection
+
+    def _make_view(self, connection: Any, table: Table) -> None:  # noqa: ANN401
+        rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
+        paths, footers = self._readable(table)
+        newer = self._recent.hours(table)
+        lagging = [
+            path
+            for path in paths
+            if any(first <= ms <= last for ms in newer for first, last in [span_of(path)])
+        ]
+        settled = [path for path in paths if path not in lagging]
+        self._found[table] = paths
+        _keep(connection, f"recent.{table.name}", rows)
+        for schema, some in (("settled", settled), ("lagging", lagging)):
+            connection.execute(f"SET schema = {schema}")
+            connection.from_arrow(parquet.dataset(table, some)).create_view(table.name)
+        connection.execute("SET schema = main")
+        digits = parquet.widest([*footers, parquet.digits_of(table, rows)])
+        connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
+        connection.execute(f"CREATE VIEW {table.name} AS {views.typed(table, digits)}")
+
+    def _readable(self, table: Table) -> tuple[list[Path], list[Digits]]:
+        """Return the files whose footer can be read, and what it says about digits."""
+        paths, footers = [], []
+        for path in self._files.within(table, *self._span):
+            if path in self.damaged:
+                continue
+            try:
+                footers.append(parquet.footer_digits(table, path))
+                paths.append(path)
+            except FileNotFoundError:
+                continue
+            except unreadable() as error:
+                self._leave_out(path, first_line(error))
+        return paths, footers
+
+
+class Result:
+    """The rows of a query, a batch at a time.
+
+    The first batch is there from the start, since DuckDB may tell of a damaged file only now.
+    """
+
+    def __init__(self, session: Session, cursor: Any, batch_rows: int) -> None:  # noqa: ANN401
+        self._session = session
+        self._cursor = cursor
+        self._batch_rows = batch_rows
+        self.columns: list[str] = [column[0] for column in cursor.description]
+        self._first = cursor.fetchmany(batch_rows)
+
+    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows.
+
+        Raises:
+            ArchiveUnavailable: a file is damaged or gone, and rows have been given already.
+            PipelineError: it needs more memory than there is.
+        """
+        rows = self._first
+        while rows:
+            yield rows
+            rows = self._session._more(self._cursor, self._batch_rows)
+
+
+def interruptible(cursor: Any, work: Callable[[], T]) -> T:  # noqa: ANN401
+    """Return what `work` gives, done in a thread: DuckDB does not look at signals, the main thread does.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the query has been stopped.
+    """
+    with ThreadPoolExecutor(1, "query") as pool, _noted_interrupts() as interrupted:
+        done = pool.submit(work)
+        while not wait([done], timeout=LOOK_S).done:
+            if interrupted.is_set():
+                cursor.interrupt()
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        return done.result()
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C sets instead of breaking in; outside the main thread nothing sets it."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    usual = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _keep(connection: Any, name: str, rows: Arrow) -> None:  # noqa: ANN401
+    """Copy an Arrow table into the session's memory."""
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608 - a name of ours
+    connection.unregister("incoming")
+
+
+def _line(error: Exception) -> str:
+    """Return DuckDB's message in one line, without the picture of where the error is."""
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())

@@ -1,0 +1,1 @@
+"""Celery as a client has it: settings, transport, and questions to the workers."""

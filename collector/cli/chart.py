@@ -1,0 +1,82 @@
+"""`collector chart`: a market as a picture in a file."""
+
+import os
+from pathlib import Path
+
+from collector.analytics.candles import interval_ms
+from collector.cli.render import output
+from collector.cli.store import open_reader
+from collector.cli.times import Span, nothing
+from collector.errors import ConfigurationError, NoData
+from collector.settings import Settings
+
+#: Candles that can be told apart in one picture.
+GLANCE_CANDLES = 180
+
+
+def chart(
+    settings: Settings,
+    market: str,
+    *,
+    interval: str = "1m",
+    out: Path | None = None,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    limit: int | None = None,
+    title: str = "",
+) -> int:
+    """Draw the candles that open in `from_ms … to_ms`, the newest `limit` of them; return the exit code.
+
+    Raises:
+        ConfigurationError: no such interval or kind of file, no matplotlib, or `out` can't be written.
+        NoData: an unknown market, or no candles.
+        BrokerUnavailable: no Redis to read from.
+    """
+    length_ms = interval_ms(interval)
+    try:
+        from collector.cli.render.chart import check_kind, render
+        from collector.cli.render.panels import Picture
+    except ImportError as error:
+        raise ConfigurationError(
+            f"pictures need matplotlib ({error}): pip install 'bithumb-collector[charts]'"
+        ) from error
+    kind = check_kind(out.suffix if out else ".png")
+    if limit is None and from_ms is None:
+        limit = GLANCE_CANDLES
+    with open_reader(settings) as reader:
+        market = reader.check(market)
+        out = out or Path(f"{market}-{interval}.png")
+        candles = reader.candles(market, interval, from_ms, to_ms, limit)
+        if not candles:
+            known = reader.candle_stretch(market)
+            raise NoData(
+                "nothing to draw: "
+                + nothing(
+                    "candles",
+                    market,
+                    Span(from_ms, to_ms),
+                    Span(*known) if known else None,
+                    settings.zone,
+                )
+            )
+        book = next(iter(reader.books([market])), None)
+        picture = Picture(
+            candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
+        )
+    _write(out, render(picture, kind))
+    output.write(str(out))
+    return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put the file in place in one step: a picture is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be written ({error.strerror}): choose another --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""`collector export`: a market's trades or candles into a file, digit by digit as they were stored."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from collector import market_names
+from collector.analytics.candles import iso
+from collector.analytics.exact import ratio
+from collector.archive import library
+from collector.archive.layout import DAY_MS
+from collector.archive.records import CANDLES, TRADES, Table
+from collector.archive.sql import Session
+from collector.archive.views import quoted
+from collector.cli.lookback import open_history, stretch
+from collector.cli.progress import progress
+from collector.cli.render import output
+from collector.cli.times import Span, nothing
+from collector.errors import ConfigurationError, NoData
+from collector.settings import Settings
+from collector.store.rows import plain, to_json
+
+Row = Mapping[str, Any]
+#: Takes what a reader has found of one day, in order, and says how many rows that was.
+Writer = Callable[[Any], int]
+#: A session, a table, markets, the first and the last millisecond.
+Reader = Callable[[Session, Table, Sequence[str], int, int], Any]
+
+
+def export(
+    settings: Settings,
+    kind: str,
+    market: str,
+    out: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Write the file and print its name and how many rows it has; return the exit code.
+
+    Args:
+        market: as people write it; several with commas or `*`.
+
+    Raises:
+        ConfigurationError: not a kind of file we write, or it can't be written.
+        NoData: an unknown market, or nothing in that stretch.
+        BrokerUnavailable: neither Redis nor an archive.
+    """
+    if out.suffix not in FORMATS:
+        raise ConfigurationError(f"{out} is no {', '.join(FORMATS)} file: choose another --out")
+    read, writer = FORMATS[out.suffix]
+    table = TRADES if kind == "trades" else CANDLES
+    with open_history(settings, from_ms, to_ms) as session:
+        markets = _markets(settings, session, market)
+        market = ",".join(markets)
+        days = _days(session, table, markets, from_ms, to_ms)
+        if not days:
+            span = Span(from_ms, to_ms)
+            raise NoData(f"nothing to export: {_nothing(settings, table, markets, span)}")
+        with (
+            _replacing(out) as file,
+            writer(file) as write,
+            progress(f"{kind} of {market}", len(days)) as step,
+        ):
+            count = 0
+            for first_ms, last_ms in days:
+                count += write(read(session, table, markets, first_ms, last_ms))
+                step(1)
+    row = {"file": str(out), "kind": kind, "market": market, "rows": count}
+    output.write(to_json(row) if as_json else f"{out}: {count:,} {kind} of {market}")
+    return 0
+
+
+def _days(
+    session: Session, table: Table, markets: Sequence[str], from_ms: int | None, to_ms: int | None
+) -> list[tuple[int, int]]:
+    """Return the days that have rows, each cut to `from_ms … to_ms`."""
+    terms = [_of(markets)]
+    terms += [f"{table.time} >= {from_ms}"] if from_ms is not None else []
+    terms += [f"{table.time} <= {to_ms}"] if to_ms is not None else []
+    sql = f"SELECT DISTINCT {table.time} // {DAY_MS} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY 1"  # noqa: S608
+    days = [day for (day,) in session.rows(sql)]
+    if not days:
+        return []
+    low, high = from_ms or 0, to_ms if to_ms is not None else (days[-1] + 1) * DAY_MS
+    return [(max(day * DAY_MS, low), min((day + 1) * DAY_MS - 1, high)) for day in days]
+
+
+def _markets(settings: Settings, session: Session, text: str) -> list[str]:
+    """Return the markets that `text` names among those with candles in the files looked at, or in any.
+
+    Raises:
+        NoData: there are none of that name at all.
+    """
+    try:
+        return market_names.several(text, _known(session))
+    except NoData:
+        with open_history(settings) as whole:
+            return market_names.several(text, _known(whole))
+
+
+def _known(session: Session) -> list[str]:
+    return [market for (market,) in session.rows("SELECT DISTINCT market FROM raw.candles")]
+
+
+def _nothing(settings: Settings, table: Table, markets: Sequence[str], span: Span) -> str:
+    with open_history(settings) as session:
+        known = stretch(session, table, markets)
+    return nothing(table.name, ",".join(markets), span, known, settings.zone)
+
+
+def _of(markets: Sequence[str]) -> str:
+    return f"market IN ({', '.join(map(quoted, markets))})"
+
+
+def _rows(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> list[Row]:
+    """Return the rows as `collector show --json` has them, decimals as text."""
+    shape = _trade if table is TRADES else _candle
+    return [shape(row) for row in session.arrow(_select("raw.", table, markets, from_ms, to_ms)).to_pylist()]
+
+
+def _arrow(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
+    """Return the rows of the view as an Arrow table: decimals of a type that holds them all."""
+    return session.arrow(_select("", table, markets, from_ms, to_ms))
+
+
+def _select(schema: str, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> str:
+    counted = " AND counted" if table is TRADES and schema else ""
+    order = (
+        ("exchange_ms, id" if not schema else 'exchange_ms, "order", id') if table is TRADES else "open_ms"
+    )
+    return (
+        f"SELECT * FROM {schema}{table.name} WHERE {_of(markets)}{counted}"  # noqa: S608
+        f" AND {table.time} BETWEEN {from_ms} AND {to_ms} ORDER BY {order}"
+    )
+
+
+def _trade(row: dict[str, Any]) -> Row:
+    names = ("market", "id", "price", "volume", "side", "exchange_ms", "received_ms")
+    return {name: row[name] for name in names}
+
+
+def _candle(row: dict[str, Any]) -> Row:
+    vwap = ratio(Decimal(row["quote_volume"]), Decimal(row["base_volume"]))
+    prices = {name: row[name] for name in ("open", "high", "low", "close")}
+    volumes = {name: row[name] for name in ("base_volume", "quote_volume", "buy_volume", "sell_volume")}
+    return {
+        "market": row["market"],
+        "interval": "1m",
+        "open_ms": row["open_ms"],
+        "open_time": iso(row["open_ms"]),
+        **prices,
+        **volumes,
+        "vwap": plain(vwap),
+        "trade_count": row["trade_count"],
+        "complete": row["complete"],
+    }
+
+
+@contextmanager
+def _csv(file: IO[bytes]) -> Iterator[Writer]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text)
+    headed = False
+
+    def write(rows: list[Row]) -> int:
+        nonlocal headed
+        if rows and not headed:
+            writer.writerow(rows[0])
+            headed = True
+        writer.writerows([_csv_cell(value) for value in row.values()] for row in rows)
+        return len(rows)
+
+    try:
+        yield write
+    finally:
+        text.detach()
+
+
+def _csv_cell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@contextmanager
+def _jsonl(file: IO[bytes]) -> Iterator[Writer]:
+    def write(rows: list[Row]) -> int:
+        file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
+        return len(rows)
+
+    yield write
+
+
+@contextmanager
+def _parquet(file: IO[bytes]) -> Iterator[Writer]:
+    with ExitStack() as stack:
+        open_writer = library("pyarrow.parquet").ParquetWriter
+        writers: list[Any] = []
+
+        def write(rows: Any) -> int:  # noqa: ANN401 - an Arrow table
+            if not writers:
+                writers.append(stack.enter_context(open_writer(file, rows.schema, compression="zstd")))
+            writers[0].write_table(rows)
+            return len(rows)
+
+        yield write
+
+
+FORMATS: dict[str, tuple[Reader, Callable[[IO[bytes]], Any]]] = {
+    ".csv": (_rows, _csv),
+    ".parquet": (_arrow, _parquet),
+    ".jsonl": (_rows, _jsonl),
+}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of `path` once it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be written ({error.strerror or error}): choose another --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

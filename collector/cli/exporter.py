@@ -1,0 +1,79 @@
+"""`collector metrics`: metrics, health and readiness of the whole system on one port, read from Redis.
+
+Every listener and worker keeps its report in Redis, wherever it runs, and what workers count is one hash
+there: so nothing has to be collected from processes that come and go.
+"""
+
+import logging
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from collector.cli.run import INTERRUPTED
+from collector.cli.store import open_running
+from collector.clock import SystemClock
+from collector.errors import BrokerUnavailable
+from collector.host.metrics import Snapshot
+from collector.host.web import Web
+from collector.settings import Settings
+from collector.store.read import Reader
+from collector.store.redis_client import translated
+
+if TYPE_CHECKING:
+    import redis
+
+log = logging.getLogger(__name__)
+
+#: Entries of `Reader.queues()` that are no queues.
+UNACKED, DEAD_LETTERS = "unacked", "dead-letters"
+
+
+def serve(settings: Settings, *, host: str, port: int) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code.
+
+    Raises:
+        BrokerUnavailable: no Redis at the start; one that goes away later is shown as such.
+        ConfigurationError: the port is in use.
+    """
+    stop = threading.Event()
+    received: list[int] = []
+
+    def on_signal(number: int, _: object) -> None:
+        received.append(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    with open_running(settings) as client:
+        reader = Reader(client, settings)
+        web = Web(port, lambda: look(reader, client), SystemClock().now_ms, host=host, setting="--port")
+        log.info("metrics at http://%s:%d/metrics, beside /healthz and /readyz", host, web.port)
+        try:
+            stop.wait()
+        finally:
+            web.close()
+    return INTERRUPTED if signal.SIGINT in received else 0
+
+
+def look(reader: Reader, client: "redis.Redis") -> Snapshot:
+    """Return the state of the whole system, or that Redis does not answer."""
+    try:
+        queues = reader.queues()
+        with translated():
+            memory = client.info("memory")
+        system = {
+            "redis_up": 1,
+            "redis_memory_bytes": memory["used_memory"],
+            "redis_memory_limit_bytes": memory.get("maxmemory", 0),
+            "batches_unacknowledged": queues.pop(UNACKED),
+            "dead_letters": queues.pop(DEAD_LETTERS),
+        }
+        return Snapshot(
+            listeners=reader.listeners(),
+            queues=queues,
+            workers=reader.workers(),
+            worker_counters=reader.counters(),
+            system=system,
+        )
+    except BrokerUnavailable:
+        return Snapshot(system={"redis_up": 0})

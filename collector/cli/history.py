@@ -1,0 +1,84 @@
+"""Arguments of the commands that look back: query, export, audit; each imports what it does when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector import settings
+from collector.cli.reading import From, Json, Market, Some, To, span_of
+from collector.clock import SystemClock
+from collector.errors import ConfigurationError
+from collector.host import logs
+
+app = typer.Typer()
+
+KINDS = ("trades", "candles")
+
+
+def _load() -> settings.Settings:
+    loaded = settings.current()
+    logs.set_up(loaded.log)
+    return loaded
+
+
+@app.command(
+    epilog="Example: collector query \"select market, sum(volume) from trades where side = 'buy' group by 1\""
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT over trades, candles, tickers, books, gaps.")],
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=1, help="Rows shown in a table; --json gives all.")] = 200,
+) -> None:
+    """Ask the archive, and what is newer in Redis, in SQL.
+
+    The engine is DuckDB; nothing can be changed.
+    """
+    from collector.cli import query as command
+
+    raise typer.Exit(command.query(_load(), sql, as_json=as_json, rows_max=rows))
+
+
+@app.command(epilog="Example: collector export trades KRW-BTC --out btc.parquet --from 2026-09-21")
+def export(
+    kind: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS))
+    ],
+    market: Some,
+    out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file.")],
+    from_: From = None,
+    to: To = None,
+    as_json: Json = False,
+) -> None:
+    """Write trades or one-minute candles to a file."""
+    from collector.cli import export as command
+
+    if kind not in KINDS:
+        raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
+    loaded = _load()
+    span = span_of(loaded, from_, to)
+    raise typer.Exit(command.export(loaded, kind, market, out, *span, as_json=as_json))
+
+
+@app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")
+def audit(
+    market: Market,
+    date: Annotated[
+        str | None, typer.Option(help="A day of the exchange, KST: 2026-09-21, yesterday.")
+    ] = None,
+    from_: From = None,
+    to: To = None,
+    as_json: Json = False,
+) -> None:
+    """Compare our one-minute candles with the exchange's.
+
+    The exit code is 1 if a minute differs.
+    """
+    from collector.cli import audit as command
+
+    if date is not None and (from_ is not None or to is not None):
+        raise ConfigurationError("say --date, or --from and --to, not both")
+    loaded = _load()
+    now_ms = SystemClock().now_ms()
+    span = command.day_span(date, now_ms) if date is not None else span_of(loaded, from_, to)
+    raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json))

@@ -1,0 +1,232 @@
+"""What `collector check` tries out: Redis, data folder, exchange, clock. Every wait is bounded."""
+
+import queue
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from msgspec import Struct
+
+from collector.cli.render import values
+from collector.cli.store import has_results, masked, open_running
+from collector.clock import SystemClock
+from collector.errors import BrokerUnavailable, ConfigurationError, RestError
+from collector.host.redis_server import find_binary, find_url
+from collector.protocol.rest import parse_markets
+from collector.settings import Settings
+from collector.store.redis_client import translated
+
+REACH_TIMEOUT_S = 5.0
+CLOCK_OFF_MAX_MS = 2_000
+FREE_MIN_BYTES = 1 << 30
+BODY_MAX_BYTES = 8 << 20
+SCHEME_PORTS = {"ws": 80, "wss": 443}
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Finding(Struct, frozen=True):
+    """One checked thing; `detail` says what was found and, where it is not well, what to do."""
+
+    name: str
+    state: State
+    detail: str
+
+
+def probe_all(settings: Settings) -> list[Finding]:
+    """Return the findings of all probes, which run side by side and end within a few seconds."""
+    probes: dict[str, Callable[[Settings], list[Finding]]] = {
+        "redis": probe_redis,
+        "data folder": probe_folder,
+        "exchange REST": probe_rest,
+        "exchange WebSocket": probe_websocket,
+    }
+    limit_s = settings.publish.socket_timeout_s + 2 * REACH_TIMEOUT_S
+    pending = {name: _start(probe, settings) for name, probe in probes.items()}
+    deadline_s = time.monotonic() + limit_s
+    return [
+        finding for name, answers in pending.items() for finding in _wait(name, answers, deadline_s, limit_s)
+    ]
+
+
+def probe_redis(settings: Settings) -> list[Finding]:
+    """Look at the Redis in force: reachable, memory, eviction, persistence."""
+    try:
+        url = find_url(settings)
+    except BrokerUnavailable:
+        return [_private_redis(settings)]
+    started_s = time.monotonic()
+    try:
+        with open_running(settings) as client, translated():
+            took_ms = (time.monotonic() - started_s) * 1000
+            info: Mapping[str, Any] = client.info()
+    except (BrokerUnavailable, ConfigurationError) as error:
+        return [Finding("redis", State.FAILED, str(error))]
+    version = info.get("valkey_version") or info.get("redis_version")
+    where = f"{masked(url)}, version {version}, answers in {took_ms:.0f} ms"
+    return [Finding("redis", State.OK, where), _memory(settings, info), _persistence(info)]
+
+
+def probe_folder(settings: Settings) -> list[Finding]:
+    """Look whether the data folder can be written and has room."""
+    folder = settings.data_dir.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return [
+            Finding(
+                "data folder",
+                State.FAILED,
+                f"{folder} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR",
+            )
+        ]
+    wanted = max(FREE_MIN_BYTES, settings.spool.max_mb << 20)
+    said = f"{folder}, {values.size(free)} free"
+    if free < wanted:
+        advice = f"the spool may need {values.size(wanted)}: make room or lower COLLECTOR_SPOOL__MAX_MB"
+        return [Finding("data folder", State.WARNING, f"{said}; {advice}")]
+    return [Finding("data folder", State.OK, said)]
+
+
+def probe_rest(settings: Settings) -> list[Finding]:
+    """Ask the exchange for its markets, and compare the clocks."""
+    url = f"{settings.exchange.rest_url}/v1/market/all"
+    before_s = time.monotonic()
+    try:
+        with httpx.stream("GET", url, timeout=REACH_TIMEOUT_S) as reply:
+            reply.raise_for_status()
+            listed = parse_markets(_start_of(reply))
+    except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
+        reason = str(error) or type(error).__name__
+        advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
+        return [
+            Finding("exchange REST", State.FAILED, f"{url}: {reason}: {advice}"),
+            Finding("clock", State.WARNING, "not compared: the exchange did not answer"),
+        ]
+    took_s = time.monotonic() - before_s
+    refused = f" ({len(listed.refused)} more with names that can't be collected)" if listed.refused else ""
+    detail = (
+        f"{settings.exchange.rest_url}, markets listed: {len(listed.markets)}{refused}, "
+        f"answers in {took_s * 1000:.0f} ms"
+    )
+    return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
+
+
+def _start_of(reply: httpx.Response) -> bytes:
+    """Read a body, or as much of it as a market list can have."""
+    body = bytearray()
+    for part in reply.iter_bytes():
+        body += part
+        if len(body) > BODY_MAX_BYTES:
+            break
+    return bytes(body)
+
+
+def probe_websocket(settings: Settings) -> list[Finding]:
+    """Open and close a connection to the exchange's socket: TCP, and TLS where it is `wss`."""
+    url = settings.exchange.websocket_url
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or SCHEME_PORTS[parts.scheme]
+    started_s = time.monotonic()
+    try:
+        with socket.create_connection((host, port), timeout=REACH_TIMEOUT_S) as plain:
+            if parts.scheme == "wss":
+                with ssl.create_default_context().wrap_socket(plain, server_hostname=host):
+                    pass
+    except OSError as error:
+        advice = "see the network, or set COLLECTOR_EXCHANGE__WEBSOCKET_URL"
+        return [Finding("exchange WebSocket", State.FAILED, f"{url} can't be reached ({error}): {advice}")]
+    took_ms = (time.monotonic() - started_s) * 1000
+    return [Finding("exchange WebSocket", State.OK, f"{url}, reached in {took_ms:.0f} ms")]
+
+
+def _private_redis(settings: Settings) -> Finding:
+    try:
+        binary = Path(find_binary()).name
+    except ConfigurationError as error:
+        return Finding("redis", State.FAILED, str(error))
+    kept = "; it finds the data of the last run" if has_results(settings) else ""
+    return Finding(
+        "redis", State.OK, f"REDIS_URL is empty: `collector up` starts a private server ({binary}){kept}"
+    )
+
+
+def _memory(settings: Settings, info: Mapping[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    said = f"{values.size(used)} of {values.size(limit) if limit else 'no limit'}, policy {policy}"
+    if limit and policy != "noeviction":
+        advice = "it may throw batches away: `CONFIG SET maxmemory-policy noeviction`"
+        return Finding("redis memory", State.FAILED, f"{said}; {advice}")
+    if not limit:
+        advice = "`CONFIG SET maxmemory` so that it slows us down before it fills the machine"
+        return Finding("redis memory", State.WARNING, f"{said}; {advice}")
+    if used > settings.pressure.redis_memory_high * limit:
+        return Finding(
+            "redis memory", State.WARNING, f"{said}; nearly full: trades go to disk until there is room"
+        )
+    return Finding("redis memory", State.OK, said)
+
+
+def _persistence(info: Mapping[str, Any]) -> Finding:
+    if info.get("loading"):
+        return Finding("redis persistence", State.WARNING, "still loading its data: try again in a moment")
+    if not info.get("aof_enabled"):
+        advice = "batches and results are lost when it ends: `CONFIG SET appendonly yes`"
+        return Finding("redis persistence", State.WARNING, f"no append-only file; {advice}")
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding("redis persistence", State.FAILED, "the last append-only write failed: see its disk")
+    return Finding("redis persistence", State.OK, "append-only file")
+
+
+def _clock(reply: httpx.Response, took_s: float) -> Finding:
+    """Compare with the `Date` header, which is whole seconds, cut off."""
+    try:
+        theirs_ms = parsedate_to_datetime(reply.headers["date"]).timestamp() * 1000 + 500
+    except (KeyError, ValueError):
+        return Finding("clock", State.WARNING, "not compared: the exchange sent no usable date")
+    off_ms = SystemClock().now_ms() - took_s * 500 - theirs_ms
+    if abs(off_ms) > CLOCK_OFF_MAX_MS:
+        way = "ahead of" if off_ms > 0 else "behind"
+        return Finding(
+            "clock",
+            State.WARNING,
+            f"about {values.duration(abs(off_ms))} {way} the exchange: lags will read wrong; use NTP",
+        )
+    return Finding("clock", State.OK, "within 2 s of the exchange's")
+
+
+def _start(
+    probe: Callable[[Settings], list[Finding]], settings: Settings
+) -> "queue.SimpleQueue[list[Finding]]":
+    """Run `probe` in a thread that ends with the process: a name lookup knows no time limit."""
+    answers: queue.SimpleQueue[list[Finding]] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(probe(settings)), daemon=True).start()
+    return answers
+
+
+def _wait(
+    name: str, answers: "queue.SimpleQueue[list[Finding]]", deadline_s: float, limit_s: float
+) -> list[Finding]:
+    try:
+        return answers.get(timeout=max(0.0, deadline_s - time.monotonic()))
+    except queue.Empty:
+        return [Finding(name, State.FAILED, f"no answer within {limit_s:.0f} s: see the network")]

@@ -1,0 +1,266 @@
+"""Stored results as tables: one function per `collector show WHAT`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from collector.analytics.candles import Candle
+from collector.analytics.change import Change
+from collector.analytics.depth import Book
+from collector.analytics.volume import Volume
+from collector.cli.render import values
+from collector.cli.render.sheet import Column, Sheet
+from collector.model import Level, Side
+from collector.store.dead_letters import DeadLetter
+from collector.store.read import GapRow, TickerRow, TradeRow
+
+RISE, FALL, WARN, QUIET = "green", "red", "yellow", "dim"
+SIDES = {Side.BUY: RISE, Side.SELL: FALL}
+LADDER_LEVELS = 10
+BAR_CELLS = 16
+
+
+def sign(value: Decimal | None) -> str:
+    """Return the style of a signed number."""
+    return "" if not value else RISE if value > 0 else FALL
+
+
+def tickers(rows: Sequence[TickerRow]) -> Sheet:
+    """Return the newest price of each market."""
+    colours = [sign(row.change_rate) for row in rows]
+    return Sheet(
+        f"Tickers, times in {values.zone_name()}",
+        (
+            Column("market", [row.market for row in rows], right=False),
+            Column("price", [values.number(row.price) for row in rows], styles=colours),
+            Column("change", [values.percent(row.change_rate) for row in rows], styles=colours),
+            Column("by", [values.number(row.change_price) for row in rows], styles=colours, rank=4),
+            Column("high", [values.number(row.high) for row in rows], rank=3),
+            Column("low", [values.number(row.low) for row in rows], rank=3),
+            Column("volume 24h", values.column((row.base_volume_24h for row in rows), 3), rank=2),
+            Column("value 24h", [values.amount(row.quote_volume_24h) for row in rows]),
+            Column("at", [values.second(row.exchange_ms) for row in rows], rank=1),
+        ),
+        "change against the previous close; value in the quote currency",
+    )
+
+
+def candles(rows: Sequence[Candle]) -> Sheet:
+    """Return candles, incomplete ones marked."""
+    prices = [price for row in rows for price in (row.open, row.high, row.low, row.close)]
+    decimals = values.places(prices)
+    colours = [sign(row.close - row.open) for row in rows]
+    first = rows[0]
+
+    def priced(title: str, of: Iterable[Decimal | None], more: int = 0, **options: Any) -> Column:  # noqa: ANN401
+        return Column(title, [values.fixed(price, decimals + more) for price in of], **options)
+
+    return Sheet(
+        f"{first.market}, {first.interval} candles, times in {values.zone_name()}",
+        (
+            Column("open time", [values.minute(row.open_ms) for row in rows], right=False),
+            priced("open", (row.open for row in rows), rank=1),
+            priced("high", (row.high for row in rows), rank=1),
+            priced("low", (row.low for row in rows), rank=1),
+            priced("close", (row.close for row in rows), styles=colours),
+            Column("volume", values.column(row.base_volume for row in rows)),
+            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=2),
+            priced("vwap", (row.vwap for row in rows), more=2, rank=3),
+            Column("trades", [values.count(row.trade_count) for row in rows]),
+            Column("", ["" if row.complete else "incomplete" for row in rows], False, [WARN] * len(rows)),
+        ),
+        _incomplete_note(rows),
+    )
+
+
+def volumes(rows: Sequence[Volume]) -> Sheet:
+    """Return what was traded in each window."""
+    return Sheet(
+        f"{rows[0].market}, traded in the last …",
+        (
+            Column("window", [row.window for row in rows], right=False),
+            Column("volume", values.column(row.base_volume for row in rows)),
+            Column("bought", values.column(row.buy_volume for row in rows), rank=1),
+            Column("sold", values.column(row.sell_volume for row in rows), rank=1),
+            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
+            Column("value", values.column((row.quote_volume for row in rows), 2), rank=2),
+            Column("vwap", values.column((row.vwap for row in rows), 4)),
+            Column("trades", [values.count(row.trade_count) for row in rows]),
+        ),
+        "windows are whole minutes and end with the newest data",
+    )
+
+
+def changes(rows: Sequence[Change]) -> Sheet:
+    """Return the change of price over each window."""
+    return Sheet(
+        f"{rows[0].market}, change of price over the last …",
+        (
+            Column("window", [row.window.replace("_", " ") for row in rows], right=False),
+            Column("from", values.column(row.from_price for row in rows)),
+            Column("to", values.column(row.to_price for row in rows)),
+            Column(
+                "change",
+                [values.percent(row.change_rate) for row in rows],
+                styles=[sign(row.change_rate) for row in rows],
+            ),
+        ),
+        f"{values.NOTHING}: the data do not reach back that far"
+        if any(row.change_rate is None for row in rows)
+        else "",
+    )
+
+
+def trades(rows: Sequence[TradeRow]) -> Sheet:
+    """Return single executions."""
+    return Sheet(
+        f"{rows[0].market}, trades, times in {values.zone_name()}",
+        (
+            Column("time", [values.millisecond(row.exchange_ms) for row in rows], right=False),
+            Column("side", [row.side for row in rows], False, [SIDES[row.side] for row in rows]),
+            Column("price", values.column(row.price for row in rows)),
+            Column("volume", values.column(row.volume for row in rows)),
+            Column("value", values.column((row.price * row.volume for row in rows), 0), rank=1),
+            Column("id", [str(row.id) for row in rows], rank=2),
+        ),
+    )
+
+
+def gaps(rows: Sequence[GapRow]) -> Sheet:
+    """Return the stretches in which data may be missing."""
+    return Sheet(
+        f"Gaps, times in {values.zone_name()}",
+        (
+            Column("market", [row.market for row in rows], right=False),
+            Column("channel", [row.channel for row in rows], right=False),
+            Column("from", [values.second(row.from_ms) for row in rows], right=False),
+            Column("length", [values.duration(row.to_ms - row.from_ms) for row in rows]),
+            Column("reason", [row.reason for row in rows], right=False),
+            Column(
+                "",
+                ["recovered" if row.recovered else "open" for row in rows],
+                False,
+                [QUIET if row.recovered else WARN for row in rows],
+            ),
+        ),
+        "a candle touched by an open trade gap is incomplete",
+    )
+
+
+def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    """Return the markets ever seen."""
+    return Sheet(
+        f"{len(rows)} markets, times in {values.zone_name()}",
+        (
+            Column("market", [row["market"] for row in rows], right=False),
+            Column("last trade", [values.second(row["last_trade_ms"]) for row in rows]),
+        ),
+    )
+
+
+def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    """Return messages of the exchange that were not understood."""
+    return Sheet(
+        f"Refused messages, times in {values.zone_name()}",
+        (
+            Column("at", [values.second(row["at_ms"]) for row in rows], right=False),
+            Column("reason", [row["reason"] for row in rows], right=False),
+            Column("detail", [_clipped(row["detail"], 60) for row in rows], right=False, rank=1),
+            Column("begins with", [_clipped(row["raw"], 60) for row in rows], right=False, rank=2),
+        ),
+        "--json has them in full (the first 500 bytes each)",
+    )
+
+
+def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
+    """Return batches that could not be stored."""
+    return Sheet(
+        f"Dead letters, times in {values.zone_name()}",
+        (
+            Column("id", [row.id for row in rows], right=False),
+            Column("failed at", [values.second(row.failed_ms) for row in rows], right=False, rank=2),
+            Column("queue", [row.queue for row in rows], right=False, rank=1),
+            Column("tries", [values.count(row.attempts) for row in rows], rank=3),
+            Column("size", [values.size(len(row.body)) for row in rows], rank=4),
+            Column("reason", [_clipped(row.reason, 60) for row in rows], right=False),
+        ),
+        "collector dead-letters retry [ID] sends them again, drop ID forgets one",
+    )
+
+
+def books(rows: Sequence[Book]) -> Sheet:
+    """Return the best prices of each market, or the whole ladder of one."""
+    return ladder(rows[0]) if len(rows) == 1 else _best(rows)
+
+
+def ladder(book: Book, levels: int = LADDER_LEVELS) -> Sheet:
+    """Return one book, asks above bids, best prices in the middle."""
+    asks, bids = book.asks[:levels], book.bids[:levels]
+    rows = [*reversed(asks), *bids]
+    colours = [FALL] * len(asks) + [RISE] * len(bids)
+    largest = max((size for _, size in rows), default=Decimal(1))
+    summary = (
+        f"spread {values.number(book.spread)} ({values.fixed(book.spread_bps, 2)} bps), "
+        f"mid {values.number(book.mid)}, imbalance {values.fixed(book.imbalance, 3)}, "
+        f"{book.changed_levels} levels changed"
+    )
+    return Sheet(
+        f"{book.market}, order book at {values.millisecond(book.exchange_ms)} {values.zone_name()}",
+        (
+            Column("", ["ask"] * len(asks) + ["bid"] * len(bids), False, colours),
+            Column("price", values.column(price for price, _ in rows), styles=colours),
+            Column("size", values.column(size for _, size in rows)),
+            Column("summed", values.column((*reversed(_sums(asks)), *_sums(bids))), rank=1),
+            Column("", [_bar(size, largest) for _, size in rows], False, colours, rank=2),
+        ),
+        summary,
+    )
+
+
+def _best(rows: Sequence[Book]) -> Sheet:
+    def price(side: Sequence[Level]) -> str:
+        return values.number(side[0][0]) if side else values.NOTHING
+
+    return Sheet(
+        f"Order books, times in {values.zone_name()}",
+        (
+            Column("market", [row.market for row in rows], right=False),
+            Column("bid", [price(row.bids) for row in rows], styles=[RISE] * len(rows)),
+            Column("ask", [price(row.asks) for row in rows], styles=[FALL] * len(rows)),
+            Column("spread bps", values.column((row.spread_bps for row in rows), 2)),
+            Column("imbalance", values.column((row.imbalance for row in rows), 3), rank=1),
+            Column("bid depth", values.column((row.bid_depth for row in rows), 3), rank=3),
+            Column("ask depth", values.column((row.ask_depth for row in rows), 3), rank=3),
+            Column("changed", [values.count(row.changed_levels) for row in rows], rank=4),
+            Column("at", [values.second(row.exchange_ms) for row in rows], rank=2),
+        ),
+        "one market alone shows its whole ladder",
+    )
+
+
+def _share(part: Decimal, whole: Decimal) -> str:
+    return f"{part / whole * 100:.0f} %" if whole else values.NOTHING
+
+
+def _sums(side: Sequence[Level]) -> list[Decimal]:
+    sums: list[Decimal] = []
+    for _, size in side:
+        sums.append(size + (sums[-1] if sums else 0))
+    return sums
+
+
+def _bar(size: Decimal, largest: Decimal) -> str:
+    return "▇" * max(1, round(size / largest * BAR_CELLS))
+
+
+def _clipped(text: str, length: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def _incomplete_note(rows: Sequence[Candle]) -> str:
+    return "incomplete: trades may be missing, see `collector show gaps`" if _any_incomplete(rows) else ""
+
+
+def _any_incomplete(rows: Iterable[Candle]) -> bool:
+    return not all(row.complete for row in rows)

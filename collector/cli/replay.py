@@ -1,0 +1,181 @@
+"""`collector replay`: a recorded session through the whole pipeline."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from collector.cli.progress import progress
+from collector.cli.render import output
+from collector.cli.run import INTERRUPTED
+from collector.cli.store import check_room, greet
+from collector.cli.up import all_roles
+from collector.clock import SystemClock
+from collector.errors import BrokerUnavailable, ConfigurationError
+from collector.host.redis_client import connect
+from collector.host.redis_server import find_url
+from collector.host.roles import log_dir
+from collector.host.supervisor import Supervisor
+from collector.listener.app import connect_redis, new_codec
+from collector.listener.replay import Replay
+from collector.publish.probe import Probe
+from collector.publish.sender import Sender
+from collector.recording import Frame, Recording, open_recording
+from collector.settings import Settings
+from collector.store.read import to_json
+
+#: First and last millisecond of receipt, None = without end.
+Stretch = tuple[int | None, int | None]
+
+
+def replay(
+    settings: Settings,
+    file: Path,
+    *,
+    speed: float,
+    workers: int,
+    stretch: Stretch = (None, None),
+    as_json: bool = False,
+) -> int:
+    """Send `file` to the running workers, or to some of our own if nothing runs yet; return the exit code."""
+    recording = open_recording(file, *(None if ms is None else ms * 1000 for ms in stretch))
+    stop = threading.Event()
+
+    def send() -> None:
+        _send(settings, recording, speed, stretch, stop, as_json=as_json)
+
+    try:
+        url = find_url(settings)
+    except BrokerUnavailable:
+        asyncio.run(_with_own_workers(settings, workers, stop, send))
+    else:
+        _check(url, settings)
+        _on_signals(stop)
+        send()
+    return INTERRUPTED if stop.is_set() else 0
+
+
+def _check(url: str, settings: Settings) -> None:
+    with closing(connect(url, settings)) as client:
+        greet(client, url, settings.publish.socket_timeout_s)
+        check_room(client, url)
+
+
+def _on_signals(stop: threading.Event) -> None:
+    """Set `stop` at the first SIGINT or SIGTERM, leave at once at the second."""
+
+    def on_signal(number: int, _: object) -> None:  # noqa: ARG001 - what `signal` calls with
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+
+
+async def _with_own_workers(
+    settings: Settings, workers: int, stop: threading.Event, work: Callable[[], None]
+) -> None:
+    """Run `work` in a thread while a private Redis and workers run; stop them afterwards."""
+    with all_roles(settings, workers=workers, listener=False) as (roles, _):
+        # A signal ends the work first: what it has read still goes to Redis.
+        supervisor = Supervisor(roles, log_dir(settings), on_signal=stop.set)
+        running = asyncio.create_task(supervisor.run())
+        try:
+            if await _finds_redis(settings, running, stop):
+                await _work(work, running, stop)
+        finally:
+            supervisor.stop()
+            await running
+
+
+async def _finds_redis(settings: Settings, running: asyncio.Task[bool], stop: threading.Event) -> bool:
+    """Wait for the private Redis; False where a signal came or the supervisor gave up, and says why."""
+    while not running.done() and not stop.is_set():
+        try:
+            find_url(settings)
+            return True
+        except BrokerUnavailable:
+            await asyncio.sleep(0.1)
+    return False
+
+
+async def _work(work: Callable[[], None], running: asyncio.Task[bool], stop: threading.Event) -> None:
+    working = asyncio.create_task(asyncio.to_thread(work))
+    await asyncio.wait({working, running}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():  # a second signal, or a role that failed: `running` tells, not the broken work
+        stop.set()
+        await asyncio.wait({working})
+        working.exception()
+        return
+    working.result()
+
+
+def _send(
+    settings: Settings,
+    recording: Recording,
+    speed: float,
+    stretch: Stretch,
+    stop: threading.Event,
+    *,
+    as_json: bool,
+) -> None:
+    exchange = settings.exchange.model_copy(update={"protocol": recording.protocol})
+    shards = settings.batch.shards
+    queues = ["trade", "orderbook", "ticker", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+    client = connect_redis(settings)
+    try:
+        probe = Probe(client, queues, clock=SystemClock())
+        sender = Sender(None)
+        run = Replay(settings, recording.protocol, lambda: new_codec(exchange), sender, probe.read, stop)
+        broken: ConfigurationError | None = None
+        try:
+            with progress(recording.path.name, recording.size) as step:
+                run.run(_within(recording.frames(step), stretch), speed)
+        except ConfigurationError as error:  # the file is cut: what is whole counts
+            broken = error
+        run.wait_for_workers(0)
+        output.write(_json(run) if as_json else _summary(run))
+        if broken is not None:
+            raise broken
+    finally:
+        client.close()
+
+
+def _within(frames: Iterable[Frame], stretch: Stretch) -> Iterator[Frame]:
+    """Yield the frames received in the stretch, both ends included."""
+    from_ms, to_ms = stretch
+    for frame in frames:
+        if (from_ms is None or frame.received_ms >= from_ms) and (
+            to_ms is None or frame.received_ms <= to_ms
+        ):
+            yield frame
+
+
+def _rejected(run: Replay) -> int:
+    return sum(count for name, count in run.counts.items() if name.startswith("rejected:"))
+
+
+def _summary(run: Replay) -> str:
+    counts = run.counts
+    return (
+        f"{counts['frames']} frames: {counts['trade_rows']} trades, {counts['orderbook_rows']} order books "
+        f"({counts['books_repeated']} repeats left out), {counts['ticker_rows']} tickers, "
+        f"{_rejected(run)} refused"
+    )
+
+
+def _json(run: Replay) -> str:
+    names = {
+        "frames": "frames",
+        "trades": "trade_rows",
+        "orderbooks": "orderbook_rows",
+        "orderbooks_repeated": "books_repeated",
+        "tickers": "ticker_rows",
+    }
+    return to_json(
+        {**{name: run.counts[counter] for name, counter in names.items()}, "refused": _rejected(run)}
+    )

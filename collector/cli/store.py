@@ -1,0 +1,148 @@
+"""How the reading commands reach the stored results, whether or not a collector is running."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from collector.errors import BrokerUnavailable, ConfigurationError
+from collector.host.redis_server import POLL_S, PrivateRedis, find_url
+from collector.settings import Settings
+from collector.store.read import Reader
+from collector.store.redis_client import connect, translated
+
+#: How long to wait for the folder of a private server that is just starting, or that another reader has.
+OWNER_WAIT_S = 3.0
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[Reader]:
+    """Yield a reader of the stored results; see `open_redis`."""
+    with open_redis(settings) as client:
+        yield Reader(client, settings)
+
+
+@contextmanager
+def open_redis(settings: Settings) -> Iterator[redis.Redis]:
+    """Yield a client of the Redis in force, which has just answered.
+
+    Where none runs but an earlier `collector up` or `collector demo` left data in the data folder, the
+    private server is started over that data and stopped at the end.
+
+    Raises:
+        BrokerUnavailable: no Redis, or one that refuses or does not answer; the message says what to do.
+    """
+    url, server = _find_or_start(settings)
+    try:
+        with _connected(url, settings) as client:
+            yield client
+    finally:
+        if server:
+            server.stop()
+
+
+@contextmanager
+def open_running(settings: Settings) -> Iterator[redis.Redis]:
+    """Yield a client of a Redis that runs already, for commands that need workers too.
+
+    Raises:
+        BrokerUnavailable: as `open_redis`.
+    """
+    with _connected(find_url(settings), settings) as client:
+        yield client
+
+
+def has_results(settings: Settings) -> bool:
+    """Tell whether a private server left its data in the data folder."""
+    return any((settings.data_dir / "redis").glob("appendonly*"))
+
+
+def masked(url: str) -> str:
+    """Return an address with its password replaced by `***`."""
+    return ";".join(map(_masked, url.split(";")))  # several where they are Sentinels
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    if at:
+        user, colon, _ = credentials.partition(":")
+        parts = parts._replace(netloc=f"{user}{colon and ':***'}@{host}")
+    return urlunsplit(parts)
+
+
+def explain(error: redis.RedisError, url: str, limit_s: float) -> str:
+    """Return one sentence that says what is wrong with the Redis at `url` and what to do."""
+    where = f"Redis at {masked(url)}"
+    match error:
+        case redis.AuthenticationError():
+            return f"{where} refuses the password: put the right one into REDIS_URL (redis://:PASSWORD@host)"
+        case redis.BusyLoadingError():
+            return f"{where} is still loading its data: try again in a moment"
+        case redis.TimeoutError():
+            return f"{where} does not answer within {limit_s:g} s: see whether it hangs, or set REDIS_URL"
+        case redis.ConnectionError():
+            return f"{where} can't be reached ({error}): start it or set REDIS_URL"
+        case _:
+            return f"{where} refuses: {error}"
+
+
+@contextmanager
+def _connected(url: str, settings: Settings) -> Iterator[redis.Redis]:
+    with closing(connect(url, settings)) as client:
+        greet(client, url, settings.publish.socket_timeout_s)
+        yield client
+
+
+def _find_or_start(settings: Settings) -> tuple[str, PrivateRedis | None]:
+    """Return the address of the running Redis, or of one started for us, which is then to be stopped."""
+    deadline = time.monotonic() + OWNER_WAIT_S
+    while True:
+        try:
+            return find_url(settings), None
+        except BrokerUnavailable:
+            if not has_results(settings):
+                raise
+        server = PrivateRedis(settings)
+        try:
+            return server.start(), server
+        except ConfigurationError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
+
+
+def greet(client: redis.Redis, url: str, limit_s: float) -> None:
+    """Ask for one answer.
+
+    Raises:
+        BrokerUnavailable: none, or a refusal; the message says what to do.
+    """
+    usual = client.get_retry()
+    client.set_retry(Retry(NoBackoff(), 0))  # nothing can be stale yet: one wait is enough
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise BrokerUnavailable(explain(error, url, limit_s)) from error
+    if usual is not None:
+        client.set_retry(usual)
+
+
+def check_room(client: redis.Redis, url: str) -> None:
+    """See that Redis can take anything at all, for commands that would only half do their work.
+
+    Raises:
+        BrokerUnavailable: it is full.
+    """
+    with translated():
+        memory = client.info("memory")
+    used, limit = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
+    if limit and used >= limit:
+        raise BrokerUnavailable(
+            f"Redis at {masked(url)} is full ({used / 1e6:.1f} of {limit / 1e6:.1f} MB): "
+            "make room, or raise its maxmemory"
+        )

@@ -1,0 +1,269 @@
+"""Every metric in one table, and their Prometheus form.
+
+A listener and a worker export themselves; `collector metrics` exports the whole system from what all its
+processes keep in Redis, so it does not matter how many processes there are, on how many machines.
+
+Counters are events since the start of a listener, or of the store for those of the workers. A counter with a
+colon has variants (`rejected:not_json`); in Prometheus the part behind it is the label `detail`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from collector.counters import MEANING as WORKER_COUNTERS
+
+NAMESPACE = "bithumb"
+
+#: Listener counter -> what one of it is.
+COUNTERS: Mapping[str, str] = {
+    "frames": "WebSocket frames received, on all sockets",
+    "frame_copies": "frames another socket had brought already, not parsed again",
+    "statuses": "acknowledgements and keepalives of the exchange",
+    "server_errors": "error frames of the exchange",
+    "rejected": "messages, or parts of one, that could not be understood, by reason",
+    "surprise": "oddities that were tolerated, by kind",
+    "stalls": "sockets given up because a channel was silent for too long, by channel",
+    "books_repeated": "order books equal to the one before, noticed before they were parsed",
+    "books_asked_again": "legacy order books asked for again",
+    "trade_copies": "trades held back because their id had passed already",
+    "ticker_copies": "tickers held back: same time as the last",
+    "ticker_older": "tickers held back: older than the last",
+    "orderbook_copies": "order books held back: same time as the last",
+    "orderbook_older": "order books held back: older than the last",
+    "beyond_markets_max": "rows of a market after the 4,096th: more than any exchange has",
+    "trade_rows": "trades put into batches",
+    "ticker_rows": "tickers put into batches",
+    "orderbook_rows": "order books put into batches",
+    "gap_rows": "gaps put into batches, opened or recovered",
+    "trades_backfilled": "trades that a backfill brought; the store leaves out those it has",
+    "ticker_merged": "tickers replaced by a newer one of their market before they were sent",
+    "orderbook_merged": "order books replaced by a newer one of their market before they were sent",
+    "batches_sent": "batches handed to Celery",
+    "trade_batches_sent": "batches of trades handed to Celery",
+    "ticker_batches_sent": "batches of tickers handed to Celery",
+    "orderbook_batches_sent": "batches of order books handed to Celery",
+    "gap_batches_sent": "batches of gaps handed to Celery",
+    "trade_rows_sent": "trades handed to Celery",
+    "ticker_rows_sent": "tickers handed to Celery",
+    "orderbook_rows_sent": "order books handed to Celery",
+    "gap_rows_sent": "gaps handed to Celery",
+    "trade_rows_spooled": "trades put on disk",
+    "gap_rows_spooled": "gaps put on disk",
+    "trade_rows_lost": "trades that could be neither sent nor kept; each is in a gap",
+    "gap_rows_lost": "gaps that could be neither sent nor kept; they are tried again",
+    "ticker_rows_dropped": "tickers that still waited when the listener stopped",
+    "orderbook_rows_dropped": "order books that still waited when the listener stopped",
+    "spool_batches_drained": "batches brought back from disk",
+    "spool_batches_unreadable": "batches on disk that another version wrote and this one can't read",
+    "batches_sent_again": "batches of trades or gaps that no worker confirmed in time",
+    "spool_sync_errors": "times the disk refused to sync the spool",
+    "states_repeated": "times the newest tickers and books were sent again, those sent before having expired",
+    "state_batches_taken_back": "batches of tickers or books taken back from a queue for newer ones to go",
+    "ticker_rows_taken_back": "tickers taken back from their queue, the newest of each market going instead",
+    "orderbook_rows_taken_back": "order books taken back, the newest of each market going instead",
+    "send_failures": "times Redis refused or did not answer",
+    "mode_changes_to_flow": "returns to mode FLOW",
+    "mode_changes_to_merge": "entries into mode MERGE",
+    "mode_changes_to_spool": "entries into mode SPOOL",
+}
+
+#: Field of a listener's health -> (metric, unit and meaning).
+GAUGES: Mapping[str, tuple[str, str]] = {
+    "frames_per_s": ("frames_per_second", "frames received per second"),
+    "lag_ms_p50": ("lag_p50_milliseconds", "exchange's time to our receipt, median of the newest events"),
+    "lag_ms_p99": ("lag_p99_milliseconds", "exchange's time to our receipt, 99th percentile"),
+    "spool_bytes": ("spool_bytes", "bytes of trades that wait on disk"),
+    "last_frame_ms": ("last_frame_timestamp_milliseconds", "epoch time of the newest frame"),
+    "markets": ("markets", "markets subscribed to"),
+    "markets_refused": ("markets_refused", "markets listed under names that can't be market codes"),
+    "backfills_waiting": ("backfills_waiting", "holes that wait to be fetched again"),
+}
+
+#: Field of a worker's health -> (metric, unit and meaning).
+WORKER_GAUGES: Mapping[str, tuple[str, str]] = {
+    "tasks_active": ("tasks_active", "tasks it holds now"),
+    "started_ms": ("started_timestamp_milliseconds", "epoch time of its start"),
+    "last_task_ms": ("last_task_timestamp_milliseconds", "epoch time of its newest finished task"),
+}
+
+#: Gauge of the whole system -> unit and meaning; from `collector metrics` alone.
+SYSTEM_GAUGES: Mapping[str, str] = {
+    "redis_up": "1 while Redis answers, else 0 and nothing of the rest is known",
+    "redis_memory_bytes": "memory that Redis uses",
+    "redis_memory_limit_bytes": "its `maxmemory`; 0 = no limit",
+    "batches_unacknowledged": "batches in the hands of workers, over all queues",
+    "dead_letters": "batches that could not be stored and wait for somebody to look",
+}
+
+MODES = ("flow", "merge", "spool")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one scrape shows; rows as in `collector show health`.
+
+    Attributes:
+        listeners: the listeners' rows, `counters` among their fields.
+        queues: batches ready by queue.
+        workers: the workers' rows.
+        worker_counters: what all workers counted together.
+        system: values of `SYSTEM_GAUGES`; empty where one listener or worker speaks for itself alone.
+    """
+
+    listeners: Sequence[Row] = ()
+    queues: Mapping[str, int] = field(default_factory=dict)
+    workers: Sequence[Row] = ()
+    worker_counters: Mapping[str, int] = field(default_factory=dict)
+    system: Mapping[str, float] = field(default_factory=dict)
+
+    def consumers(self) -> dict[str, int]:
+        """Return how many live workers take from each queue."""
+        return {
+            queue: sum(queue in worker["queues"] for worker in self.workers) for queue in sorted(self.queues)
+        }
+
+
+Look = Callable[[], Snapshot]
+
+
+class HealthCollector(Collector):
+    """Turns health rows into Prometheus metrics at each scrape."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metrics."""
+        snapshot = self._look()
+        yield from _gauges("listener", "id", GAUGES, snapshot.listeners)
+        yield _modes(snapshot.listeners)
+        yield _connections(snapshot.listeners)
+        yield _counters(snapshot.listeners)
+        yield _by_queue("queue_length", "batches ready in a queue", snapshot.queues)
+        if snapshot.system:
+            yield from _system(snapshot)
+        if snapshot.system or snapshot.workers:
+            yield from _workers(snapshot)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing in advance, so that registering does not look."""
+        return ()
+
+
+def _system(snapshot: Snapshot) -> Iterable[Metric]:
+    for name, value in snapshot.system.items():
+        yield GaugeMetricFamily(f"{NAMESPACE}_{name}", SYSTEM_GAUGES[name], value=value)
+    yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
+    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
+    for counter, count in snapshot.worker_counters.items():
+        events.add_metric([counter], count)
+    yield events
+
+
+def _workers(snapshot: Snapshot) -> Iterable[Metric]:
+    yield from _gauges("worker", "hostname", WORKER_GAUGES, snapshot.workers)
+    done = CounterMetricFamily(f"{NAMESPACE}_worker_tasks", "tasks finished", labels=["worker"])
+    for row in snapshot.workers:
+        done.add_metric([row["hostname"]], row["tasks_done"])
+    yield done
+
+
+def _gauges(
+    kind: str, identity: str, table: Mapping[str, tuple[str, str]], rows: Iterable[Row]
+) -> Iterable[Metric]:
+    for name, (metric, meaning) in table.items():
+        family = GaugeMetricFamily(f"{NAMESPACE}_{kind}_{metric}", meaning, labels=[kind])
+        for row in rows:
+            if row.get(name) is not None:
+                family.add_metric([row[identity]], row[name])
+        yield family
+
+
+def _by_queue(name: str, meaning: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _modes(listeners: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(
+        f"{NAMESPACE}_listener_mode", "1 for the mode in force, 0 for the others", labels=["listener", "mode"]
+    )
+    for row in listeners:
+        for mode in MODES:
+            family.add_metric([row["id"], mode], row["mode"] == mode)
+    return family
+
+
+def _connections(listeners: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(
+        f"{NAMESPACE}_listener_connections", "sockets by state", labels=["listener", "state"]
+    )
+    for row in listeners:
+        states = [connection["state"] for connection in row["connections"]]
+        for state in sorted(set(states)):
+            family.add_metric([row["id"], state], states.count(state))
+    return family
+
+
+def _counters(listeners: Iterable[Row]) -> Metric:
+    family = CounterMetricFamily(
+        f"{NAMESPACE}_listener_events", "see docs/metrics.md", labels=["listener", "name", "detail"]
+    )
+    for row in listeners:
+        for counter, count in row["counters"].items():
+            name, _, detail = counter.partition(":")
+            family.add_metric([row["id"], name, detail], count)
+    return family
+
+
+def reference() -> str:
+    """Return all metrics as Markdown; `docs/metrics.md` is this text."""
+    listener, worker = f"{NAMESPACE}_listener", f"{NAMESPACE}_worker"
+    lines = [
+        "# Metrics",
+        "",
+        "`collector metrics` serves `/metrics`, `/healthz`, `/readyz` of the whole system: listeners,",
+        "workers, queues. On loopback a listener serves the rows marked ● of itself, port",
+        "`COLLECTOR_HEALTH__METRICS_PORT`, a worker those marked ○, port",
+        "`COLLECTOR_WORKER__METRICS_PORT`: its main process knows of the tasks of all its children.",
+        "",
+        "Made by `python -m collector.host.metrics > docs/metrics.md`.",
+        "",
+        "| gauge | labels | meaning |",
+        "| --- | --- | --- |",
+        *(f"| ● `{listener}_{name}` | `listener` | {meaning} |" for name, meaning in GAUGES.values()),
+        f"| ● `{listener}_mode` | `listener`, `mode` | 1 for the mode in force, 0 for the others |",
+        f"| ● `{listener}_connections` | `listener`, `state` | sockets |",
+        f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
+        f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
+        *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
+        *(f"| ○ `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),
+        "",
+        f"○ `{worker}_tasks_total`, label `worker`: tasks a worker finished. All else is counted by name,",
+        "the same as in `collector show health`.",
+        "",
+        f"● `{listener}_events_total`, labels `listener`, `name` and, where there are kinds, `detail`:",
+        "",
+        "| counter | what one of it is |",
+        "| --- | --- |",
+        *(f"| `{name}` | {meaning} |" for name, meaning in COUNTERS.items()),
+        "",
+        f"`{worker}_events_total`, label `name`, over all workers since the store began:",
+        "",
+        "| counter | what one of it is |",
+        "| --- | --- |",
+        *(f"| `{name}` | {meaning} |" for name, meaning in WORKER_COUNTERS.items()),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference())

@@ -1,0 +1,1 @@
+"""One listener process: what its parts are made of, and how they are put together."""

@@ -1,0 +1,515 @@
+"""The composition root of a listener: settings -> objects -> one task group -> a graceful stop.
+
+connections -> Intake -> Outbox | publisher's thread -> Celery queues, or the spool
+holes -> Backfill -> Intake
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import redis
+
+from collector.batch import Batch
+from collector.clock import Clock, SystemClock
+from collector.errors import (
+    BrokerUnavailable,
+    CollectorError,
+    ConfigurationError,
+    LeaseLost,
+    PipelineError,
+    RestError,
+)
+from collector.feed.backfill import Backfill
+from collector.feed.connection import Connection
+from collector.feed.fleet import Fleet
+from collector.feed.redundancy import FirstCopy
+from collector.feed.rest_client import RestClient
+from collector.feed.session import MarketEvent, Session, State
+from collector.feed.watchdog import new_rhythms
+from collector.host import redis_client
+from collector.host.metrics import Snapshot
+from collector.host.redis_server import find_url
+from collector.host.web import Web
+from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
+from collector.listener.holes import Holes
+from collector.listener.intake import Intake
+from collector.listener.markets import choose, plain_names
+from collector.model import Channel, Gap
+from collector.protocol.codec import Codec, Subscription
+from collector.protocol.current import CurrentCodec
+from collector.protocol.legacy import LegacyCodec
+from collector.protocol.repeats import RepeatedBooks
+from collector.publish.lease import Lease
+from collector.publish.ledger import Ledger
+from collector.publish.outbox import Outbox
+from collector.publish.probe import Probe
+from collector.publish.publisher import Publisher, Transport
+from collector.publish.recall import Recall
+from collector.publish.sender import Sender
+from collector.publish.spool import Spool
+from collector.routing import ANALYSES
+from collector.settings import ExchangeSettings, Settings
+from collector.store.keys import Keys
+from collector.store.read import Reader
+from collector.stream.batcher import Batcher
+from collector.stream.book import BookBuilder
+from collector.stream.pressure import Decision, Reading
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.02
+_STOP_TIMEOUT_S = 8.0
+#: Delays between tries to read the market list: from the first, doubled up to the last.
+_LIST_RETRY_S = (0.5, 10.0)
+#: Delays between looks at the store for open gaps of an earlier run, likewise.
+_GAPS_AGAIN_S = (10.0, 300.0)
+#: A refused frame is logged the first time of its reason, then once per so many.
+_LOG_EVERY = 1_000
+_REJECTED_KEPT = 200
+_HEALTH_TTL_S = 15
+#: Rate limits are broadcast again so often: lowered ones always, restored ones for so long. A worker that is
+#: away hears no broadcast, and Celery rests up to 32 s between two tries to reach Redis.
+_PACE_AGAIN_S = 10.0
+_PACE_RESTORED_S = 60.0
+#: Celery has no zero, and a task in a worker's hands waits by the limit it was taken under, whatever is set
+#: later: much slower than this, and a short pause would hold up an analysis worker for long.
+PAUSED = "12/m"
+
+
+def listener_id(settings: Settings) -> str:
+    """Return the name of this listener: machine, process and share."""
+    return f"{socket.gethostname()}-{os.getpid()}-{settings.shard.replace('/', 'of')}"
+
+
+def new_lease(settings: Settings, client: redis.Redis) -> Lease:
+    """Return the lease of this listener's share; a restart from the same data folder is the same owner."""
+    owner = f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+    key = Keys(settings.store.key_prefix).lease(settings.shard)
+    return Lease(client, key, owner, settings.publish.lease_ttl_s)
+
+
+class Listener:
+    """One listener process: a share of the markets, some redundant connections, one publisher."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, sender: Transport | None = None
+    ) -> None:
+        self.settings = settings
+        self.id = listener_id(settings)
+        self._clock = clock or SystemClock()
+        self._redis = connect_redis(settings)
+        self._keys = Keys(settings.store.key_prefix)
+        self._lease = new_lease(settings, self._redis)
+        self._holder: str | None = None
+        self._outbox = Outbox(settings.publish.queue_batches, self.id)
+        self._batcher = Batcher(settings.batch, self.id)
+        self._intake = Intake(self._batcher, self._outbox, self._clock, settings.connection.stall_min_s)
+        self._holes = Holes(self._intake, settings.channels)
+        holes = self._holes
+        self._intake.listen(holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_market_hole)
+        self._rhythms = new_rhythms(settings.connection)
+        is_current = settings.exchange.protocol == "current"
+        self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
+        self._repeats = RepeatedBooks()
+        self.fleet = Fleet(settings, self, self._clock)
+        self._rest = RestClient(settings.exchange, self._clock)
+        self._backfill = Backfill(
+            self._rest,
+            self._clock,
+            self._intake.add_recovered,
+            self._holes.on_filled,
+            self._intake.exchange_ms,
+        )
+        self._holes.backfill = self._backfill
+        self._sender = sender or Sender(settings.publish.state_expires_s)
+        self._ledger = self._new_ledger(self._sender)
+        self._publisher = self._new_publisher(self._ledger)
+        self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
+        self._paced_s = self._pace_changed_s = 0.0
+        self._ended: Counter[str] = Counter()
+        self._rate = FrameRate()
+        self._rejected: list[dict[str, Any]] = []
+        #: Sentences about names in COLLECTOR_MARKETS that are no market now; each is logged once.
+        self._missing: tuple[str, ...] = ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_left = False
+
+    # The process
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen until `stop` is set, then flush and leave.
+
+        Raises:
+            ConfigurationError: none of the markets exists.
+            GaveUp: the connections used up their allowed retries.
+            LeaseLost: another listener serves this share now.
+            PipelineError: the publisher's thread died.
+        """
+        self._loop = asyncio.get_running_loop()
+        port = self.settings.health.metrics_port
+        web = Web(port, self._look, self._clock.now_ms) if port else None
+        self._publisher.start()
+        try:
+            async with self._rest, asyncio.TaskGroup() as group:
+                live = group.create_task(self._live())
+                await stop.wait()
+                live.cancel()
+        except* CollectorError as failures:
+            raise _first(failures) from None
+        finally:
+            self._intake.flush()
+            stopped = await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
+            if web is not None:
+                await asyncio.to_thread(web.close)
+            await asyncio.to_thread(self._let_go)
+            if not stopped:
+                log.error("the publisher did not end in %.0f s", _STOP_TIMEOUT_S)
+
+    async def _live(self) -> None:
+        await self._discover()
+        self._holes.last_trade_ms = await asyncio.to_thread(self._read_last_trades)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_up_gaps())
+            group.create_task(self._tick())
+            group.create_task(self._refresh_markets(group))
+            group.create_task(self._backfill.run())
+            self.fleet.start(group)
+
+    async def _take_up_gaps(self) -> None:
+        """Send the backfill after gaps of an earlier run, whenever they reach the store."""
+        pause_s, longest_s = _GAPS_AGAIN_S
+        while True:
+            gaps = await asyncio.to_thread(self._read_open_gaps)
+            if gaps is not None:
+                self._holes.take_up(gaps)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._intake.tick(self._publisher.decision)
+            for damage in self._publisher.take_damage():
+                self._holes.on_damage(damage.from_ms, damage.to_ms)
+            if not self._publisher.decision.trades_to_disk:
+                self._holes.tell_lost()
+            if not self._publisher.is_alive:
+                raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
+            if self._holder is not None:
+                raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
+
+    def _let_go(self) -> None:
+        self._has_left = True
+        with suppress(BrokerUnavailable):  # then they expire by themselves
+            self._lease.give_up()
+            self._report(self._publisher.decision)
+        self._redis.close()
+
+    # Markets
+
+    async def _discover(self) -> None:
+        """Find out which markets to listen to; wait for the exchange's list if a pattern needs it."""
+        names = plain_names(self.settings.markets)
+        delay_s, longest_s = _LIST_RETRY_S
+        said = ""
+        while True:
+            try:
+                self._markets = self._choose(await self._rest.markets())
+                return
+            except RestError as error:
+                if names is not None:
+                    log.warning("the market list can't be read (%s); going on with the names as given", error)
+                    self._markets = self._choose(names)
+                    return
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("the exchange can't be reached, trying on for ever: %s", error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, longest_s)
+
+    def _choose(self, listed: Sequence[str]) -> tuple[str, ...]:
+        settings = self.settings
+        chosen = choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)
+        for sentence in chosen.missing:
+            if sentence not in self._missing:
+                log.warning("COLLECTOR_MARKETS: %s; going on with the others", sentence)
+        self._missing = chosen.missing
+        if not chosen.markets:
+            raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
+        return chosen.markets
+
+    async def _refresh_markets(self, group: asyncio.TaskGroup) -> None:
+        """Follow listings and delistings; one socket after the other is replaced."""
+        read_s, are_replaced = self._clock.monotonic(), True
+        since_s: dict[str, float] = {}  # listed and not carried by every socket yet
+        while True:
+            await asyncio.sleep(self.settings.exchange.market_refresh_s)
+            try:
+                markets = self._choose(await self._rest.markets())
+            except (RestError, ConfigurationError) as error:
+                log.warning("the market list stays as it is: %s", error)
+                continue
+            if markets != self._markets:
+                since_s |= dict.fromkeys(self._change_markets(markets), read_s)
+                are_replaced = False
+            read_s = self._clock.monotonic()
+            if not are_replaced:
+                are_replaced = await self.fleet.replace_all(group)
+            if are_replaced:
+                self._tell_listed(since_s)
+                since_s = {}
+
+    def _change_markets(self, markets: tuple[str, ...]) -> list[str]:
+        """Take over another list; return the markets that are new in it."""
+        listed, delisted = sorted(set(markets) - set(self._markets)), set(self._markets) - set(markets)
+        log.warning("markets listed: %s; delisted: %s", listed or "none", sorted(delisted) or "none")
+        self._markets = markets
+        return listed
+
+    def _tell_listed(self, since_s: Mapping[str, float]) -> None:
+        """Record what new markets may have traded before the sockets carried them."""
+        now_s = self._clock.monotonic()
+        for market, listed_s in since_s.items():
+            self._holes.on_listed([market], now_s - listed_s, now_s)
+
+    @property
+    def _markets(self) -> tuple[str, ...]:
+        return self._holes.markets
+
+    @_markets.setter
+    def _markets(self, markets: tuple[str, ...]) -> None:
+        self._holes.markets = markets
+
+    # Host of the connections
+
+    def new_session(self, connection: Connection, now_s: float) -> Session:  # noqa: ARG002 - the Host protocol
+        """Make the session of a socket that has just opened."""
+        exchange = self.settings.exchange
+        return Session(
+            new_codec(exchange, self._repeats),
+            self._subscription(),
+            self._rhythms,
+            self.settings.connection,
+            now_s,
+            first_copy=self._first_copy,
+            books=BookBuilder() if exchange.protocol == "legacy" else None,
+        )
+
+    def subscribe_texts(self) -> list[str]:
+        """Return what a socket sends first."""
+        return new_codec(self.settings.exchange).subscribe(self._subscription())
+
+    def on_events(
+        self,
+        connection: Connection,
+        events: Sequence[MarketEvent] | None,
+        frames: Sequence[bytes],  # noqa: ARG002 - the Host protocol
+        received_ms: int,
+    ) -> None:
+        """Take what frames that came together carried."""
+        if events is not None:
+            self._intake.on_events(connection.number, events)
+        session = connection.session
+        if session is not None and session.rejections:
+            self._note_rejections(session, received_ms)
+
+    def on_lost(self, connection: Connection, reason: str) -> None:
+        """Take note that a socket is gone."""
+        self._intake.coverage.on_lost(connection.number, reason)
+        if connection.session is not None:
+            stall = connection.session.stall
+            if stall is not None and stall.channel is Channel.TRADE:
+                self._intake.on_trade_stall()
+            self._ended.update(connection.session.totals())
+            connection.session = None
+
+    def _subscription(self) -> Subscription:
+        return Subscription(self._markets, self.settings.channels)
+
+    def _note_rejections(self, session: Session, received_ms: int) -> None:
+        for refusal in session.rejections:
+            name = f"rejected:{refusal.reason}"
+            if session.counts[name] % _LOG_EVERY == 1:
+                log.warning("message refused (%s): %s", name, refusal.detail)
+            self._rejected.append(
+                {
+                    "at_ms": received_ms,
+                    "reason": refusal.reason,
+                    "detail": refusal.detail,
+                    "raw": refusal.raw.decode(errors="replace"),
+                }
+            )
+        session.rejections.clear()
+        del self._rejected[:-_REJECTED_KEPT]
+
+    def _on_lost_batch(self, batch: Batch, reason: str) -> None:
+        """Called in the publisher's thread: facts that could be neither sent nor kept."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._intake.lose, batch, reason)
+
+    # The publisher's side
+
+    def _new_ledger(self, sender: Transport) -> Ledger:
+        timeout_ms = round(self.settings.publish.confirm_timeout_s * 1000)
+        keys = self._keys
+        return Ledger(self._redis, sender, keys.unconfirmed, keys.unconfirmed_due, timeout_ms, self._clock)
+
+    def _new_publisher(self, sender: Transport) -> Publisher:
+        settings = self.settings
+        spool = Spool(
+            settings.data_dir / "spool" / settings.shard.replace("/", "of"),
+            max_bytes=settings.spool.max_mb << 20,
+            segment_bytes=settings.spool.segment_mb << 20,
+            fsync_interval_s=settings.spool.fsync_interval_ms / 1000,
+            clock=self._clock,
+        )
+        if len(spool):
+            log.warning("%d batches of an earlier run wait in the spool", len(spool))
+        shards = settings.batch.shards
+        trade_queues = ["trade", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+        probe = Probe(
+            self._redis,
+            [*trade_queues, "orderbook", "ticker", "analysis"],
+            aged=[*trade_queues, "orderbook", "ticker"],
+            clock=self._clock,
+        )
+        return Publisher(
+            settings,
+            self._outbox,
+            spool,
+            sender,
+            probe.read,
+            Recall(self._redis).take_back,
+            self._clock,
+            housekeeping=self._keep_house,
+            on_lost=self._on_lost_batch,
+        )
+
+    def _keep_house(self, decision: Decision, reading: Reading) -> None:
+        """Called in the publisher's thread: renew the lease, send again, pace analyses, say how we are."""
+        self._holder = self._lease.take()
+        self._publisher.counts["batches_sent_again"] += self._ledger.send_again(reading.trade_age_ms)
+        self._pace_analyses(decision.analysis_rate)
+        self._report(decision)
+
+    def _pace_analyses(self, factor: float) -> None:
+        """Lower the analysis tasks' rate limits under pressure, and tell it to workers that come later."""
+        now_s = self._clock.monotonic()
+        is_new = factor != self._analysis_rate
+        is_settled = factor == 1 and now_s - self._pace_changed_s > _PACE_RESTORED_S
+        if not is_new and (is_settled or now_s - self._paced_s < _PACE_AGAIN_S):
+            return
+        self._sender.limit_rates(analysis_limits(self.settings.worker.analysis_rate_limit, factor))
+        self._analysis_rate, self._paced_s = factor, now_s
+        if is_new:
+            self._pace_changed_s = now_s
+
+    def _report(self, decision: Decision) -> None:
+        health = msgspec.json.encode(self.health(decision))
+        rejected, self._rejected = self._rejected, []
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(self._keys.listener(self.id), health, ex=_HEALTH_TTL_S)
+                if rejected:
+                    pipe.lpush(self._keys.rejected_frames, *map(msgspec.json.encode, rejected))
+                    pipe.ltrim(self._keys.rejected_frames, 0, _REJECTED_KEPT - 1)
+                pipe.execute()
+        except redis.RedisError as error:
+            self._rejected[:0] = rejected
+            raise BrokerUnavailable(f"Redis did not take the health report: {error}") from error
+
+    def health(self, decision: Decision) -> dict[str, Any]:
+        """Return this listener's row of `show health`."""
+        connections = self.fleet.connections
+        last_frames = [c.totals.last_frame_ms for c in connections if c.totals.last_frame_ms]
+        lags = list(self._intake.lags_ms)
+        return {
+            "id": self.id,
+            "state": State.STOPPED if self._has_left else state_of(connections),
+            "connections": [connection_row(connection) for connection in connections],
+            "mode": str(decision.mode),
+            "frames_per_s": round(self._rate.look(self.fleet.frames, self._clock.monotonic()), 1),
+            "lag_ms_p50": percentile(lags, 0.5),
+            "lag_ms_p99": percentile(lags, 0.99),
+            "spool_bytes": self._publisher.spool_bytes,
+            "last_frame_ms": max(last_frames, default=None),
+            "markets": len(self._markets),
+            "markets_refused": len(self._rest.refused_markets),
+            "pid": os.getpid(),
+            "backfills_waiting": len(self._backfill),
+            "counters": self.counters(),
+        }
+
+    def _look(self) -> Snapshot:
+        """Called in a web thread."""
+        row = self.health(self._publisher.decision)
+        return Snapshot(listeners=[row], queues=dict(self._publisher.reading.queue_lengths))
+
+    def counters(self) -> dict[str, int]:
+        """Return everything counted so far, by name; any thread may ask."""
+        sessions = [connection.session for connection in list(self.fleet.connections)]
+        merged = added_up([self._batcher.merged, self._outbox.merged])
+        intake = self._intake
+        return added_up(
+            [
+                self._ended,
+                *(session.totals() for session in sessions if session is not None),
+                intake.sequencer.held_back,
+                intake.counts,
+                self._publisher.counts,
+                {f"{kind}_merged": count for kind, count in merged.items()},
+            ]
+        )
+
+    def _read_last_trades(self) -> dict[str, int]:
+        """Ask the store where the last run ended: nothing if it does not answer."""
+        try:
+            return Reader(self._redis, self.settings).last_trade_ms(self._markets)
+        except (redis.RedisError, PipelineError) as error:
+            log.warning("the end of the last run can't be read: %s", error)
+            return {}
+
+    def _read_open_gaps(self) -> list[Gap] | None:
+        """Ask the store which trades are missing: None if it does not answer."""
+        try:
+            return Reader(self._redis, self.settings).open_trade_gaps(self._markets)
+        except (redis.RedisError, PipelineError) as error:
+            log.warning("open gaps can't be read: %s", error)
+            return None
+
+
+def analysis_limits(full: str, factor: float) -> dict[str, str]:
+    """Return the rate limit of each analysis task at `factor` times the full one; 0 is `PAUSED`."""
+    from collector.analyses import (
+        catalog as analysis,  # configures Celery, which needs Redis; `collector record` has none
+    )
+
+    number, unit = full.split("/")
+    limit = f"{float(number) * factor:g}/{unit}" if factor else PAUSED
+    return {f"{ANALYSES}{name}": limit for name in analysis.names()}
+
+
+def new_codec(exchange: ExchangeSettings, repeats: RepeatedBooks | None = None) -> Codec:
+    """Return the translator for one socket of the chosen protocol."""
+    return LegacyCodec() if exchange.protocol == "legacy" else CurrentCodec(exchange.format, repeats)
+
+
+def connect_redis(settings: Settings) -> redis.Redis:
+    """Return a client with bounded waits and no retries of its own; nothing is sent yet."""
+    return redis_client.connect(find_url(settings), settings)
+
+
+def _first(failures: BaseExceptionGroup[CollectorError]) -> CollectorError:
+    """Return the first error of a group of groups."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, CollectorError)  # noqa: S101 - `except*` selected it
+    return error

@@ -1,0 +1,152 @@
+"""From a hole in the stream to a recorded `Gap`, a backfill, and a recovered gap."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from collector.feed.backfill import Backfill
+from collector.feed.backfill import Hole as MarketHole
+from collector.listener.intake import Intake
+from collector.model import MINUTE_MS, Channel, Gap
+from collector.stream.coverage import Hole
+
+log = logging.getLogger(__name__)
+
+#: Events arrive after their time, some later than others: so much before a hole may be missing too.
+LAG_MS = 1_000
+#: Reasons of losses on our side of the socket.
+LOST_HERE = frozenset({"overflow", "spool_full"})
+#: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
+NOT_FOR_BACKFILL = frozenset({"too_late"})
+
+
+class Holes:
+    """Records holes for every market and sends the backfill after the trades in them."""
+
+    def __init__(self, intake: Intake, channels: Iterable[Channel]) -> None:
+        self.markets: tuple[str, ...] = ()
+        #: Where the last run ended, for markets it knew.
+        self.last_trade_ms: Mapping[str, int] = {}
+        self.backfill: Backfill | None = None
+        self._intake = intake
+        self._channels = tuple(channels)
+        #: Market and start of the gaps this run has taken up: before the last look at the store, and since.
+        self._taken: set[tuple[str, int]] = set()
+        self._taken_since: set[tuple[str, int]] = set()
+        #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
+        self._lost: dict[tuple[str, Channel, str | int], Gap] = {}
+
+    def on_hole(self, hole: Hole) -> None:
+        """Take a stretch that no socket covered."""
+        time = self._intake.exchange_time
+        from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
+        log.warning("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
+        for market in self.markets:
+            if hole.reason == "start":
+                self._on_start(market, from_ms, to_ms)
+            else:
+                self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
+                self._record_lost_states(market, from_ms, to_ms, hole.reason)
+
+    def on_market_hole(self, market: str, hole: Hole) -> None:
+        """Take a stretch in which one market's trades were suspiciously silent."""
+        time = self._intake.exchange_time
+        log.info("no trades of %s for %.1f s, looked up", market, hole.to_s - hole.from_s)
+        self.record(MarketHole(market, time.at(hole.from_s), time.at(hole.to_s), hole.reason))
+
+    def on_early_trade(self, market: str, exchange_ms: int) -> None:
+        """Take a trade from before our start, which a snapshot brought: its minute is known in part only."""
+        minute_ms = exchange_ms - exchange_ms % MINUTE_MS
+        self.record(MarketHole(market, minute_ms, exchange_ms, "start"))
+
+    def open(self, market: str | None, from_ms: int, to_ms: int, reason: str) -> None:
+        """Record a gap in trades and send the backfill after it; call it in the event loop.
+
+        Args:
+            market: whose trades are missing; None means every market that is collected.
+            from_ms: start of the gap, epoch ms by the exchange's time.
+            to_ms: its end, likewise; a gap that would end before it starts is one moment.
+            reason: a stable word, part of the gap's identity.
+        """
+        for each in self.markets if market is None else (market,):
+            self.record(MarketHole(each, from_ms, max(from_ms, to_ms), reason))
+
+    def on_damage(self, from_ms: int, to_ms: int) -> None:
+        """Take a stretch of time whose spooled trades can't be read any more, whatever their markets."""
+        log.error("the spool is damaged: trades of %.1f s have to be fetched again", (to_ms - from_ms) / 1000)
+        self.open(None, from_ms - LAG_MS, to_ms, "spool_damaged")
+
+    def on_lost(self, gap: Gap) -> None:
+        """Take what is missing because it could be neither sent nor kept: trades, or a gap itself.
+
+        Neither could be told about now, so it waits; a listener that dies meanwhile starts again from the
+        last trade stored. Bounded: stretches of one market are joined.
+        """
+        if gap.reason not in LOST_HERE or gap.recovered:
+            self._lost[gap.market, gap.channel, gap.from_ms] = gap
+            return
+        known = self._lost.get((gap.market, gap.channel, gap.reason), gap)
+        self._lost[gap.market, gap.channel, gap.reason] = Gap(
+            gap.market, gap.channel, min(gap.from_ms, known.from_ms), max(gap.to_ms, known.to_ms), gap.reason
+        )
+
+    def tell_lost(self) -> None:
+        """Record what was lost, and send the backfill after the trades: now there is room again."""
+        lost, self._lost = self._lost, {}
+        for gap in lost.values():
+            self._intake.add(gap)
+            if gap.reason in LOST_HERE and not gap.recovered:
+                self.resume(gap)
+
+    def take_up(self, open_gaps: Iterable[Gap]) -> None:
+        """Send the backfill after what the store says is missing, unless this run has done so before.
+
+        A gap of an earlier run may still be on its way when this one starts: in a queue, or on disk.
+        """
+        found = {(gap.market, gap.from_ms): gap for gap in open_gaps}
+        known = self._taken | self._taken_since
+        self._taken, self._taken_since = (self._taken & found.keys()) | self._taken_since, set()
+        for key in found.keys() - known:
+            self.resume(found[key])
+
+    def resume(self, gap: Gap) -> None:
+        """Send the backfill after a gap that is recorded already."""
+        self._taken_since.add((gap.market, gap.from_ms))
+        if self.backfill is not None and gap.reason not in NOT_FOR_BACKFILL:
+            is_known_before = gap.reason != "start"
+            self.backfill.add(
+                MarketHole(gap.market, gap.from_ms, gap.to_ms, gap.reason, is_known_before=is_known_before)
+            )
+
+    def on_listed(self, markets: Iterable[str], refresh_s: float, now_s: float) -> None:
+        """Take markets that were listed within the last `refresh_s` seconds."""
+        time = self._intake.exchange_time
+        from_ms = time.at(now_s - refresh_s)
+        from_ms -= from_ms % MINUTE_MS
+        for market in markets:
+            self.record(MarketHole(market, from_ms, time.at(now_s), "listed", is_known_before=False))
+
+    def on_filled(self, hole: MarketHole, recovered: bool) -> None:
+        """Take the end of a backfill."""
+        if recovered:
+            gap = Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason, recovered=True)
+            self._intake.add(gap)
+
+    def record(self, hole: MarketHole) -> None:
+        """Record a hole in a market's trades and queue its backfill."""
+        if Channel.TRADE in self._channels:
+            self._taken_since.add((hole.market, hole.from_ms))
+            self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
+            if self.backfill is not None:
+                self.backfill.add(hole)
+
+    def _on_start(self, market: str, from_ms: int, to_ms: int) -> None:
+        """Begin at the last trade we have; a newcomer begins with the running minute."""
+        is_known = market in self.last_trade_ms
+        start_ms = min(self.last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS), to_ms)
+        self._intake.covered_from_ms[market] = start_ms
+        self.record(MarketHole(market, start_ms, to_ms, "start", is_known_before=is_known))
+
+    def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
+        for channel in self._channels:
+            if channel is not Channel.TRADE:
+                self._intake.add(Gap(market, channel, from_ms, to_ms, reason))

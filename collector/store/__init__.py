@@ -1,0 +1,1 @@
+"""Results in Redis: keys, scripts, how they are written and read. No Celery."""

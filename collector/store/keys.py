@@ -1,0 +1,131 @@
+"""Every key in Redis that is ours, in one place.
+
+    key (after the prefix)         type    holds                                            lives
+    candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, JSON           candle_retention_h
+    trades:{market}:{minute_ms}    HASH    exchange_ms -> trades of that ms, JSON           trade_retention_h
+    ticker:{market}, book:{market} HASH    `stamp` (what is compared), `value` (JSON)       for ever
+    gaps:{market}                  HASH    `channel:from_ms` -> [to_ms, reason, recovered]  gap_retention_h
+    markets                        SET     every market ever seen                           for ever
+    newest                         HASH    `as_of`, `trade:{market}` -> epoch ms            for ever
+    counters                       HASH    name -> integer, names in `collector.counters`       for ever
+    dead-letters                   LIST    newest first, JSON                               dead_letters_max
+    rejected-frames                    LIST    newest first, JSON, written by the listener        200
+    attempts:{task id}             STRING  deliveries of a batch that came back             a day
+    unconfirmed                    HASH    batch id -> letter, by the listener until it is stored   for ever
+    unconfirmed-due                ZSET    batch id, by the epoch ms it may be sent again from      for ever
+    lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
+    book-samples:{market}          LIST    samples of the book, oldest first, JSON          book_samples_kept
+    answers:{analysis}:{arguments} LIST    answers of a periodic analysis, oldest first     periodic_kept
+    periodic:{what}                STRING  `run` or `sample` is not due before it expires   seconds
+    archive:{what}                 STRING  `run` or `sweep` is not due before it expires            seconds
+    health:listener:{id}           STRING  JSON, written by the listener                    seconds
+    health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
+
+Days are UTC. Times to live start with the first write of a minute, a day's again with each new minute, and a
+minute's trades never outlive its candle.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from time import gmtime, strftime
+
+from collector.model import Channel
+
+DAY_MS = 86_400_000
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    return strftime("%Y%m%d", gmtime(number * 86_400))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of our keys under one prefix."""
+
+    prefix: str
+
+    def candle(self, market: str, time_ms: int) -> str:
+        """The day of one-minute candles that holds `time_ms`."""
+        return f"{self.prefix}candle:{market}:{_day(time_ms // DAY_MS)}"
+
+    def trades(self, market: str, minute_ms: int) -> str:
+        """The trades of one minute."""
+        return f"{self.prefix}trades:{market}:{minute_ms}"
+
+    def state(self, channel: Channel, market: str) -> str:
+        """The newest ticker or book of a market."""
+        kind = "ticker" if channel is Channel.TICKER else "book"
+        return f"{self.prefix}{kind}:{market}"
+
+    def book_samples(self, market: str) -> str:
+        """The samples of a market's book."""
+        return f"{self.prefix}book-samples:{market}"
+
+    def answers(self, analysis: str, arguments: Iterable[str]) -> str:
+        """The kept answers of a periodic analysis."""
+        return f"{self.prefix}answers:{':'.join((analysis, *arguments))}"
+
+    def periodic(self, what: str) -> str:
+        """Whose turn it is to send a periodic task."""
+        return f"{self.prefix}periodic:{what}"
+
+    def gaps(self, market: str) -> str:
+        """The gaps of a market."""
+        return f"{self.prefix}gaps:{market}"
+
+    def attempts(self, task_id: str) -> str:
+        """Deliveries of one task that came back."""
+        return f"{self.prefix}attempts:{task_id}"
+
+    def listener(self, listener: str) -> str:
+        """Health of a listener; `*` matches all."""
+        return f"{self.prefix}health:listener:{listener}"
+
+    def worker(self, hostname: str) -> str:
+        """Health of a worker; `*` matches all."""
+        return f"{self.prefix}health:worker:{hostname}"
+
+    @property
+    def markets(self) -> str:
+        """Every market ever seen."""
+        return f"{self.prefix}markets"
+
+    @property
+    def newest(self) -> str:
+        """Newest event times."""
+        return f"{self.prefix}newest"
+
+    @property
+    def counters(self) -> str:
+        """What workers counted."""
+        return f"{self.prefix}counters"
+
+    @property
+    def dead_letters(self) -> str:
+        """Batches that could not be stored."""
+        return f"{self.prefix}dead-letters"
+
+    @property
+    def rejected_frames(self) -> str:
+        """Messages of the exchange that could not be understood."""
+        return f"{self.prefix}rejected-frames"
+
+    @property
+    def unconfirmed(self) -> str:
+        """Batches of facts that were sent and are not known to be stored."""
+        return f"{self.prefix}unconfirmed"
+
+    @property
+    def unconfirmed_due(self) -> str:
+        """When to send them again."""
+        return f"{self.prefix}unconfirmed-due"
+
+    def lease(self, shard: str) -> str:
+        """Which listener serves a share (`i/n`)."""
+        return f"{self.prefix}lease:{shard}"
+
+    def archive(self, what: str) -> str:
+        """Who may run the archive next, and when."""
+        return f"{self.prefix}archive:{what}"

@@ -1,0 +1,441 @@
+"""Read what the workers stored: the Python API behind `collector show`.
+
+    from collector.store.read import Reader, to_json
+
+    with Reader() as reader:
+        for candle in reader.candles("KRW-BTC", "5m", limit=12):
+            print(candle.open_time, candle.close, candle.base_volume)
+        print(reader.ticker("KRW-BTC").price)
+
+Rows are frozen structs whose fields are those of the JSON promise, in its order: `Candle`, `Volume`,
+`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `Health`. Prices and volumes are `Decimal`, `open_time`
+an aware `datetime` in UTC, all other times epoch milliseconds UTC. Lists are oldest first and empty where
+there is nothing; a market that was never seen is `NoData`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any, Self, TypeVar, overload
+
+import msgspec
+import redis
+
+from collector import market_names
+from collector.analytics.book_window import BookSample
+from collector.analytics.candles import Candle, Minute, align, interval_ms, view
+from collector.analytics.change import Change, changes, close_before
+from collector.analytics.depth import Book
+from collector.analytics.identity import executions
+from collector.analytics.volume import Volume, volumes
+from collector.analytics.windows import WINDOWS, window_start_ms
+from collector.errors import NoData
+from collector.host.redis_server import find_url
+from collector.model import MINUTE_MS, Channel, Gap, Ticker
+from collector.routing import all_queues
+from collector.settings import Settings, current
+from collector.store.dead_letters import DeadLetter, DeadLetters
+from collector.store.keys import DAY_MS, Keys
+from collector.store.redis_client import connect, translated
+from collector.store.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
+from collector.store.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+
+__all__ = [
+    "Book",
+    "Candle",
+    "Change",
+    "GapRow",
+    "Health",
+    "Reader",
+    "TickerRow",
+    "TradeRow",
+    "Volume",
+    "plain",
+    "to_json",
+]
+
+_SCAN_COUNT = 5000
+#: Reads a stored sample of a book.
+decode_sample = msgspec.json.Decoder(BookSample).decode
+#: Minutes of trades read in one round trip.
+MINUTES_AT_ONCE = 60
+
+Row = TypeVar("Row")
+
+
+class Reader:
+    """Reads results from Redis.
+
+    Args:
+        source: a client, an address, or None for the Redis of the settings (`REDIS_URL`, else the private
+            server found through the data folder). A client stays its owner's: `close`, and the end of a
+            `with`, leave it open.
+        settings: those of this process by default.
+
+    A market may be given as people write it (`btc`, `BTC/KRW`); the rows have its code. The methods that
+    other packages build on take codes alone: `minutes`, `book_samples`, `last_trade_ms`, `open_trade_gaps`,
+    `price_before`.
+
+    Every method raises:
+        NoData: the market was never seen, or it is not clear which is meant.
+        BrokerUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, source: redis.Redis | str | None = None, settings: Settings | None = None) -> None:
+        self._settings = settings or current()
+        if source is None:
+            source = find_url(self._settings)
+        self._is_own = isinstance(source, str)
+        self._redis = connect(source, self._settings) if isinstance(source, str) else source
+        self._keys = Keys(self._settings.store.key_prefix)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless it was lent to this reader."""
+        if self._is_own:
+            self._redis.close()
+
+    def markets(self) -> list[str]:
+        """Return every market ever seen, sorted."""
+        with translated():
+            return sorted(_text(market) for market in self._redis.smembers(self._keys.markets))
+
+    def as_of_ms(self) -> int | None:
+        """Return the time of the newest trade or ticker of any market: where rolling windows end."""
+        with translated():
+            known = self._redis.hget(self._keys.newest, "as_of")
+        return int(known) if known else None
+
+    @overload
+    def ticker(self, market: str) -> TickerRow: ...
+    @overload
+    def ticker(self, market: None = None) -> list[TickerRow]: ...
+    def ticker(self, market: str | None = None) -> TickerRow | list[TickerRow]:
+        """Return the newest ticker of `market`; without one those of all markets, as `tickers` does.
+
+        Raises:
+            NoData: also where the market has no ticker yet.
+        """
+        return self.tickers() if market is None else _only(self.tickers([market]), market, "ticker")
+
+    def tickers(self, markets: Iterable[str] | str | None = None) -> list[TickerRow]:
+        """Return the newest ticker of each of `markets` that has one, in their order.
+
+        Args:
+            markets: names, or one text such as `btc,eth` or `KRW-*`; None for all.
+        """
+        return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(markets)]
+
+    @overload
+    def book(self, market: str) -> Book: ...
+    @overload
+    def book(self, market: None = None) -> list[Book]: ...
+    def book(self, market: str | None = None) -> Book | list[Book]:
+        """Return the newest order book of `market`; without one those of all markets, as `books` does.
+
+        Raises:
+            NoData: also where the market has no order book yet.
+        """
+        return self.books() if market is None else _only(self.books([market]), market, "order book")
+
+    def books(self, markets: Iterable[str] | str | None = None) -> list[Book]:
+        """Return the newest order book of each of `markets` that has one, in their order.
+
+        Args:
+            markets: as of `tickers`.
+        """
+        return [decode_book(value) for value in self._states(Channel.ORDERBOOK, markets)]
+
+    def book_samples(self, market: str, from_ms: int, to_ms: int) -> list[BookSample]:
+        """Return the samples of the book of `market` from `from_ms` to `to_ms`, oldest first."""
+        with translated():
+            stored = self._redis.lrange(self._keys.book_samples(market), 0, -1)
+        samples = map(decode_sample, stored)
+        return [sample for sample in samples if from_ms <= sample.exchange_ms <= to_ms]
+
+    def kept_answers(self, analysis: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the kept answers of a periodic analysis, oldest first."""
+        with translated():
+            stored = self._redis.lrange(self._keys.answers(analysis, arguments), 0, -1)
+        return [msgspec.json.decode(value) for value in stored]
+
+    def candles(
+        self,
+        market: str,
+        interval: str = "1m",
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        limit: int | None = None,
+    ) -> list[Candle]:
+        """Return the candles that open in `from_ms … to_ms`, the newest `limit` of them.
+
+        Raises:
+            ConfigurationError: no such interval.
+        """
+        market = self.check(market)
+        length_ms = interval_ms(interval)
+        known = self._minute_opens(market)
+        opens = sorted(
+            {
+                align(open_ms, length_ms)
+                for open_ms in known
+                if (from_ms is None or align(open_ms, length_ms) >= from_ms)
+                and (to_ms is None or align(open_ms, length_ms) <= to_ms)
+            }
+        )
+        opens = opens[-limit:] if limit else opens
+        if not opens:
+            return []
+        minutes = self.minutes(market, opens[0], opens[-1] + length_ms - 1)
+        return view(market, minutes, interval, self._trade_gaps(market), known_from_ms=min(known))
+
+    def volume(self, market: str) -> list[Volume]:
+        """Return what was traded in the last 1m 5m 15m 1h 24h."""
+        market = self.check(market)
+        as_of_ms = self.as_of_ms()
+        if as_of_ms is None or not self._minute_opens(market):
+            return []
+        start_ms = window_start_ms(as_of_ms, max(WINDOWS.values()))
+        return volumes(market, self.minutes(market, start_ms, as_of_ms), as_of_ms)
+
+    def changes(self, market: str) -> list[Change]:
+        """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
+        market = self.check(market)
+        as_of_ms = self.as_of_ms()
+        tickers = self._tickers([market])
+        opens = self._minute_opens(market)
+        if as_of_ms is None or not (tickers or opens):
+            return []
+        # Only closes are needed: of the newest candle, and of the newest before each window.
+        ends = [as_of_ms + 1, *(window_start_ms(as_of_ms, length) for length in WINDOWS.values())]
+        wanted = {max((open_ms for open_ms in opens if open_ms < end), default=None) for end in ends}
+        minutes = self._minutes(market, [open_ms for open_ms in wanted if open_ms is not None])
+        return changes(market, minutes, tickers[0] if tickers else None, as_of_ms)
+
+    def trades(
+        self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
+    ) -> list[TradeRow]:
+        """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
+        market = self.check(market)
+        rows: list[TradeRow] = []
+        minutes = self._kept_minutes(market, from_ms, to_ms)
+        while minutes and not (limit and len(rows) >= limit):
+            minutes, newest = minutes[:-MINUTES_AT_ONCE], minutes[-MINUTES_AT_ONCE:]
+            rows = [row for row in self._trades_of(market, newest) if _within(row, from_ms, to_ms)] + rows
+        return rows[-limit:] if limit else rows
+
+    def candle_stretch(self, market: str) -> tuple[int, int] | None:
+        """Return the first and the last millisecond of the candles of `market`, None where it has none."""
+        opens = self._minute_opens(market)
+        return (opens[0], opens[-1] + MINUTE_MS - 1) if opens else None
+
+    def trade_stretch(self, market: str) -> tuple[int, int] | None:
+        """Return the times of the oldest and the newest kept trade of `market`, None where none is kept."""
+        opens = self._minute_opens(market)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for minute_ms in opens:
+                pipeline.exists(self._keys.trades(market, minute_ms))
+            kept = [minute_ms for minute_ms, found in zip(opens, pipeline.execute(), strict=True) if found]
+        trades = self._trades_of(market, dict.fromkeys((kept[0], kept[-1]))) if kept else []
+        return (trades[0].exchange_ms, trades[-1].exchange_ms) if trades else None
+
+    def gaps(self, market: str | None = None) -> list[GapRow]:
+        """Return the gaps of `market`, or of all, of every channel, oldest first."""
+        gaps = self._gaps(self.markets() if market is None else [self.check(market)])
+        gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
+        return [msgspec.convert(gap, GapRow, from_attributes=True) for gap in gaps]
+
+    def health(self) -> Health:
+        """Return who is alive, the queue lengths and the sums of all counters."""
+        listeners = self.listeners()
+        counters = Counter(self.counters())
+        for listener in listeners:
+            counters.update(listener.pop("counters", {}))
+        return Health(listeners, self.queues(), self.workers(), dict(sorted(counters.items())))
+
+    def listeners(self) -> list[dict[str, Any]]:
+        """Return what each live listener said last, its own `counters` among it."""
+        return self._reports(self._keys.listener("*"))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what each live worker said last."""
+        return self._reports(self._keys.worker("*"))
+
+    def counters(self) -> dict[str, int]:
+        """Return what the workers counted."""
+        with translated():
+            known = self._redis.hgetall(self._keys.counters)
+        return {_text(name): int(number) for name, number in known.items()}
+
+    def queues(self) -> dict[str, int]:
+        """Return batches waiting per queue, batches being worked on (`unacked`), and dead letters."""
+        names = all_queues(self._settings.batch.shards)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipeline.llen(name)
+            pipeline.hlen("unacked")
+            pipeline.llen(self._keys.dead_letters)
+            return dict(zip((*names, "unacked", "dead-letters"), pipeline.execute(), strict=True))
+
+    def dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
+        """Return the newest `limit` batches that could not be stored, oldest first."""
+        return DeadLetters(self._redis, self._settings.store).list(limit)
+
+    def last_trade_ms(self, markets: Sequence[str]) -> dict[str, int]:
+        """Return the time of the newest stored trade of those of `markets` that have one."""
+        if not markets:
+            return {}
+        with translated():
+            times = self._redis.hmget(self._keys.newest, [f"trade:{market}" for market in markets])
+        return {market: int(ms) for market, ms in zip(markets, times, strict=True) if ms}
+
+    def open_trade_gaps(self, markets: Sequence[str]) -> list[Gap]:
+        """Return the stretches of `markets` in which trades are missing."""
+        return [gap for gap in self._gaps(markets) if gap.channel is Channel.TRADE and not gap.recovered]
+
+    def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
+        """Return the stored one-minute candles that open in `from_ms … to_ms`, by open, oldest first."""
+        return self._minutes(
+            market, [open_ms for open_ms in self._minute_opens(market) if from_ms <= open_ms <= to_ms]
+        )
+
+    def price_before(self, market: str, time_ms: int) -> Decimal | None:
+        """Return the close of the newest stored candle that opened before `time_ms`, None where none did."""
+        newest = [open_ms for open_ms in self._minute_opens(market) if open_ms < time_ms][-1:]
+        return close_before(self._minutes(market, newest), time_ms)
+
+    def check(self, market: str) -> str:
+        """Return the code of a market given as people write it (`collector.market_names`).
+
+        Raises:
+            NoData: never seen, or not clear which; the message names markets that are close.
+        """
+        with translated():
+            known = self._redis.sismember(self._keys.markets, market)
+        return market if known else market_names.one(market, self.markets())
+
+    def several(self, text: str) -> list[str]:
+        """Return the codes of a comma list of markets and patterns such as `KRW-E*`.
+
+        Raises:
+            NoData: as `check`, or a pattern that fits no market.
+        """
+        return market_names.several(text, self.markets())
+
+    # -- how it is stored
+
+    def _days(self, market: str) -> list[str]:
+        """Return the keys of all days of candles that may be kept, oldest first."""
+        newest = max(self.last_trade_ms([market]).values(), default=None)
+        if newest is None:
+            return []
+        kept_ms = self._settings.store.candle_retention_h * 3_600_000 + DAY_MS
+        return [self._keys.candle(market, newest - back) for back in range(kept_ms, -1, -DAY_MS)]
+
+    def _minute_opens(self, market: str) -> list[int]:
+        """Return the opens of all stored one-minute candles, oldest first."""
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in self._days(market):
+                pipeline.hkeys(key)
+            return sorted(int(open_ms) for opens in pipeline.execute() for open_ms in opens)
+
+    def _minutes(self, market: str, opens: Iterable[int]) -> dict[int, Minute]:
+        days: dict[str, list[int]] = {}
+        for open_ms in sorted(opens):
+            days.setdefault(self._keys.candle(market, open_ms), []).append(open_ms)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key, times in days.items():
+                pipeline.hmget(key, times)
+            replies = pipeline.execute()
+        return {
+            open_ms: decode_minute(value)
+            for times, values in zip(days.values(), replies, strict=True)
+            for open_ms, value in zip(times, values, strict=True)
+            if value
+        }
+
+    def _kept_minutes(self, market: str, from_ms: int | None, to_ms: int | None) -> list[int]:
+        return [
+            open_ms
+            for open_ms in self._minute_opens(market)
+            if (from_ms is None or open_ms + MINUTE_MS > from_ms) and (to_ms is None or open_ms <= to_ms)
+        ]
+
+    def _trades_of(self, market: str, minutes: Iterable[int]) -> list[TradeRow]:
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for minute_ms in minutes:
+                pipeline.hgetall(self._keys.trades(market, minute_ms))
+            replies = pipeline.execute()
+        stored = sorted((int(ms), value) for reply in replies for ms, value in reply.items())
+        return [
+            TradeRow(market, row.id, row.price, row.volume, row.side, ms, row.received_ms)
+            for ms, value in stored
+            for row in executions(decode_rows(value))
+        ]
+
+    def _tickers(self, markets: Iterable[str] | str | None) -> list[Ticker]:
+        return [decode_ticker(value) for value in self._states(Channel.TICKER, markets)]
+
+    def _states(self, channel: Channel, markets: Iterable[str] | str | None) -> list[bytes]:
+        match markets:
+            case None:
+                codes = self.markets()
+            case str():
+                codes = self.several(markets)
+            case _:
+                codes = [self.check(market) for market in markets]
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in codes:
+                pipeline.hget(self._keys.state(channel, name), VALUE)
+            return [value for value in pipeline.execute() if value]
+
+    def _gaps(self, markets: Sequence[str]) -> list[Gap]:
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for market in markets:
+                pipeline.hgetall(self._keys.gaps(market))
+            replies = pipeline.execute()
+        return [
+            decode_gap(market, _text(field), value)
+            for market, stored in zip(markets, replies, strict=True)
+            for field, value in stored.items()
+        ]
+
+    def _trade_gaps(self, market: str) -> list[Gap]:
+        return [gap for gap in self._gaps([market]) if gap.channel is Channel.TRADE]
+
+    def _reports(self, pattern: str) -> list[dict[str, Any]]:
+        with translated():
+            keys = sorted(self._redis.scan_iter(pattern, count=_SCAN_COUNT))
+            values = self._redis.mget(keys) if keys else []
+        return [msgspec.json.decode(value) for value in values if value]
+
+
+def _only(rows: Sequence[Row], market: str, what: str) -> Row:
+    """Return the one row of `market`.
+
+    Raises:
+        NoData: there is none.
+    """
+    if not rows:
+        raise NoData(f"{market} has no {what} yet")
+    return rows[0]
+
+
+def _within(row: TradeRow, from_ms: int | None, to_ms: int | None) -> bool:
+    return (from_ms is None or row.exchange_ms >= from_ms) and (to_ms is None or row.exchange_ms <= to_ms)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,399 @@
+"""Results into Redis: read, decide in Python, write only if nothing changed meanwhile.
+
+Each write is one optimistic step per minute, ticker, book or gap: what was read goes back with what is to
+be stored, and a script swaps it in only where it is still the same. Who was too slow reads again. So a
+worker that dies at any instruction loses nothing and doubles nothing, a batch that is delivered again
+changes nothing, and workers need no lock. A batch costs two or three round trips, however many markets it
+holds.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+import redis
+from redis.client import Pipeline
+
+from collector.analytics.candles import Minute
+from collector.analytics.depth import Book, derive
+from collector.analytics.identity import Row
+from collector.analytics.minutes import Absorbed, absorb
+from collector.counters import Counter
+from collector.errors import StoreConflict
+from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Ticker, Trade
+from collector.settings import StoreSettings
+from collector.store import scripts
+from collector.store.keys import Keys
+from collector.store.redis_client import translated
+
+#: Attempts at one minute or state before `StoreConflict`. In every round of a conflict somebody succeeds.
+ROUNDS_MAX = 50
+#: Longest pause between two rounds, in seconds; the first pauses are far shorter.
+PAUSE_MAX_S = 0.05
+
+#: Fields of one call of `newest.lua`, which holds three times as many values on Lua's stack of about 8000.
+TIMES_AT_ONCE = 2000
+
+#: Books remembered by a process; ten times the markets there are.
+BOOKS_MAX = 5_000
+
+STAMP, VALUE = "stamp", "value"
+
+encode = msgspec.json.Encoder(decimal_format="string").encode
+decode_minute = msgspec.json.Decoder(Minute).decode
+decode_rows = msgspec.json.Decoder(list[Row]).decode
+decode_book = msgspec.json.Decoder(Book).decode
+decode_ticker = msgspec.json.Decoder(Ticker).decode
+_decode_gap = msgspec.json.Decoder(tuple[int, str, bool]).decode
+
+T = TypeVar("T")
+S = TypeVar("S", Ticker, OrderBook)
+
+
+class _Group(NamedTuple):
+    """The trades of one batch that share a candle."""
+
+    market: str
+    minute_ms: int
+    trades: list[Trade]
+
+
+class _Read(NamedTuple):
+    """What Redis knows of a group: its candle's text, and the trades of the milliseconds it touches."""
+
+    candle: bytes
+    sealed: bool
+    rows: dict[int, list[Row]]
+
+
+class _Commit(NamedTuple):
+    """What is to be stored of a group: the candle's text as it was read, and what became of it."""
+
+    group: _Group
+    candle: bytes
+    absorbed: Absorbed
+
+
+class _Swap(NamedTuple, Generic[S]):
+    """A state that is to replace another: the stamps of both."""
+
+    key: str
+    state: S
+    before: bytes
+    after: bytes
+
+
+#: Key -> stamp and book.
+Books = dict[str, tuple[bytes, Book]]
+
+
+class Store:
+    """Where workers put trades, tickers, books and gaps.
+
+    Every method raises:
+        BrokerUnavailable: Redis refuses or does not answer; part of the work may be done, and doing all of
+            it again is safe.
+        StoreConflict: others were faster `ROUNDS_MAX` times in a row; again, repeating is safe.
+    """
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings, books: Books | None = None) -> None:
+        """Write through `client`; `books` are remembered from store to store, to save reading them again."""
+        self._redis = client
+        self._keys = Keys(settings.key_prefix)
+        self._settings = settings
+        self._candle_ttl_s = settings.candle_retention_h * 3600
+        # A minute's trades must not outlive its candle: without the candle they could not be merged again.
+        self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
+        self._books = {} if books is None else books
+        #: What is to be written with the first reading of a batch, to save a round trip.
+        self._begun: Pipeline | None = None
+
+    def put_trades(self, trades: Sequence[Trade]) -> None:
+        """Count each of `trades` exactly once in the candle of its minute."""
+        with translated():
+            self._note_arrival(trades, {})
+            late: list[_Group] = []
+            _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
+        if late:
+            counts = {Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)}
+            self._record_gaps([_too_late(group) for group in late], counts)
+
+    def put_tickers(self, tickers: Sequence[Ticker]) -> None:
+        """Keep the newest ticker per market."""
+        with translated():
+            newest = _newest(tickers)
+            self._note_arrival(tickers, {Counter.TICKERS_MERGED: len(tickers) - len(newest)})
+            _settle(newest, self._swap_tickers)
+
+    def put_books(self, books: Sequence[OrderBook]) -> None:
+        """Keep the newest book per market, with its measures and what changed against the one it replaces."""
+        with translated():
+            newest = _newest(books)
+            self._note_arrival(books, {Counter.BOOKS_MERGED: len(books) - len(newest)})
+            _settle(newest, self._swap_books)
+
+    def put_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered."""
+        self._record_gaps(gaps, {Counter.BATCHES: 1})
+
+    # -- trades
+
+    def _commit_minutes(self, groups: list[_Group], late: list[_Group]) -> list[_Group]:
+        """Try to commit every group once; return those that somebody else was faster with."""
+        commits: list[_Commit] = []
+        duplicates = 0
+        for group, read in zip(groups, self._read_minutes(groups), strict=True):
+            if read.sealed:
+                late.append(group)
+                continue
+            minute = decode_minute(read.candle) if read.candle else None
+            absorbed = absorb(minute, read.rows, group.trades)
+            if absorbed.changed:
+                commits.append(_Commit(group, read.candle, absorbed))
+            else:
+                duplicates += absorbed.duplicates
+        pipeline = self._redis.pipeline(transaction=False)
+        self._queue_commits(pipeline, commits)
+        if duplicates:
+            pipeline.hincrby(self._keys.counters, Counter.TRADES_DUPLICATE, duplicates)
+        stored = scripts.run(self._redis, pipeline)[0]
+        return [commit.group for commit, done in zip(commits, stored, strict=True) if not done]
+
+    def _read_minutes(self, groups: list[_Group]) -> Iterable[_Read]:
+        keys: list[str] = []
+        arguments: list[scripts.Argument] = []
+        wanted = []
+        for market, minute_ms, trades in groups:
+            times = list({trade.exchange_ms for trade in trades})
+            keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
+            arguments += (minute_ms, len(times), *times)
+            wanted.append(times)
+        pipeline = self._reading()
+        scripts.MINUTES.queue(pipeline, keys, arguments)
+        found = iter(scripts.run(self._redis, pipeline)[-1])
+        for times in wanted:
+            candle, exists, values = next(found) or b"", next(found), chain.from_iterable(next(found))
+            rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=False) if value}
+            yield _Read(candle, bool(candle) and not exists, rows)
+
+    def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
+        keys = [self._keys.counters]
+        arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
+        for (market, minute_ms, _), candle, absorbed in commits:
+            keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
+            arguments += (minute_ms, candle, encode(absorbed.minute), absorbed.counted, absorbed.duplicates)
+            arguments.append(len(absorbed.changed))
+            for ms, rows in absorbed.changed.items():
+                arguments += (ms, encode(rows))
+        scripts.TRADES.queue(pipeline, keys, arguments)
+
+    # -- tickers, books, gaps
+
+    def _swap_tickers(self, tickers: list[Ticker]) -> list[Ticker]:
+        """Try to store every ticker once; return those that somebody else was faster with."""
+        swaps = self._newer(Channel.TICKER, tickers)
+        stale = len(tickers) - len(swaps)
+        values = [encode(swap.state) for swap in swaps]
+        return self._put_states(swaps, values, Counter.TICKERS_STORED, {Counter.TICKERS_STALE: stale})
+
+    def _swap_books(self, books: list[OrderBook]) -> list[OrderBook]:
+        """Try to store every book once; return those that somebody else was faster with."""
+        swaps = self._newer(Channel.ORDERBOOK, books)
+        stale = len(books) - len(swaps)
+        values = []
+        for swap, before in zip(swaps, self._books_before(swaps), strict=True):
+            book = derive(swap.state, before)
+            self._books[swap.key] = swap.after, book
+            values.append(encode(book))
+        return self._put_states(swaps, values, Counter.BOOKS_STORED, {Counter.BOOKS_STALE: stale})
+
+    def _newer(self, channel: Channel, states: list[S]) -> list[_Swap[S]]:
+        """Return those of `states` that are newer than what Redis has."""
+        keys = [self._keys.state(channel, state.market) for state in states]
+        found = self._read_field(self._reading(), keys, STAMP)
+        return [
+            _Swap(key, state, before or b"", b"%d:%d" % _stamp(state))
+            for key, state, before in zip(keys, states, found, strict=True)
+            if not before or _parse_stamp(before) < _stamp(state)
+        ]
+
+    def _books_before(self, swaps: list[_Swap[OrderBook]]) -> list[Book | None]:
+        """Return what each book replaces: mostly this process has put it there itself."""
+        if len(self._books) > BOOKS_MAX:
+            self._books.clear()
+        unknown = [swap for swap in swaps if swap.before and not self._book_before(swap)]
+        if unknown:
+            pipeline = self._redis.pipeline(transaction=False)
+            values = self._read_field(pipeline, [swap.key for swap in unknown], VALUE)
+            # One that somebody replaced after its stamp was read does no harm: ours will not be stored.
+            self._books |= {
+                swap.key: (swap.before, decode_book(value))
+                for swap, value in zip(unknown, values, strict=True)
+                if value
+            }
+        return [self._book_before(swap) for swap in swaps]
+
+    def _book_before(self, swap: _Swap[OrderBook]) -> Book | None:
+        stamp, book = self._books.get(swap.key, (None, None))
+        return book if stamp == swap.before else None
+
+    def _read_field(self, pipeline: Pipeline, keys: list[str], field: str) -> list[bytes | None]:
+        scripts.FIELD.queue(pipeline, keys, [field])
+        found: list[bytes | None] = scripts.run(self._redis, pipeline)[-1]
+        return found
+
+    def _put_states(
+        self, swaps: list[_Swap[S]], values: list[bytes], counter: Counter, counts: Mapping[Counter, int]
+    ) -> list[S]:
+        """Store `values` where nobody was faster; return the states of the others."""
+        keys = [self._keys.counters, *(swap.key for swap in swaps)]
+        arguments: list[scripts.Argument] = [counter]
+        for swap, value in zip(swaps, values, strict=True):
+            arguments += (swap.before, swap.after, value)
+        pipeline = self._redis.pipeline(transaction=False)
+        self._count(pipeline, counts)
+        scripts.STATES.queue(pipeline, keys, arguments)
+        stored = scripts.run(self._redis, pipeline)[-1]
+        return [swap.state for swap, done in zip(swaps, stored, strict=True) if not done]
+
+    def _record_gaps(self, gaps: Sequence[Gap], counts: dict[Counter, int]) -> None:
+        if not gaps:
+            return
+        with translated():
+            self._redis.sadd(self._keys.markets, *{gap.market for gap in gaps})
+            _settle(list(gaps), self._swap_gaps)
+            pipeline = self._redis.pipeline(transaction=False)
+            self._count(pipeline, counts | {Counter.GAPS_STORED: len(gaps)})
+            pipeline.execute()
+
+    def _swap_gaps(self, gaps: list[Gap]) -> list[Gap]:
+        reading = self._redis.pipeline(transaction=False)
+        for gap in gaps:
+            reading.hget(self._keys.gaps(gap.market), _gap_field(gap))
+        writing = self._redis.pipeline(transaction=False)
+        tried = []
+        for gap, known in zip(gaps, reading.execute(), strict=True):
+            if known and _gap_rank(gap) <= _known_rank(known):
+                continue
+            field, value = _gap_field(gap), encode((gap.to_ms, gap.reason, gap.recovered))
+            retention_s = self._settings.gap_retention_h * 3600
+            scripts.SWAP.queue(
+                writing, [self._keys.gaps(gap.market)], [field, known or "", value, retention_s]
+            )
+            tried.append(gap)
+        replies = scripts.run(self._redis, writing)
+        return [gap for gap, stored in zip(tried, replies, strict=True) if not stored]
+
+    # -- beside the data
+
+    def _note_arrival(
+        self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook], counts: Mapping[Counter, int]
+    ) -> None:
+        """Remember the markets seen, the newest time of all events, and of each market's trades; count.
+
+        Written by the first reading that follows.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        self._count(pipeline, {Counter.BATCHES: 1, **counts})
+        if events:
+            pipeline.sadd(self._keys.markets, *{event.market for event in events})
+        times = list(_newest_times(events).items())
+        for start in range(0, len(times), TIMES_AT_ONCE):
+            fields, values = zip(*times[start : start + TIMES_AT_ONCE], strict=True)
+            scripts.NEWEST.queue(pipeline, [self._keys.newest], [len(fields), *fields, *values])
+        self._begun = pipeline
+
+    def _reading(self) -> Pipeline:
+        """Return a pipeline to read with; the first of a batch carries what `_note_arrival` has to write."""
+        pipeline, self._begun = self._begun, None
+        return self._redis.pipeline(transaction=False) if pipeline is None else pipeline
+
+    def _count(self, pipeline: Pipeline, numbers: Mapping[Counter, int]) -> None:
+        for name, number in numbers.items():
+            if number:
+                pipeline.hincrby(self._keys.counters, name, number)
+
+
+def _settle(work: list[T], attempt: Callable[[list[T]], list[T]]) -> None:
+    """Give `work` to `attempt` until it returns nothing to try again."""
+    for number in range(ROUNDS_MAX):
+        work = attempt(work)
+        if not work:
+            return
+        time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.001 * 2 ** min(number, 10))))
+    raise StoreConflict(
+        f"{len(work)} writes lost against other workers {ROUNDS_MAX} times in a row: try again"
+    )
+
+
+def _by_minute(trades: Iterable[Trade]) -> list[_Group]:
+    groups: dict[tuple[str, int], list[Trade]] = {}
+    for trade in trades:
+        groups.setdefault((trade.market, trade.exchange_ms - trade.exchange_ms % MINUTE_MS), []).append(trade)
+    return [_Group(market, minute_ms, rows) for (market, minute_ms), rows in groups.items()]
+
+
+def _newest_times(events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> dict[str, int]:
+    """Return the newest time in epoch ms as `as_of`, and of each market's trades as `trade:{market}`.
+
+    Rolling windows end at `as_of`, so books, which say nothing about them, do not move it.
+    """
+    newest: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, OrderBook):
+            break
+        if event.exchange_ms > newest.get("as_of", 0):
+            newest["as_of"] = event.exchange_ms
+        if isinstance(event, Trade):
+            field = f"trade:{event.market}"
+            if event.exchange_ms > newest.get(field, 0):
+                newest[field] = event.exchange_ms
+    return newest
+
+
+def _too_late(group: _Group) -> Gap:
+    return Gap(group.market, Channel.TRADE, group.minute_ms, group.minute_ms + MINUTE_MS - 1, "too_late")
+
+
+def _stamp(state: Ticker | OrderBook) -> tuple[int, int]:
+    """What makes a state newer than another: exchange time, then arrival."""
+    time = state.exchange_us if isinstance(state, OrderBook) else state.exchange_ms
+    return time, state.received_ms
+
+
+def _parse_stamp(text: bytes) -> tuple[int, int]:
+    time, received_ms = text.split(b":")
+    return int(time), int(received_ms)
+
+
+def _newest(states: Iterable[S]) -> list[S]:
+    """Return the newest state per market, of equals the last."""
+    newest: dict[str, S] = {}
+    for state in states:
+        known = newest.get(state.market)
+        if known is None or _stamp(state) >= _stamp(known):
+            newest[state.market] = state
+    return list(newest.values())
+
+
+def _gap_field(gap: Gap) -> str:
+    return f"{gap.channel}:{gap.from_ms}"
+
+
+def _gap_rank(gap: Gap) -> tuple[int, bool, str]:
+    return gap.to_ms, gap.recovered, gap.reason
+
+
+def decode_gap(market: str, field: str, value: bytes) -> Gap:
+    """Return the gap stored under `field` of the gaps of `market`."""
+    channel, from_ms = field.rsplit(":", 1)
+    to_ms, reason, recovered = _decode_gap(value)
+    return Gap(market, Channel(channel), int(from_ms), to_ms, reason, recovered)
+
+
+def _known_rank(value: bytes) -> tuple[int, bool, str]:
+    to_ms, reason, recovered = _decode_gap(value)
+    return to_ms, recovered, reason

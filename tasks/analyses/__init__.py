@@ -1,1 +1,0 @@
-"""The analysis tasks: what they are asked with, what they read, what they answer. Figures: `tasks.enrich`."""
