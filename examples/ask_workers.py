@@ -6,9 +6,8 @@ python examples/ask_workers.py KRW-BTC 15m
 import sys
 from decimal import Decimal
 
-from tasks.ask import ask
-
 from collector.errors import CollectorError
+from tasks.ask import ask
 
 
 def main(market: str = "KRW-BTC", window: str = "15m") -> None:

@@ -7,10 +7,10 @@ import csv
 import sys
 
 from msgspec.structs import fields
-from tasks.read import Candle, Reader, plain
 
 from collector.host.redis_server import find_url
 from collector.settings import current
+from tasks.read import Candle, Reader, plain
 
 
 def main(market: str = "KRW-BTC", interval: str = "1m") -> None:

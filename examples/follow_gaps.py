@@ -6,10 +6,9 @@ python examples/follow_gaps.py 60
 import sys
 import time
 
-from tasks.read import GapRow, Reader
-
 from collector.host.redis_server import find_url
 from collector.settings import current
+from tasks.read import GapRow, Reader
 
 LOOK_S = 1.0
 

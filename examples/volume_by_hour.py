@@ -5,10 +5,9 @@ python examples/volume_by_hour.py KRW-BTC
 
 import sys
 
-from tasks.read import Reader
-
 from collector.host.redis_server import find_url
 from collector.settings import current
+from tasks.read import Reader
 
 
 def main(market: str = "KRW-BTC") -> None:

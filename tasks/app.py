@@ -1,4 +1,4 @@
-"""The Celery app. `celery -A tasks worker` finds it through the package; settings are in `celeryconfig`."""
+"""The Celery app. `celery -A tasks` finds it through the package; settings: `collector.broker.config`."""
 
 from celery import Celery
 

@@ -1,8 +1,10 @@
-"""Analyses to call ad hoc: by `collector analyze`, Flower, or `celery -A tasks call tasks.analysis.vwap`.
+"""Every analysis there is; to import this module registers all of them.
+
+They are asked for by `collector analyze`, Flower, or `celery -A tasks call tasks.analysis.vwap`.
 
 Each takes a market and mostly a window such as `15m`, and returns a dict of strings, integers and lists, so
-that any client can read it. Windows end at the newest event (`collector.analytics.windows`). What can't be answered
-is `NoData` or `ConfigurationError`, raised in this process and answered by a worker
+that any client can read it. Windows end at the newest event (`collector.analytics.windows`). What can't be
+answered is `NoData` or `ConfigurationError`, raised in this process and answered by a worker
 (`collector.analyses.refusal`): its one-line message reaches the caller. `docs/analyses.md` lists them all:
 `python -m tasks.analysis` prints it.
 """
@@ -60,6 +62,3 @@ __all__ = [
     "vwap",
     "walls",
 ]
-
-if __name__ == "__main__":
-    print(reference(), end="")

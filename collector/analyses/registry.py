@@ -6,9 +6,9 @@ An analysis is a plain function whose parameters say what they allow, as pydanti
     def vpin(market: Market, window: Window = "1h", *, buckets: Buckets = 50) -> Answer:
 
 Market and window may be given by position, the rest by name only. The function becomes the task
-`tasks.analysis.vpin`, an entry of `collector analyze --list`, and a section of `docs/analyses.md`, whose
-formula and source are those in the docstring of the function it is explained by. Its answer is checked
-against its pydantic model. A worker answers the caller's mistakes too (`collector.analyses.refusal`).
+`tasks.analysis.vpin` in workers, an entry of `collector analyze --list`, and a section of
+`docs/analyses.md`, whose formula and source are those in the docstring of the function it is explained by.
+Its answer is checked against its pydantic model.
 """
 
 import inspect
@@ -18,16 +18,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, get_args
 
-from celery import current_task
 from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
 from collector.analyses.fields import Markets
-from collector.analyses.refusal import MISTAKES, refusal
 from collector.analyses.results import Result
 from collector.errors import ConfigurationError
-from collector.routing import ANALYSES
-from tasks.app import app
 
 Answer = dict[str, Any]
 
@@ -43,8 +39,8 @@ the newest book, but for `spread` and `book_changes`: these see samples of it, o
 `collector query "SELECT market, avg(spread_bps) FROM books GROUP BY market"`.
 
 An answer is JSON with decimals as text, `null` where a figure has no value. Its models are in
-`collector/analyses/results.py`; `tasks.ask.result` returns them. In brackets stand the fields of a list's rows.
-A question that can't be answered, such as one about an unknown market, is answered with
+`collector/analyses/results.py`; `tasks.ask.result` returns them. In brackets stand the fields of a list's
+rows. A question that can't be answered, such as one about an unknown market, is answered with
 `{"error": "…", "kind": "NoData"}` or `"ConfigurationError"`: the task has not failed. `tasks.ask.ask` raises
 that error, and `collector analyze` ends with 1 or 2.
 
@@ -110,10 +106,10 @@ ANALYSIS_BY_NAME: dict[str, Analysis] = {}
 
 def analysis(
     *, explained_by: Callable[..., object], answers: type[Result]
-) -> Callable[[Callable[..., Answer]], Any]:
-    """Make an analysis task of a function, named after it; see the module's docstring."""
+) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Make an analysis of a function, named after it; see the module's docstring."""
 
-    def register(function: Callable[..., Answer]) -> Any:  # noqa: ANN401 - Celery's task
+    def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         name = function.__name__
         run = _checked(name, function, answers)
         ANALYSIS_BY_NAME[name] = Analysis(
@@ -126,7 +122,7 @@ def analysis(
             run=run,
             takes_several=inspect.signature(function).parameters["market"].annotation == Markets,
         )
-        return app.task(name=ANALYSES + name, ignore_result=False)(_answering(run))
+        return run
 
     return register
 
@@ -170,21 +166,6 @@ def _checked(name: str, function: Callable[..., Answer], answers: type[Result]) 
         return answer
 
     return run
-
-
-def _answering(run: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Return the task's body: `run`, but a worker answers the caller's mistakes instead of failing."""
-
-    @wraps(run)
-    def answer(*arguments: object, **named: object) -> Answer:
-        try:
-            return run(*arguments, **named)
-        except MISTAKES as error:
-            if not current_task or current_task.request.called_directly:
-                raise
-            return dict(refusal(error))
-
-    return answer
 
 
 def _sentence(error: ValidationError, known: list[str]) -> str:

@@ -1,7 +1,7 @@
 """How trades follow each other: bursts of arrivals, sweeps through the book, runs of one side.
 
-Trades are given in the order of the exchange: by time, then as `collector.analytics.identity.executions` orders a
-millisecond.
+Trades are given in the order of the exchange: by time, then as `collector.analytics.identity.executions`
+orders a millisecond.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -9,8 +9,10 @@
     source    an hour of Redis
     files     Parquet: read, replace in one step, lock
     keeper    bring files up to Redis, compact, prune
-    jobs      the Celery tasks, and who calls them
     sql       DuckDB over files and what is newer in Redis
+    frames    the same as polars or Arrow tables
+
+The Celery tasks, and who calls them: `tasks.archive_jobs`.
 
 Parquet, DuckDB and polars come with the extra `history`; nothing here imports them before it needs them.
 """

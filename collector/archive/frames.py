@@ -1,6 +1,6 @@
 """Trades and candles as polars or Arrow tables, out of the archive and what is newer in Redis.
 
-    from collector.archive import frames
+    from tasks import frames
 
     candles = frames.candles("KRW-BTC", interval="5m", from_ms=1_789_999_980_000)
     trades = frames.trades("KRW-BTC", kind="arrow")

@@ -1,6 +1,6 @@
 """Ask the workers for an analysis and wait for the answer.
 
-from collector.broker.ask import ask
+from tasks.ask import ask
 
 print(ask("vwap", "KRW-BTC", "15m")["vwap"])
 """
@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from collector.analyses.catalog import find
 from collector.analyses.refusal import refused
 from collector.analyses.results import Result
+from collector.broker.client import app
 from collector.errors import BrokerUnavailable, CollectorError, PipelineError
 from collector.routing import ANALYSES
-from tasks.app import app
 
 NO_ANSWER = (
     "no worker answered within {:g} s: start one with `celery -A tasks worker -Q analysis`, "

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.analyses.catalog import Answer, find, names
+from collector.analyses.questions import Question
 from collector.broker.ask import ask
 from collector.cli.render import output
 from collector.cli.render.answers import answer, kept_answers
@@ -14,7 +15,6 @@ from collector.errors import ConfigurationError, NoData
 from collector.market_names import is_list
 from collector.settings import Settings
 from collector.store.read import Reader, to_json
-from tasks.periodic import Question
 
 log = logging.getLogger(__name__)
 

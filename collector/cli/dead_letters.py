@@ -1,6 +1,7 @@
 """`collector dead-letters`: look at batches that could not be stored, send them again, or drop them."""
 
 from collector.broker.ask import sending
+from collector.broker.client import app
 from collector.cli.render import output, results
 from collector.cli.store import open_redis, open_running
 from collector.errors import NoData
@@ -28,7 +29,7 @@ def retry(settings: Settings, letter_id: str | None) -> int:
         BrokerUnavailable: no Redis, or a full one.
     """
     with open_running(settings) as client, sending("the batch"):
-        sent = DeadLetters(client, settings.store).retry(letter_id)
+        sent = DeadLetters(client, settings.store, app).retry(letter_id)
     _must_be_known(sent, letter_id)
     output.write(f"{sent} sent to the workers again")
     return 0

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import redis
 
+from collector.analyses.catalog import names
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
 from collector.errors import (
@@ -487,13 +488,9 @@ class Listener:
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:
     """Return the rate limit of each analysis task at `factor` times the full one; 0 is `PAUSED`."""
-    from collector.analyses import (
-        catalog as analysis,  # configures Celery, which needs Redis; `collector record` has none
-    )
-
     number, unit = full.split("/")
     limit = f"{float(number) * factor:g}/{unit}" if factor else PAUSED
-    return {f"{ANALYSES}{name}": limit for name in analysis.names()}
+    return {f"{ANALYSES}{name}": limit for name in names()}
 
 
 def new_codec(exchange: ExchangeSettings, repeats: RepeatedBooks | None = None) -> Codec:

@@ -14,6 +14,7 @@ from kombu import compression, serialization
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from collector import routing
 from collector.batch import Kind
 from collector.errors import BrokerUnavailable
 from collector.util.compression import zstd
@@ -28,10 +29,10 @@ SERIALIZER = "json, by msgspec"
 serialization.register(SERIALIZER, lambda body: msgspec.json.encode(body).decode(), None, "application/json")
 _ONE_CONNECT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 TASKS = {
-    Kind.TRADE: "tasks.ingest.trades",
-    Kind.ORDERBOOK: "tasks.ingest.orderbooks",
-    Kind.TICKER: "tasks.ingest.tickers",
-    Kind.GAP: "tasks.ingest.gaps",
+    Kind.TRADE: routing.INGEST_TRADES,
+    Kind.ORDERBOOK: routing.INGEST_ORDERBOOKS,
+    Kind.TICKER: routing.INGEST_TICKERS,
+    Kind.GAP: routing.INGEST_GAPS,
 }
 #: What must arrive, however late; of tickers and books the newest is enough.
 FACTS = frozenset({Kind.TRADE, Kind.GAP})

@@ -1,15 +1,22 @@
 """Batches that could not be stored: kept with their reason, listed, sent again or dropped by hand."""
 
+from typing import Any, Protocol
+
 import msgspec
 import redis
-from celery import Celery
 from msgspec import Struct
 
 from collector.counters import Counter
 from collector.settings import StoreSettings
 from collector.store.keys import Keys
 from collector.store.redis_client import translated
-from tasks.app import app
+
+
+class Sends(Protocol):
+    """What `retry` needs of a Celery app."""
+
+    def send_task(self, name: str, **options: Any) -> Any:  # noqa: ANN401 - as Celery has it
+        """Send the task of that name."""
 
 
 class DeadLetter(Struct, frozen=True):
@@ -34,12 +41,12 @@ class DeadLetters:
     Args:
         client: the Redis that holds the list.
         settings: the store's.
-        sender: the Celery app that `retry` sends with; None = ours.
+        sender: the Celery app that `retry` sends with; without one nothing can be sent again.
     """
 
-    def __init__(self, client: redis.Redis, settings: StoreSettings, sender: Celery | None = None) -> None:
+    def __init__(self, client: redis.Redis, settings: StoreSettings, sender: Sends | None = None) -> None:
         self._redis = client
-        self._sender = sender or app
+        self._sender = sender
         self._keys = Keys(settings.key_prefix)
         self._kept = settings.dead_letters_max
 
@@ -74,6 +81,8 @@ class DeadLetters:
 
         A letter leaves the list only after it was sent: cut off in between, it is sent twice, which is safe.
         """
+        if self._sender is None:
+            raise TypeError("DeadLetters.retry needs a sender")
         sent = 0
         for text in self._texts(letter_id):
             letter = _decode(text)

@@ -1,6 +1,6 @@
 """Read what the workers stored: the Python API behind `collector show`.
 
-    from collector.store.read import Reader, to_json
+    from tasks.read import Reader, to_json
 
     with Reader() as reader:
         for candle in reader.candles("KRW-BTC", "5m", limit=12):

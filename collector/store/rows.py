@@ -1,6 +1,6 @@
 """The rows people read and their JSON: the fields and the order promised by the interface.
 
-`Candle`, `Volume`, `Change` and `Book` are made by `collector.analytics` and carry the promised fields themselves.
+`Candle`, `Volume`, `Change` and `Book` are made by `collector.analytics` and carry the promised fields.
 """
 
 from collections.abc import Mapping

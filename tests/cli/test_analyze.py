@@ -1,4 +1,4 @@
-"""`collector analyze` and `collector.broker.ask`: a question to real workers, and what is said where none answers."""
+"""`collector analyze` and `tasks.ask`: a question to real workers, and what is said where none answers."""
 
 import json
 import re
@@ -40,8 +40,10 @@ def test_worker_answers(filled: str, worker: None) -> None:
 
 
 def test_python_gets_the_model_of_the_answer(filled: str, worker: None) -> None:
-    """`collector.broker.ask.result` gives a pydantic model: decimals are decimals."""
-    program = "from collector.broker.ask import result; r = result('vwap', 'KRW-BTC'); print(repr(r.vwap), type(r).__name__)"
+    """`tasks.ask.result` gives a pydantic model: decimals are decimals."""
+    program = (
+        "from tasks.ask import result; r = result('vwap', 'KRW-BTC'); print(repr(r.vwap), type(r).__name__)"
+    )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert ended.stdout == "Decimal('99999714.28571020408165597668') Vwap\n", ended.stderr
 

@@ -91,7 +91,7 @@ def test_flower_is_shown_settings_and_nothing_else(app: Celery) -> None:
     """What Celery reads and shows is each name the file assigns, spelled as Celery spells it."""
     assigned = [
         node.id
-        for node in ast.walk(ast.parse((ROOT / "celeryconfig.py").read_text()))
+        for node in ast.walk(ast.parse((ROOT / "collector/broker/config.py").read_text()))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     ]
     settings = {name for name in assigned if not name.startswith("_")} - {"error", "name"}
