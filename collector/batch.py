@@ -184,6 +184,7 @@ def _sound_trade(trade: Trade) -> bool:
         _positive(trade.price)
         and _positive(trade.volume)
         and 0 <= trade.id <= INT64_MAX
+        and 0 <= trade.nth <= INT64_MAX
         and _plausible_ms(trade.exchange_ms)
         and _is_market(trade.market)
     )

@@ -11,6 +11,7 @@ class Counter(StrEnum):
     BATCHES_DEAD = "batches_dead"
     TRADES_COUNTED = "trades_counted"
     TRADES_DUPLICATE = "trades_duplicate"
+    TRADES_RECOVERED = "trades_recovered"
     TRADES_TOO_LATE = "trades_too_late"
     BOOKS_STORED = "books_stored"
     BOOKS_MERGED = "books_merged"
@@ -28,6 +29,7 @@ MEANING: dict[Counter, str] = {
     Counter.BATCHES_DEAD: "batches that became dead letters for any reason",
     Counter.TRADES_COUNTED: "trades added to a candle: each execution once",
     Counter.TRADES_DUPLICATE: "copies of trades that were known already",
+    Counter.TRADES_RECOVERED: "trades counted that a backfill brought and no socket had brought before",
     Counter.TRADES_TOO_LATE: "trades of a minute whose ids are forgotten: not counted, recorded as a gap",
     Counter.BOOKS_STORED: "order books that replaced the one before",
     Counter.BOOKS_MERGED: "order books replaced by a newer one of their own batch",

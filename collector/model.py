@@ -43,16 +43,20 @@ class Trade(Struct, frozen=True, array_like=True, gc=False):
     """One execution. Facts: never dropped, counted exactly once."""
 
     market: str
-    #: Unique per market within one source; a positive signed 64-bit integer. Not an order.
+    #: A signed 64-bit integer, not negative. Not an order. The stream's are unique per market; REST's may be
+    #: shared by trades of one millisecond, and are 0 where a row has none.
     id: int
     price: Decimal
     volume: Decimal
     side: Side
     exchange_ms: int
     received_ms: int
-    #: Arrival order at the exchange within the millisecond where known (the legacy stream), else 0.
+    #: Arrival order at the exchange within the millisecond where known (the legacy stream, REST), else 0.
     order: int = 0
     source: Source = Source.STREAM
+    #: REST: the how-manieth of the rows that equal it in millisecond, price, volume and side, from 1; 0 where
+    #: unknown. That, not the id, tells which execution a row of REST is (`collector.analytics.identity`).
+    nth: int = 0
 
     @property
     def minute_ms(self) -> int:

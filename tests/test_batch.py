@@ -68,6 +68,16 @@ def digits(numbers: list[Decimal]) -> list[tuple]:
 
 
 class TestRoundTrip:
+    def test_a_trade_of_an_older_listener_has_no_number(self):
+        """Rows grow at their end: the older form is read, and an older worker ignores what is new."""
+        text = wire(Kind.TRADE, changed(TRADE, source=Source.REST, nth=2))
+        older = text.replace(',"rest",2]', ',"rest"]')
+        assert older != text
+        (row,) = batches.decode(older, TradeBatch).rows
+        assert row == changed(TRADE, source=Source.REST)
+        newer = text.replace(',"rest",2]', ',"rest",2,"of tomorrow"]')
+        assert batches.decode(newer, TradeBatch).rows[0].nth == 2
+
     @pytest.mark.parametrize("kind", Kind)
     def test_every_kind(self, kind):
         """What is encoded is decoded as the same rows, for all four kinds."""
@@ -100,7 +110,7 @@ class TestRoundTrip:
         assert list(envelope) == ["v", "id", "channel", "listener", "created_ms", "rows"]
         assert (envelope["v"], envelope["channel"], envelope["created_ms"]) == (1, "trade", T0)
         assert envelope["rows"] == [
-            ["KRW-BTC", 17, "95000000", "0.0001", "buy", T0, T0 + 3, 0, "stream"],
+            ["KRW-BTC", 17, "95000000", "0.0001", "buy", T0, T0 + 3, 0, "stream", 0],
         ]
 
     def test_ids_differ(self):

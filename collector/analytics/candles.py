@@ -2,8 +2,9 @@
 
 `merge` is commutative: the candle is a function of the set of copies it was given, whatever their order and
 however they were split. Open and close are the prices of the first and last trade by (exchange time, order
-within the millisecond where known, id). Ids of two sources can't be compared, so within the first and the
-last millisecond the trades of the source that has shown more of them decide, of equals the stream's.
+within the millisecond where known, id). Neither ids nor orders of two sources can be compared, so within the
+first and the last millisecond the trades of the source that has shown more of them decide, of equals the
+stream's.
 
 Intervals are aligned to Korean midnight (UTC+9), like the exchange's day.
 """
@@ -228,7 +229,7 @@ def _marked(edge: Edge, trade: Trade, pick: Pick) -> Edge:
 def _joined(known: Mark | None, mine: Mark, pick: Pick) -> Mark:
     if known is None:
         return mine
-    first = pick(known, mine, key=lambda mark: (mark.order, mark.id))
+    first = pick(known, mine, key=lambda mark: (mark.order, mark.id, mark.price))
     return Mark(known.copies + 1, first.order, first.id, first.price)
 
 

@@ -5,16 +5,20 @@ from typing import NamedTuple
 
 from collector.analytics.candles import Minute, merge
 from collector.analytics.identity import Row, admit
-from collector.model import Trade
+from collector.model import Source, Trade
 
 
 class Absorbed(NamedTuple):
-    """What has to be stored: the candle, and the milliseconds (epoch) whose trades changed."""
+    """What has to be stored: the candle, and the milliseconds (epoch) whose trades changed.
+
+    Of the `counted` trades `recovered` came from REST, no socket having brought them before.
+    """
 
     minute: Minute | None
     changed: dict[int, list[Row]]
     counted: int
     duplicates: int
+    recovered: int = 0
 
 
 def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[Trade]) -> Absorbed:
@@ -37,4 +41,5 @@ def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[T
         return Absorbed(minute, {}, 0, duplicates)
     duplicates += len(copies) - len(counted)
     changed = {trade.exchange_ms: rows[trade.exchange_ms] for trade in copies}
-    return Absorbed(merge(minute, counted, copies), changed, len(counted), duplicates)
+    recovered = sum(trade.source is Source.REST for trade in counted)
+    return Absorbed(merge(minute, counted, copies), changed, len(counted), duplicates, recovered)

@@ -4,13 +4,13 @@ Everything here is a union by identity, so that the archive is a function of the
 the order, the number of runs and where one was cut off leave no trace.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import structs
 
 from collector.analytics.candles import Losses, Minute
-from collector.analytics.identity import SEEN, Row
+from collector.analytics.identity import SEEN, Row, copy_name
 from collector.analytics.minutes import absorb
 from collector.archive.records import (
     CandleRecord,
@@ -93,13 +93,13 @@ def merge_hour(
 
 
 def merge_rows(known: Rows, fresh: Rows) -> Rows:
-    """Return the union of two sets of copies, known by millisecond and id; what is known stands."""
+    """Return the union of two sets of copies, known by millisecond and name; what is known stands."""
     merged: Rows = {}
     for ms in known.keys() | fresh.keys():
-        rows: dict[int, Row] = {row.id: row for row in known.get(ms, ())}
+        rows: dict[Hashable, Row] = {copy_name(row): row for row in known.get(ms, ())}
         for row in fresh.get(ms, ()):
-            kept = rows.setdefault(row.id, row)
-            rows[row.id] = structs.replace(kept, seen=kept.seen | row.seen)
+            kept = rows.setdefault(copy_name(row), row)
+            rows[copy_name(row)] = structs.replace(kept, seen=kept.seen | row.seen)
         merged[ms] = list(rows.values())
     return merged
 
@@ -144,7 +144,9 @@ def _copies(market: str, rows: Rows) -> Iterable[Trade]:
 
 
 def _trade(market: str, ms: int, row: Row, source: Source) -> Trade:
-    return Trade(market, row.id, row.price, row.volume, row.side, ms, row.received_ms, row.order, source)
+    return Trade(
+        market, row.id, row.price, row.volume, row.side, ms, row.received_ms, row.order, source, row.nth
+    )
 
 
 def _judged_again(

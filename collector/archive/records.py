@@ -17,6 +17,10 @@ from collector.analytics.exact import EXACT
 from collector.analytics.identity import Row, executions
 from collector.model import MINUTE_MS, Channel, Gap, Level, Side, Ticker
 
+#: Where in `TradeRecord.sources` the bits of `Row.seen` end.
+SOURCE_BITS = 2
+SOURCE_MASK = (1 << SOURCE_BITS) - 1
+
 #: The trades of one minute of one market as Redis holds them: by millisecond.
 Rows = dict[int, list[Row]]
 #: A minute of a market.
@@ -36,7 +40,10 @@ class Kind(StrEnum):
 
 
 class TradeRecord(NamedTuple):
-    """One copy of a trade; `counted` copies are the executions (`collector.analytics.identity`)."""
+    """One copy of a trade; `counted` copies are the executions (`collector.analytics.identity`).
+
+    `sources` holds `Row.seen` in its lowest `SOURCE_BITS` bits and `Row.nth` above.
+    """
 
     market: str
     exchange_ms: int
@@ -148,7 +155,8 @@ def _table(name: str, record: type[Any], key: tuple[str, ...], time: str, *kinds
 
 
 TRADES = _table(
-    "trades", TradeRecord, ("market", "exchange_ms", "id"), "exchange_ms",
+    "trades", TradeRecord,
+    ("market", "exchange_ms", "order", "id", "sources", "price", "volume", "side"), "exchange_ms",
     _T, _M, _I, _E, _E, _T, _I, _M, _I, _F,
 )  # fmt: skip
 CANDLES = _table(
@@ -177,16 +185,17 @@ def text(number: Decimal) -> str:
 
 
 def trade_records(market: str, rows: Rows) -> list[TradeRecord]:
-    """Return every copy of the trades in `rows`, oldest first; executions are marked."""
-    return [
+    """Return every copy of the trades in `rows`, in order of the key; executions are marked."""
+    records = [
         TradeRecord(
             market, ms, row.id, text(row.price), text(row.volume), str(row.side),
-            row.order, row.received_ms, row.seen, row.id in counted,
+            row.order, row.received_ms, row.seen | row.nth << SOURCE_BITS, row in counted,
         )
-        for ms, copies in sorted(rows.items())
-        for counted in [{row.id for row in executions(copies)}]
-        for row in sorted(copies, key=lambda row: row.id)
+        for ms, copies in rows.items()
+        for counted in [set(executions(copies))]
+        for row in copies
     ]  # fmt: skip
+    return sorted(records, key=key_of(TRADES))
 
 
 def rows_of(records: Iterable[TradeRecord]) -> Rows:
@@ -195,7 +204,7 @@ def rows_of(records: Iterable[TradeRecord]) -> Rows:
     for record in records:
         row = Row(
             record.id, Decimal(record.price), Decimal(record.volume), Side(record.side),
-            record.order, record.received_ms, record.sources,
+            record.order, record.received_ms, record.sources & SOURCE_MASK, record.sources >> SOURCE_BITS,
         )  # fmt: skip
         rows.setdefault(record.exchange_ms, []).append(row)
     return rows

@@ -8,6 +8,7 @@
     markets                        SET     every market ever seen                           for ever
     newest                         HASH    `as_of`, `trade:{market}` -> epoch ms            for ever
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
+    recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
     rejected-frames                    LIST    newest first, JSON, written by the listener        200
     attempts:{task id}             STRING  deliveries of a batch that came back             a day
@@ -101,6 +102,11 @@ class Keys:
     def counters(self) -> str:
         """What workers counted."""
         return f"{self.prefix}counters"
+
+    @property
+    def recovered(self) -> str:
+        """How many trades of each market a backfill brought that no socket had brought before."""
+        return f"{self.prefix}recovered"
 
     @property
     def dead_letters(self) -> str:

@@ -180,12 +180,12 @@ class Store:
             yield _Read(candle, bool(candle) and not exists, rows)
 
     def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
-        keys = [self._keys.counters]
+        keys = [self._keys.counters, self._keys.recovered]
         arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
         for (market, minute_ms, _), candle, absorbed in commits:
             keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
-            arguments += (minute_ms, candle, encode(absorbed.minute), absorbed.counted, absorbed.duplicates)
-            arguments.append(len(absorbed.changed))
+            arguments += (market, minute_ms, candle, encode(absorbed.minute))
+            arguments += (absorbed.counted, absorbed.duplicates, absorbed.recovered, len(absorbed.changed))
             for ms, rows in absorbed.changed.items():
                 arguments += (ms, encode(rows))
         scripts.TRADES.queue(pipeline, keys, arguments)

@@ -1,10 +1,13 @@
 """Trades, tickers and books for tests: defaults that say nothing, and hypothesis strategies."""
 
 import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.model import OrderBook, Side, Source, Ticker, Trade
 
@@ -67,22 +70,52 @@ def executions(draw: st.DrawFn, max_size: int = 25) -> list[Trade]:
     ]
 
 
+#: What ids REST may give: the stream's, its own, one for all of a millisecond, none.
+REST_IDS = {
+    "the stream's": lambda original, number: original.id,
+    "its own": lambda original, number: 50 + number,
+    "shared": lambda original, number: original.exchange_ms * 10_000,
+    "none": lambda original, number: 0,
+}
+
+
 @st.composite
 def copies(draw: st.DrawFn, max_size: int = 25) -> list[Trade]:
-    """Draw what two sources show of some trades: holes, repeats, another numbering, any order."""
-    shown: list[Trade] = []
-    for number, original in enumerate(draw(executions(max_size))):
-        of_rest = draw(st.sampled_from(["same id", "other id", "other id"]))
-        rest_id = original.id if of_rest == "same id" else 50 + number
-        rest = _replace(original, id=rest_id, source=Source.REST, received_ms=T0 + 5_000)
-        shown += draw(st.sampled_from([[original], [rest], [original, rest]]))
-    shown += draw(st.lists(st.sampled_from(shown), max_size=10))
-    return draw(st.permutations(shown))
+    """Draw what two sources show of some trades: holes, repeats, other ids, any order.
+
+    REST's are numbered among their equals, as a listener of today sends them, or all are without a number.
+    """
+    made = draw(executions(max_size))
+    streamed = [original for original in made if draw(st.booleans())]
+    fetched = [original for original in made if draw(st.booleans())]
+    if draw(st.booleans()):
+        pages = [fetched, fetched[: draw(st.integers(0, len(fetched)))]]  # asked twice
+        new_id = REST_IDS[draw(st.sampled_from(list(REST_IDS)))]
+        shown = streamed + [copy for page in pages for copy in numbered(page, new_id)]
+    else:
+        new_id = REST_IDS[draw(st.sampled_from(["the stream's", "its own"]))]
+        shown = streamed + [from_rest(copy, new_id(copy, made.index(copy))) for copy in fetched]
+    shown += draw(st.lists(st.sampled_from(shown or made), max_size=10))
+    return draw(st.permutations(shown or made))
 
 
-def _replace(original: Trade, **fields: Any) -> Trade:
-    values = {name: getattr(original, name) for name in original.__struct_fields__}
-    return Trade(**values | fields)
+def numbered(page: Iterable[Trade], new_id: Callable[[Trade, int], int] = REST_IDS["its own"]) -> list[Trade]:
+    """Return `page`, oldest first, as a backfill hands it on: each row with its place and its number."""
+    places: Counter[tuple[str, int]] = Counter()
+    equals: Counter[tuple[Any, ...]] = Counter()
+    rows = []
+    for number, original in enumerate(page):
+        place = original.market, original.exchange_ms
+        equal = (*place, original.price, original.volume, original.side)
+        equals[equal] += 1
+        rows.append(from_rest(original, new_id(original, number), order=places[place], nth=equals[equal]))
+        places[place] += 1
+    return rows
+
+
+def from_rest(original: Trade, id: int, **fields: Any) -> Trade:
+    """Return a trade as REST shows it."""
+    return structs.replace(original, id=id, source=Source.REST, received_ms=T0 + 5_000, **fields)
 
 
 def batches(shown: list[Trade], draw: st.DrawFn) -> list[list[Trade]]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collector.model import MINUTE_MS, Side, Source, Trade
 
@@ -24,15 +24,17 @@ class PlainCandle(NamedTuple):
 
 def candles(copies: Iterable[Trade]) -> dict[tuple[str, int], PlainCandle]:
     """Return the candle of every (market, minute open) that `copies`, in any order and number, stand for."""
-    minutes: dict[tuple[str, int], set[tuple[Source, int, int]]] = {}
-    facts: dict[tuple[str, int, int], Trade] = {}
+    minutes: dict[tuple[str, int], dict[tuple[Any, ...], Trade]] = {}
     for copy in copies:
-        facts.setdefault((copy.market, copy.exchange_ms, copy.id), copy)
-        minutes.setdefault((copy.market, copy.minute_ms), set()).add((copy.source, copy.exchange_ms, copy.id))
-    return {
-        (market, minute): _candle([(source, facts[market, ms, number]) for source, ms, number in seen])
-        for (market, minute), seen in minutes.items()
-    }
+        minutes.setdefault((copy.market, copy.minute_ms), {}).setdefault(_name(copy), copy)
+    return {slot: _candle([(copy.source, copy) for copy in seen.values()]) for slot, seen in minutes.items()}
+
+
+def _name(copy: Trade) -> tuple[Any, ...]:
+    """A copy of the stream is named by its id, one of REST by its content and its number."""
+    if copy.nth:
+        return copy.source, copy.nth, _fingerprint(copy)
+    return copy.source, copy.exchange_ms, copy.id
 
 
 def _candle(seen: list[tuple[Source, Trade]]) -> PlainCandle:

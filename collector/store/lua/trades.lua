@@ -1,13 +1,14 @@
 -- Commit the minutes of a batch of trades: each as a whole, or not at all where somebody else was faster.
 --
 -- KEYS[1]             counters                      HASH  name -> integer
--- KEYS[2], KEYS[4] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle, JSON
--- KEYS[3], KEYS[5] …  trades:{market}:{minute_ms}   HASH  exchange_ms -> trades of that millisecond, JSON
+-- KEYS[2]             recovered                     HASH  market -> trades counted that a backfill brought
+-- KEYS[3], KEYS[5] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle, JSON
+-- KEYS[4], KEYS[6] …  trades:{market}:{minute_ms}   HASH  exchange_ms -> trades of that millisecond, JSON
 -- ARGV[1]             time to live of candles, seconds
 -- ARGV[2]             time to live of trades, seconds
--- ARGV[3…]            for each pair of keys: minute open (epoch ms); the candle as it was read, '' where there
---                     was none; the candle to store; trades counted; copies that were known; n; and n times
---                     exchange_ms, trades
+-- ARGV[3…]            for each pair of keys: market; minute open (epoch ms); the candle as it was read, ''
+--                     where there was none; the candle to store; trades counted; copies that were known;
+--                     trades counted that a backfill brought; n; and n times exchange_ms, trades
 --
 -- Times to live start with the first write of a minute. The only sums are of trade counts: integers far below
 -- 2^53, so exact.
@@ -24,15 +25,15 @@ local function is_as_read(candle_key, trades_key, minute, candle)
 end
 
 local stored = {}
-local all_counted, all_known = 0, 0
+local all_counted, all_known, all_recovered = 0, 0, 0
 local first = 3
-for key = 2, #KEYS, 2 do
-  local minute, before, after, counted, known, count = unpack(ARGV, first, first + 5)
-  local last = first + 5 + 2 * tonumber(count)
+for key = 3, #KEYS, 2 do
+  local market, minute, before, after, counted, known, recovered, count = unpack(ARGV, first, first + 7)
+  local last = first + 7 + 2 * tonumber(count)
   local is_free = is_as_read(KEYS[key], KEYS[key + 1], minute, before)
   if is_free then
     redis.call('HSET', KEYS[key], minute, after)
-    for slice = first + 6, last, AT_ONCE do
+    for slice = first + 8, last, AT_ONCE do
       redis.call('HSET', KEYS[key + 1], unpack(ARGV, slice, math.min(slice + AT_ONCE - 1, last)))
     end
     if before == '' then
@@ -41,10 +42,15 @@ for key = 2, #KEYS, 2 do
     end
     all_counted = all_counted + tonumber(counted)
     all_known = all_known + tonumber(known)
+    if tonumber(recovered) > 0 then
+      all_recovered = all_recovered + tonumber(recovered)
+      redis.call('HINCRBY', KEYS[2], market, recovered)
+    end
   end
   stored[#stored + 1] = is_free and 1 or 0
   first = last + 1
 end
 if all_counted > 0 then redis.call('HINCRBY', KEYS[1], 'trades_counted', all_counted) end
 if all_known > 0 then redis.call('HINCRBY', KEYS[1], 'trades_duplicate', all_known) end
+if all_recovered > 0 then redis.call('HINCRBY', KEYS[1], 'trades_recovered', all_recovered) end
 return stored
