@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from collector.batch import CLASSES, Kind
 from collector.clock import ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
-from collector.listener import app
+from collector.listener import app, outages
 from collector.listener.app import Listener
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
 from collector.publish.sender import Letter
@@ -167,6 +168,39 @@ async def test_trades_of_an_outage_come_back_through_rest(
             await eventually_async(lambda: not memory.open_gaps(), 10, "the end of all gaps")
     assert {gap.reason for gap in memory.of(Gap)} >= {"start", "disconnected"}
     assert any(trade.source is Source.REST for trade in memory.trades())
+
+
+async def test_an_outage_is_two_lines_in_the_log(
+    settings: Settings,
+    eventually_async: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One when it begins, one when it ends with what it brought; the start had two of its own."""
+    monkeypatch.setattr(app, "_OUTAGES_S", 0.01)
+    monkeypatch.setattr(outages, "SETTLE_S", 0.5)
+    caplog.set_level(logging.INFO, "collector")
+
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    async with (
+        Simulator(SimulatorOptions(markets=KRW5, rate=0)) as exchange,
+        listening(quick(settings, exchange)) as (listener, _),
+    ):
+        await eventually_async(lambda: len(lines()) == 2, 10, "the start")
+        for client in exchange.clients:
+            client.cut()
+        exchange.make_trades(300)
+        await eventually_async(lambda: len(lines()) == 4 and streaming(listener) == 2, 10, "the end")
+    began, ended = lines()[2:4]
+    assert began.startswith("no data any more: disconnected: ")
+    fetched = re.fullmatch(
+        r"data again after \d+\.\d s: ([\d,]+) trades fetched from REST; no gap is left open", ended
+    )
+    assert fetched
+    assert int(fetched[1].replace(",", "")) >= 300
+    assert len(lines()) == 4
 
 
 async def test_trades_between_two_runs_come_back(

@@ -333,7 +333,7 @@ def whole_system(
             argv, env=environment, stdout=output, stderr=STDOUT, start_new_session=True
         )
     try:
-        eventually(lambda: "connection 1 is streaming" in read(tmp_path / "output"), 60, "a streaming system")
+        eventually(lambda: "is streaming" in read(tmp_path / "output"), 60, "a streaming system")
         eventually(lambda: len(family(process)) >= MEMBERS, 60, "every process of the system")
         yield process
     finally:

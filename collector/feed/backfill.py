@@ -28,7 +28,9 @@ SETTLE_S = 2.0
 #: Tries of one hole, about two hours: REST may be away for longer than the sockets were.
 _ATTEMPTS_MAX = 30
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
-#: Failures are logged at most so often; after a lost connection every market fails alike.
+#: Failures are logged from this try on, half a minute after the first, and at most so often; after a lost
+#: connection every market fails alike, and `collector.listener.outages` reports how many gaps wait.
+_LOUD_ATTEMPT = 5
 _WARN_AGAIN_S = 30.0
 _PAGES_MAX = 2_000
 _HOLES_MAX = 100_000
@@ -98,6 +100,7 @@ class Backfill:
         self._ready: list[_Job] = []
         self._waiting: list[_Job] = []
         self._wake = asyncio.Event()
+        self._busy = 0
         self._warned_s = float("-inf")
 
     def add(self, hole: Hole) -> None:
@@ -112,7 +115,8 @@ class Backfill:
         self._wake.set()
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._waiting)
+        """Return how many holes are not filled yet."""
+        return len(self._ready) + len(self._waiting) + self._busy
 
     async def run(self) -> None:
         """Fill holes until cancelled."""
@@ -123,7 +127,11 @@ class Backfill:
     async def _work(self) -> None:
         while True:
             job = await self._next()
-            await self._fill(job)
+            self._busy += 1
+            try:
+                await self._fill(job)
+            finally:
+                self._busy -= 1
 
     async def _next(self) -> _Job:
         while True:
@@ -151,7 +159,8 @@ class Backfill:
         except RestError as error:
             if job.attempt < _ATTEMPTS_MAX:
                 delay_s = min(_FIRST_RETRY_S * 2 ** (job.attempt - 1), _LONGEST_RETRY_S)
-                self._warn(hole, delay_s, error)
+                if job.attempt >= _LOUD_ATTEMPT:
+                    self._warn(hole, delay_s, error)
                 job.attempt += 1
                 job.not_before_s = self._clock.monotonic() + delay_s
                 heapq.heappush(self._waiting, job)

@@ -222,7 +222,7 @@ class Connection:
         self.state = advance(self.state, Input.OPENED)
         self.totals.connects += 1
         self.session = self._host.new_session(self, self._clock.monotonic())
-        log.info("connection %d is open", self.number)
+        log.debug("connection %d is open", self.number)
 
     async def _converse(self, socket: FrameSocket) -> tuple[str, Exception]:
         """Subscribe and read until the socket ends or stalls; return why."""
@@ -275,7 +275,7 @@ class Connection:
         if is_data and self.state is State.SUBSCRIBED:
             self.state = advance(self.state, Input.DATA)
             self.streaming.set()
-            log.info("connection %d is streaming", self.number)
+            log.debug("connection %d is streaming", self.number)
         self._host.on_events(self, events if is_data else None, frames, received_ms)
 
     def _check(self) -> Exception | None:
@@ -318,7 +318,7 @@ class Connection:
             raise GaveUp(
                 f"{self._url}: gave up after {decision.failures} failures in a row, last: {self.last_loss}"
             )
-        log.warning("connection %d lost (%s); again in %.1f s", self.number, self.last_loss, decision.delay_s)
+        log.debug("connection %d lost (%s); again in %.1f s", self.number, self.last_loss, decision.delay_s)
         await asyncio.sleep(decision.delay_s)
 
 

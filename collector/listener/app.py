@@ -42,6 +42,7 @@ from collector.listener.health import FrameRate, added_up, connection_row, perce
 from collector.listener.holes import Holes
 from collector.listener.intake import Intake
 from collector.listener.markets import choose, plain_names
+from collector.listener.outages import Outages, Socket, View
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec
@@ -66,6 +67,7 @@ from collector.stream.pressure import Decision, Reading
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.02
+_OUTAGES_S = 0.1
 _STOP_TIMEOUT_S = 8.0
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)
@@ -179,6 +181,7 @@ class Listener:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_up_gaps())
             group.create_task(self._tick())
+            group.create_task(self._report_outages())
             group.create_task(self._refresh_markets(group))
             group.create_task(self._backfill.run())
             self.fleet.start(group)
@@ -192,6 +195,18 @@ class Listener:
                 self._holes.take_up(gaps)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+
+    async def _report_outages(self) -> None:
+        outages = Outages(self._clock.monotonic())
+        while True:
+            await asyncio.sleep(_OUTAGES_S)
+            sockets = {
+                connection.number: Socket(connection.streaming.is_set(), connection.last_loss or "")
+                for connection in self.fleet.connections
+            }
+            fetched = self._intake.counts["trades_backfilled"]
+            for line in outages.look(View(self._clock.monotonic(), sockets, fetched, len(self._backfill))):
+                log.log(line.level, line.text)
 
     async def _tick(self) -> None:
         while True:

@@ -39,7 +39,7 @@ class Holes:
         """Take a stretch that no socket covered."""
         time = self._intake.exchange_time
         from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
-        log.warning("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
+        log.debug("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
         for market in self.markets:
             if hole.reason == "start":
                 self._on_start(market, from_ms, to_ms)
@@ -50,7 +50,7 @@ class Holes:
     def on_market_hole(self, market: str, hole: Hole) -> None:
         """Take a stretch in which one market's trades were suspiciously silent."""
         time = self._intake.exchange_time
-        log.info("no trades of %s for %.1f s, looked up", market, hole.to_s - hole.from_s)
+        log.debug("no trades of %s for %.1f s, looked up", market, hole.to_s - hole.from_s)
         self.record(MarketHole(market, time.at(hole.from_s), time.at(hole.to_s), hole.reason))
 
     def on_early_trade(self, market: str, exchange_ms: int) -> None:
