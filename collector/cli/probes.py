@@ -1,9 +1,8 @@
 """What `collector check` tries out: Redis, data folder, exchange, clock. Every wait is bounded."""
 
+import asyncio
 import queue
 import shutil
-import socket
-import ssl
 import tempfile
 import threading
 import time
@@ -12,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from msgspec import Struct
@@ -20,17 +18,19 @@ from msgspec import Struct
 from collector.cli.render import values
 from collector.cli.store import has_results, masked, open_running
 from collector.clock import SystemClock
-from collector.errors import BrokerUnavailable, ConfigurationError, RestError
+from collector.errors import BrokerUnavailable, ConfigurationError, ConnectFailed, RestError
+from collector.feed.connection import open_socket
+from collector.feed.rest_client import http_options
 from collector.host.redis_server import find_binary, find_url
 from collector.protocol.rest import parse_markets
-from collector.settings import Settings
+from collector.settings import ConnectionSettings, Settings
 from collector.store.redis_client import translated
+from collector.util.network import Way, way_to
 
 REACH_TIMEOUT_S = 5.0
 CLOCK_OFF_MAX_MS = 2_000
 FREE_MIN_BYTES = 1 << 30
 BODY_MAX_BYTES = 8 << 20
-SCHEME_PORTS = {"ws": 80, "wss": 443}
 
 
 class State(StrEnum):
@@ -47,6 +47,9 @@ class Finding(Struct, frozen=True):
     name: str
     state: State
     detail: str
+
+
+_NO_CLOCK = Finding("clock", State.WARNING, "not compared: the exchange did not answer")
 
 
 def probe_all(settings: Settings) -> list[Finding]:
@@ -111,21 +114,24 @@ def probe_rest(settings: Settings) -> list[Finding]:
     url = f"{settings.exchange.rest_url}/v1/market/all"
     before_s = time.monotonic()
     try:
-        with httpx.stream("GET", url, timeout=REACH_TIMEOUT_S) as reply:
+        way = way_to(url)
+        with (
+            httpx.Client(timeout=REACH_TIMEOUT_S, **http_options(way)) as client,
+            client.stream("GET", url) as reply,
+        ):
             reply.raise_for_status()
             listed = parse_markets(_start_of(reply))
+    except ConfigurationError as error:
+        return [Finding("exchange REST", State.FAILED, str(error)), _NO_CLOCK]
     except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
-        reason = str(error) or type(error).__name__
+        reason = f"{str(error) or type(error).__name__}{way.note}"
         advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
-        return [
-            Finding("exchange REST", State.FAILED, f"{url}: {reason}: {advice}"),
-            Finding("clock", State.WARNING, "not compared: the exchange did not answer"),
-        ]
+        return [Finding("exchange REST", State.FAILED, f"{url}: {reason}: {advice}"), _NO_CLOCK]
     took_s = time.monotonic() - before_s
     refused = f" ({len(listed.refused)} more with names that can't be collected)" if listed.refused else ""
     detail = (
         f"{settings.exchange.rest_url}, markets listed: {len(listed.markets)}{refused}, "
-        f"answers in {took_s * 1000:.0f} ms"
+        f"answers in {took_s * 1000:.0f} ms{way.note}"
     )
     return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
 
@@ -141,21 +147,25 @@ def _start_of(reply: httpx.Response) -> bytes:
 
 
 def probe_websocket(settings: Settings) -> list[Finding]:
-    """Open and close a connection to the exchange's socket: TCP, and TLS where it is `wss`."""
+    """Open and close one socket to the exchange, the way a listener does."""
     url = settings.exchange.websocket_url
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or SCHEME_PORTS[parts.scheme]
     started_s = time.monotonic()
     try:
-        with socket.create_connection((host, port), timeout=REACH_TIMEOUT_S) as plain:
-            if parts.scheme == "wss":
-                with ssl.create_default_context().wrap_socket(plain, server_hostname=host):
-                    pass
-    except OSError as error:
+        way = way_to(url)
+        asyncio.run(_open_and_close(url, way, settings.connection))
+    except ConfigurationError as error:
+        return [Finding("exchange WebSocket", State.FAILED, str(error))]
+    except ConnectFailed as error:
         advice = "see the network, or set COLLECTOR_EXCHANGE__WEBSOCKET_URL"
         return [Finding("exchange WebSocket", State.FAILED, f"{url} can't be reached ({error}): {advice}")]
     took_ms = (time.monotonic() - started_s) * 1000
-    return [Finding("exchange WebSocket", State.OK, f"{url}, reached in {took_ms:.0f} ms")]
+    return [Finding("exchange WebSocket", State.OK, f"{url}, opened in {took_ms:.0f} ms{way.note}")]
+
+
+async def _open_and_close(url: str, way: Way, settings: ConnectionSettings) -> None:
+    limits = {"open_timeout_s": REACH_TIMEOUT_S, "close_timeout_s": min(1.0, settings.close_timeout_s)}
+    async with await open_socket(url, way, settings.model_copy(update=limits)):
+        pass
 
 
 def _private_redis(settings: Settings) -> Finding:

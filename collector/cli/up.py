@@ -16,6 +16,7 @@ from collector.host.redis_server import PrivateRedis, is_owned
 from collector.host.roles import FLOWER_PORT, log_dir, redis_role, roles
 from collector.host.supervisor import Role, Supervisor
 from collector.settings import Settings
+from collector.util.network import way_to
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ _DEMO_DATA = ("redis", "spool", "logs", "archive", "truth.jsonl", DEMO_MARK)
 
 def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
     """Run everything until SIGINT or SIGTERM, Flower too where it has a port; return the exit code."""
+    for url in (settings.exchange.rest_url, settings.exchange.websocket_url):
+        way_to(url)  # a proxy that can't be used is one line now, not a listener that never starts
     clear_demo(settings.data_dir)
     with all_roles(settings, workers=workers, flower_port=flower_port) as (found, _):
         supervisor = Supervisor(found, log_dir(settings))

@@ -10,10 +10,10 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
 
@@ -23,6 +23,7 @@ from collector.feed.framing import split_frames
 from collector.feed.reconnect import ConnectBudget, GiveUp, ReconnectPolicy
 from collector.feed.session import Input, MarketEvent, Session, State, advance
 from collector.settings import ConnectionSettings
+from collector.util.network import Way, tls_context, way_to
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,45 @@ def _is_whole(frame: Frame) -> bool:
     return frame.fin and (frame.opcode is Opcode.BINARY or frame.opcode is Opcode.TEXT)
 
 
+async def open_socket(url: str, way: Way, settings: ConnectionSettings) -> FrameSocket:
+    """Open a socket to the exchange.
+
+    Raises:
+        ConnectFailed: it can't be opened, or is refused.
+    """
+    try:
+        socket = await connect(
+            url,
+            compression=None,
+            open_timeout=settings.open_timeout_s,
+            close_timeout=settings.close_timeout_s,
+            ping_interval=settings.ping_interval_s,
+            ping_timeout=settings.ping_timeout_s,
+            max_size=settings.max_frame_bytes,
+            max_queue=_MAX_QUEUE,
+            create_connection=FrameSocket,
+            ssl=way.tls,
+            **_proxy_options(way),
+        )
+        assert isinstance(socket, FrameSocket)  # noqa: S101 - `create_connection` made it
+        return socket
+    except InvalidStatus as error:
+        status = error.response.status_code
+        wait_s = _seconds(error.response.headers.get("Retry-After"))
+        raise ConnectFailed(f"HTTP {status}{way.note}", status=status, retry_after_s=wait_s) from error
+    except (OSError, WebSocketException, EOFError, UnicodeError) as error:
+        # UnicodeError: a host name that cannot be one.
+        raise ConnectFailed(f"{str(error) or type(error).__name__}{way.note}") from error
+
+
+def _proxy_options(way: Way) -> dict[str, Any]:
+    """Return what `connect` has to be told of a proxy; by itself it would look for one in the environment."""
+    if way.proxy is None:
+        return {"proxy": None}
+    is_secure = way.proxy.url.startswith("https://")
+    return {"proxy": way.proxy.url} | ({"proxy_ssl": tls_context()} if is_secure else {})
+
+
 class Host(Protocol):
     """What a connection needs from the listener it belongs to."""
 
@@ -130,7 +170,11 @@ class Totals:
 
 
 class Connection:
-    """One of the redundant connections of a listener."""
+    """One of the redundant connections of a listener.
+
+    Raises:
+        ConfigurationError: a proxy is set that can't be used.
+    """
 
     def __init__(
         self,
@@ -151,6 +195,7 @@ class Connection:
         self.session: Session | None = None
         self.last_loss: str | None = None
         self._url = url
+        self._way = way_to(url)
         self._settings = settings
         self._host = host
         self._budget = budget
@@ -184,7 +229,7 @@ class Connection:
         reason = "connect_failed"
         cause: Exception
         try:
-            async with await self._open() as socket:
+            async with await open_socket(self._url, self._way, self._settings) as socket:
                 self._opened()
                 reason, cause = await self._converse(socket)
         except ConnectFailed as error:
@@ -193,30 +238,6 @@ class Connection:
             reason, cause = "disconnected", error
         self._lost(reason, cause)
         return cause
-
-    async def _open(self) -> FrameSocket:
-        settings = self._settings
-        try:
-            socket = await connect(
-                self._url,
-                compression=None,
-                open_timeout=settings.open_timeout_s,
-                close_timeout=settings.close_timeout_s,
-                ping_interval=settings.ping_interval_s,
-                ping_timeout=settings.ping_timeout_s,
-                max_size=settings.max_frame_bytes,
-                max_queue=_MAX_QUEUE,
-                create_connection=FrameSocket,
-            )
-            assert isinstance(socket, FrameSocket)  # noqa: S101 - `create_connection` made it
-            return socket
-        except InvalidStatus as error:
-            status = error.response.status_code
-            wait_s = _seconds(error.response.headers.get("Retry-After"))
-            raise ConnectFailed(f"HTTP {status}", status=status, retry_after_s=wait_s) from error
-        except (OSError, InvalidHandshake, InvalidURI, EOFError, UnicodeError, ImportError) as error:
-            # UnicodeError: a host name that cannot be one; ImportError: a SOCKS proxy without its package.
-            raise ConnectFailed(str(error) or type(error).__name__) from error
 
     def _opened(self) -> None:
         self.state = advance(self.state, Input.OPENED)

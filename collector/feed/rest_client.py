@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import httpx
 
@@ -11,6 +12,7 @@ from collector.errors import RestError
 from collector.feed.reconnect import ConnectBudget
 from collector.protocol import rest
 from collector.settings import ExchangeSettings
+from collector.util.network import Way, tls_context, way_to
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +27,21 @@ _BLOCKED_S = 30.0
 _MAX_BODY_BYTES = 8 << 20
 
 
+def http_options(way: Way) -> dict[str, Any]:
+    """Return what httpx has to be told to go that way, and no other."""
+    proxy = None
+    if way.proxy:
+        is_secure = way.proxy.url.startswith("https://")
+        proxy = httpx.Proxy(way.proxy.url, ssl_context=tls_context() if is_secure else None)
+    return {"proxy": proxy, "verify": tls_context(), "trust_env": False}
+
+
 class RestClient:
-    """One HTTP client for the whole listener."""
+    """One HTTP client for the whole listener.
+
+    Raises:
+        ConfigurationError: a proxy is set that can't be used.
+    """
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
         #: What the newest market list holds that can't be the code of a market.
@@ -34,11 +49,13 @@ class RestClient:
         self._clock = clock
         self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
+        self._way = way_to(settings.rest_url)
         self._http = httpx.AsyncClient(
             base_url=settings.rest_url,
             timeout=settings.rest_timeout_s,
             headers={"accept": "application/json", "user-agent": f"bithumb-collector/{__version__}"},
             limits=httpx.Limits(max_connections=8),
+            **http_options(self._way),
         )
 
     async def __aenter__(self) -> "RestClient":
@@ -97,10 +114,12 @@ class RestClient:
             ):
                 body = await _bounded_body(reply)
         except TimeoutError as error:
-            raise RestError(f"{self._http.base_url}{path}: no reply in {self._timeout_s:g} s") from error
+            raise RestError(
+                f"{self._http.base_url}{path}: no reply in {self._timeout_s:g} s{self._way.note}"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            raise RestError(f"{self._http.base_url}{path}: {reason}") from error
+            raise RestError(f"{self._http.base_url}{path}: {reason}{self._way.note}") from error
         if reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
             self._budget.pause(self._clock.monotonic(), _BLOCKED_S)
         if reply.status_code != httpx.codes.OK:

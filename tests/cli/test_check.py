@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from pydantic import SecretStr
+from websockets.utils import accept_key
 
 from collector.cli.check import setting_rows
 from collector.cli.probes import State, probe_folder, probe_redis, probe_rest, probe_websocket
@@ -26,11 +27,26 @@ class _Exchange(BaseHTTPRequestHandler):
     late_s = 0
 
     def do_GET(self) -> None:
+        if "Upgrade" in self.headers:
+            self._shake_hands()
+            return
         self.send_response_only(200)
         self.send_header("Date", formatdate(usegmt=True, timeval=time.time() - self.late_s))
         self.send_header("Content-Length", str(len(MARKETS)))
         self.end_headers()
         self.wfile.write(MARKETS)
+
+    def _shake_hands(self) -> None:
+        """Open a WebSocket, and close it as the client does."""
+        self.protocol_version = "HTTP/1.1"
+        self.send_response_only(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(self.headers["Sec-WebSocket-Key"]))
+        self.end_headers()
+        self.connection.recv(100)
+        self.wfile.write(b"\x88\x02\x03\xe8")
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None: ...
 
@@ -136,6 +152,21 @@ def test_reachable_exchange_is_well(exchange: str) -> None:
         ("exchange WebSocket", State.OK),
     ]
     assert "markets listed: 1" in findings[0].detail
+
+
+def test_a_server_without_websockets_has_failed(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers must be a socket of the exchange, not just any port."""
+    monkeypatch.delattr(_Exchange, "_shake_hands")
+    (finding,) = probe_websocket(at(exchange))
+    assert finding.state is State.FAILED
+
+
+def test_a_proxy_that_can_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable, once for each way."""
+    monkeypatch.setenv("ALL_PROXY", "socks://proxy:1080")
+    findings = [*probe_rest(at("exchange.test")), *probe_websocket(at("exchange.test"))]
+    failed = [finding for finding in findings if finding.state is State.FAILED]
+    assert [finding.detail.split(":")[0] for finding in failed] == ["ALL_PROXY", "ALL_PROXY"]
 
 
 def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.cli.up import DEMO_MARK, all_roles, clear_demo
+from collector.cli.up import DEMO_MARK, all_roles, clear_demo, up
 from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
 from collector.settings import RedisSettings, Settings
@@ -50,3 +50,13 @@ def test_looking_at_a_folder_takes_nothing(private: Settings) -> None:
     assert not is_owned(private.data_dir)
     with PrivateRedis(private) as server:
         assert server.answers()
+
+
+def test_a_proxy_that_can_not_be_used_is_said_before_anything_starts(
+    private: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No listener that is started again for ever."""
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.corp.kr:3128")
+    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY has no scheme"):
+        up(private, workers=1, flower_port=None)
+    assert not private.data_dir.exists()
