@@ -1,6 +1,7 @@
 """Every setting, from the environment and `.env`: prefix `COLLECTOR_`, sections joined by `__`.
 
-`REDIS_URL` alone has no prefix. Units are part of the names. An unknown `COLLECTOR_` variable or a value out
+`REDIS_URL` alone has no prefix. The environment comes before `.env`; a variable that is set and empty stands
+for the default. Units are part of the names. An unknown `COLLECTOR_` variable or a value out
 of range is a `ConfigurationError` that names it: a typing slip must not run with a default in silence.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -23,7 +24,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from collector.errors import ConfigurationError
 from collector.market_names import is_name
@@ -35,6 +42,8 @@ _ALL_SETTINGS = "`collector check` lists all settings"
 NESTING = "__"
 _WEB = {"ws", "wss", "http", "https"}
 _WITH_PORT = _WEB | {"redis", "rediss"}  # a list of sentinels has several, a socket file none
+_CREDENTIALS = ("username", "password")
+_DB_IN_PATH = ("redis", "rediss")
 LEGACY_WEBSOCKET_URL = "wss://pubwss.bithumb.com/pub/ws"
 
 
@@ -182,7 +191,9 @@ class PressureSettings(_Section):
 class StoreSettings(_Section):
     """How long Redis keeps what the workers computed."""
 
-    key_prefix: str = Field("bithumb:", pattern=r"^[\w:.-]*$", description="before every key of ours")
+    key_prefix: str = Field(
+        "bithumb:", pattern=r"^[\w:.-]*$", description="before every key of ours but the queues"
+    )
     candle_retention_h: int = Field(72, ge=25, description="one-minute candles")
     trade_retention_h: int = Field(6, ge=1, description="single trades and their ids, after their last write")
     gap_retention_h: int = Field(72, ge=1, description="gaps")
@@ -195,7 +206,9 @@ class WorkerSettings(_Section):
     concurrency: int = Field(2, ge=1, le=64, description="processes of a worker that is started without `-c`")
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
-    analysis_rate_limit: str = Field("50/s", pattern=r"^\d+/[smh]$", description="analysis tasks per worker")
+    analysis_rate_limit: str = Field(
+        "50/s", pattern=r"^[1-9]\d*/[smh]$", description="analysis tasks per worker, at least `1/h`"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
 
 
@@ -310,6 +323,22 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature of pydantic-settings
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let a variable that is set and empty stand for the default, whatever `.env` says."""
+        assert isinstance(dotenv_settings, EnvSettingsSource)  # noqa: S101 - its base class
+        empty = {name.lower() for name, value in os.environ.items() if not value}
+        known = dotenv_settings.env_vars.items()
+        dotenv_settings.env_vars = {name: value for name, value in known if name.lower() not in empty}
+        return init_settings, env_settings, dotenv_settings
+
     @field_validator("markets", "channels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -362,6 +391,7 @@ class Settings(BaseSettings):
                     "must not switch the check of the certificate off: name its authority's file in"
                     " COLLECTOR_REDIS__TLS_CA_FILE"
                 )
+            return SecretStr(";".join(map(_usual_form, text.split(";"))))
         return url
 
     @property
@@ -395,6 +425,25 @@ def _checked_url(url: str, schemes: set[str]) -> str:
     if parts.scheme in _WEB and "@" in parts.netloc:
         raise ValueError("must not hold a user or a password: the exchange asks for none, and logs show it")
     return url
+
+
+def _usual_form(url: str) -> str:
+    """Write `redis://host?db=1&username=me&password=secret` as `redis://me:secret@host/1`.
+
+    redis-py understands both, Celery's transport and Flower's masking of passwords the second only.
+    """
+    parts = urlsplit(url)
+    arguments = dict(parse_qsl(parts.query, keep_blank_values=True))
+    named = {name: quote(arguments.pop(name), safe="") for name in _CREDENTIALS if name in arguments}
+    netloc, path = parts.netloc, parts.path
+    if named:
+        user, password = parts.username or "", parts.password or ""
+        secret = f"{user or named.get('username', '')}:{password or named.get('password', '')}"
+        netloc = f"{secret}@{netloc.rpartition('@')[2]}"
+    if parts.scheme in _DB_IN_PATH and "db" in arguments:
+        path = f"/{arguments.pop('db')}"
+    query = f"?{urlencode(arguments, safe='/:')}" if arguments else ""
+    return f"{parts.scheme}://{netloc}{path}{query}"
 
 
 def variable_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, Any]]:
@@ -489,7 +538,8 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "From the environment or `.env`. Made by `python -m collector.settings > docs/settings.md`.",
+        "From the environment or `.env`, which comes second; a variable that is set and empty stands for the",
+        "default. Made by `python -m collector.settings > docs/settings.md`.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",

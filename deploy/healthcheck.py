@@ -23,11 +23,17 @@ INITS = {"docker-init", "tini", "catatonit"}
 
 def key_of(kind: str, name: str) -> str:
     """Return the health key of this container's listener or worker."""
-    host, prefix = socket.gethostname(), os.environ.get("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
+    host, prefix = socket.gethostname(), setting("COLLECTOR_STORE__KEY_PREFIX", "bithumb:")
     if kind == "worker":
         return f"{prefix}health:worker:{name}@{host}"
-    shard = os.environ.get("COLLECTOR_SHARD") or "1/1"
+    shard = setting("COLLECTOR_SHARD", "1/1")
     return f"{prefix}health:listener:{host}-{listener()}-{shard.replace('/', 'of')}"
+
+
+def setting(name: str, default: str) -> str:
+    """Return a variable as `collector.settings` reads it: in any case, and empty stands for the default."""
+    found = {key.upper(): value for key, value in os.environ.items()}
+    return found.get(name) or default
 
 
 def listener() -> int:
@@ -44,7 +50,7 @@ def exists(url: str, key: str) -> bool:
         OSError: Redis can't be reached, refuses or does not answer in time.
     """
     parts = urlsplit(url)
-    if parts.scheme != "redis":
+    if parts.scheme != "redis" or parts.query:
         return exists_by_client(url, key)
     words = [["SELECT", parts.path.strip("/") or "0"], ["EXISTS", key]]
     if parts.password:

@@ -77,12 +77,23 @@ class TestDefaults:
 
 class TestSources:
     def test_environment_before_env_file(self, monkeypatch, empty_folder):
-        """A variable of the process wins over `.env`; an empty one leaves `.env` or the default in force."""
+        """A variable of the process wins over `.env`; an empty one stands for the default."""
         (empty_folder / ".env").write_text("COLLECTOR_BATCH__MAX_ROWS=8\nCOLLECTOR_SHARD='2/3'\nOTHER=1\n")
         monkeypatch.setenv("COLLECTOR_BATCH__MAX_ROWS", "9")
         monkeypatch.setenv("COLLECTOR_SHARD", "")
         found = settings.load()
-        assert (found.batch.max_rows, found.shard_index, found.shard_count) == (9, 1, 3)
+        assert (found.batch.max_rows, found.shard_index, found.shard_count) == (9, 0, 1)
+
+    @pytest.mark.parametrize("name", ["REDIS_URL", "redis_url"])
+    def test_an_empty_address_means_the_private_server_whatever_the_env_file_says(
+        self, monkeypatch, empty_folder, name
+    ):
+        """`REDIS_URL= collector up` beside a `.env` for production does not touch production."""
+        (empty_folder / ".env").write_text("REDIS_URL=redis://production/0\nCOLLECTOR_REDUNDANCY=1\n")
+        assert settings.load().redis_url.get_secret_value() == "redis://production/0"
+        monkeypatch.setenv(name, "")
+        found = settings.load()
+        assert (found.redis_url.get_secret_value(), found.redundancy) == ("", 1)
 
     def test_case_and_spaces_do_not_matter(self, monkeypatch):
         """Lists may have spaces, names any case."""
@@ -170,6 +181,7 @@ class TestRanges:
             ("COLLECTOR_EXCHANGE__REST_URL", "https://x:port", "broken host or port"),
             ("COLLECTOR_STORE__KEY_PREFIX", "a{b}", "pattern"),
             ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "fast", "pattern"),
+            ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "0/s", "pattern"),
         ],
     )
     def test_value_out_of_range_names_the_variable(self, monkeypatch, name, value, word):
@@ -231,6 +243,25 @@ class TestSecrets:
             f"{found!r:.9999}",
         ):
             assert SECRET not in shown
+
+    @pytest.mark.parametrize(
+        ("written", "usual"),
+        [
+            (f"redis://h?db=1&username=me&password={SECRET}", f"redis://me:{SECRET}@h/1"),
+            (f"rediss://h/2?password={SECRET}&socket_timeout=3", f"rediss://:{SECRET}@h/2?socket_timeout=3"),
+            (f"redis://me:{SECRET}@h/0?password=other", f"redis://me:{SECRET}@h/0"),
+            (f"unix:///run/r.sock?db=2&password={SECRET}", f"unix://:{SECRET}@/run/r.sock?db=2"),
+            (
+                f"sentinel://a:1?password={SECRET};sentinel://b:2/0",
+                f"sentinel://:{SECRET}@a:1;sentinel://b:2/0",
+            ),
+            ("redis+socket:///run/r.sock?virtual_host=1", "redis+socket:///run/r.sock?virtual_host=1"),
+        ],
+    )
+    def test_credentials_stand_where_every_reader_looks_for_them(self, monkeypatch, written, usual):
+        """Celery does not read them behind the question mark, and Flower would show them there."""
+        monkeypatch.setenv("REDIS_URL", written)
+        assert settings.load().redis_url.get_secret_value() == usual
 
     @pytest.mark.parametrize(
         "url",

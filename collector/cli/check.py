@@ -58,13 +58,13 @@ def setting_rows(section: BaseModel, prefix: str = PREFIX) -> Iterator[SettingRo
 
 
 def _row(variable: str, field: FieldInfo, value: object) -> SettingRow:
-    return SettingRow(variable, _text(value), value == field.default, field.description or "")
+    return SettingRow(variable, _text(variable, value), value == field.default, field.description or "")
 
 
-def _text(value: object) -> str:
+def _text(variable: str, value: object) -> str:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
-        return masked(secret) if "://" in secret else "***" if secret else ""
+        return masked(secret) if variable == "REDIS_URL" else "***" if secret else ""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

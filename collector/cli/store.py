@@ -1,9 +1,10 @@
 """How the reading commands reach the stored results, whether or not a collector is running."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,6 +18,8 @@ from collector.store.redis_client import connect, translated
 
 #: How long to wait for the folder of a private server that is just starting, or that another reader has.
 OWNER_WAIT_S = 3.0
+#: In the name of what an address must not show.
+_SECRET = re.compile("pass|pwd|secret|token|auth", re.IGNORECASE)
 
 
 @contextmanager
@@ -62,17 +65,29 @@ def has_results(settings: Settings) -> bool:
 
 
 def masked(url: str) -> str:
-    """Return an address with its password replaced by `***`."""
+    """Return an address with every secret in it replaced by `***`, wherever it stands."""
     return ";".join(map(_masked, url.split(";")))  # several where they are Sentinels
 
 
 def _masked(url: str) -> str:
-    parts = urlsplit(url)
-    credentials, at, host = parts.netloc.rpartition("@")
-    if at:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    place, question, query = rest.partition("?")
+    netloc, slash, path = place.partition("/")
+    credentials, at, host = netloc.rpartition("@")
+    if "@" in path or "#" in rest:  # a password that is not quoted: where it ends is a guess
+        return f"{scheme}://***"
+    if at:  # a user alone is often a password in the wrong place
         user, colon, _ = credentials.partition(":")
-        parts = parts._replace(netloc=f"{user}{colon and ':***'}@{host}")
-    return urlunsplit(parts)
+        netloc = f"{f'{user}:***' if colon else '***'}@{host}"
+    arguments = "&".join(map(_masked_argument, query.split("&")))
+    return f"{scheme}://{netloc}{slash}{path}{question}{arguments}"
+
+
+def _masked_argument(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    return f"{name}=***" if equals and _SECRET.search(unquote(name)) else text
 
 
 def explain(error: redis.RedisError, url: str, limit_s: float) -> str:

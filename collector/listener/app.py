@@ -502,10 +502,19 @@ class Listener:
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:
-    """Return the rate limit of each analysis task at `factor` times the full one; 0 is `PAUSED`."""
+    """Return the rate limit of each analysis task at `factor` times the full one.
+
+    0 is `PAUSED`, or the full one where that is slower: pressure never makes anything faster.
+    """
     number, unit = full.split("/")
-    limit = f"{float(number) * factor:g}/{unit}" if factor else PAUSED
+    limit = f"{float(number) * factor:g}/{unit}" if factor else min(PAUSED, full, key=_per_hour)
     return {f"{ANALYSES}{name}": limit for name in names()}
+
+
+def _per_hour(limit: str) -> float:
+    """Return how many tasks an hour a rate limit of Celery's allows."""
+    number, unit = limit.split("/")
+    return float(number) * {"s": 3600, "m": 60, "h": 1}[unit]
 
 
 def new_codec(exchange: ExchangeSettings, repeats: RepeatedBooks | None = None) -> Codec:

@@ -31,14 +31,25 @@ def own_server(tmp_path: Path) -> Iterator[PrivateRedis]:
     [
         ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
         ("redis://me:secret@host", "redis://me:***@host"),
-        ("redis://me@host", "redis://me@host"),
+        ("redis://me@host", "redis://***@host"),
+        ("redis://host/0?password=secret", "redis://host/0?password=***"),
+        (
+            "redis://host?db=1&pass%77ord=secret&PASSWORD=secret",
+            "redis://host?db=1&pass%77ord=***&PASSWORD=***",
+        ),
+        ("rediss://me:secret@host?ssl_password=secret", "rediss://me:***@host?ssl_password=***"),
+        ("unix:///run/redis.sock?db=0&password=secret", "unix:///run/redis.sock?db=0&password=***"),
+        ("sentinel://:secret@a:1;sentinel://:secret@b:2/0", "sentinel://:***@a:1;sentinel://:***@b:2/0"),
+        ("redis://:se#cret@host", "redis://***"),
+        ("redis://:se/cret@host", "redis://***"),
+        ("redis+socket:///run/redis.sock?virtual_host=1", "redis+socket:///run/redis.sock?virtual_host=1"),
         ("redis://host:1", "redis://host:1"),
         ("redis://:p%40ss@[::1]:1/0", "redis://:***@[::1]:1/0"),
         ("", ""),
     ],
 )
 def test_password_is_masked(url: str, shown: str) -> None:
-    """The address stays readable, the password does not."""
+    """The address stays readable, the password does not, wherever it stands."""
     assert shown == masked(url)
 
 

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 
+from collector import settings
+from collector.store.keys import Keys
 from tests.deploy.servers import Cluster
 from tests.scenarios.processes import clean_environment
 
@@ -33,6 +36,25 @@ def test_a_key_that_lives_is_healthy_and_one_that_does_not_is_named(redis_url: s
     listener = {"COLLECTOR_STORE__KEY_PREFIX": "other:", "COLLECTOR_SHARD": "2/3"}
     assert check(redis_url, "listener", **listener) == (0, "healthy")
     assert check(redis_url, "listener") == (1, f"no key bithumb:health:listener:{HOST}-1-1of1")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"COLLECTOR_STORE__KEY_PREFIX": "", "COLLECTOR_SHARD": ""},
+        {"COLLECTOR_STORE__KEY_PREFIX": "other:", "COLLECTOR_SHARD": "2/3"},
+        {"collector_store__key_prefix": "lower:", "Collector_Shard": "1/2"},
+    ],
+)
+def test_settings_are_read_as_the_collector_reads_them(
+    redis_url: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty variable is the default, and names have any case: else a container is never healthy."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    found = settings.load()
+    key = Keys(found.store.key_prefix).listener(f"{HOST}-1-{found.shard.replace('/', 'of')}")
+    assert check(redis_url, "listener", **env) == (1, f"no key {key}")
 
 
 def test_wrong_password_and_no_redis_are_said(redis_url: str) -> None:

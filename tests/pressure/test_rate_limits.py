@@ -59,6 +59,23 @@ def answered(results: list[Any]) -> int:
     return sum(result.ready() for result in results)
 
 
+@pytest.mark.parametrize(
+    ("full", "conflated", "paused"),
+    [
+        ("50/s", "12.5/s", "12/m"),
+        ("5/m", "1.25/m", "5/m"),
+        ("13/m", "3.25/m", "12/m"),
+        ("700/h", "175/h", "700/h"),
+        ("1/h", "0.25/h", "1/h"),
+    ],
+)
+def test_pressure_makes_no_analysis_faster(full: str, conflated: str, paused: str) -> None:
+    """Whatever the full rate is, the pause is no faster."""
+    assert {full} == set(analysis_limits(full, 1).values())
+    assert {conflated} == set(analysis_limits(full, 0.25).values())
+    assert {paused} == set(analysis_limits(full, 0).values())
+
+
 def test_every_analysis_is_limited_and_no_ingest_task_is(line: Line, control: Celery) -> None:
     """The annotation of `celeryconfig` reaches each `tasks.analysis.*`, though Celery knows no patterns."""
     line.ready(line.worker("analysis", "analysis", {"COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT": "3/s"}))
