@@ -34,9 +34,9 @@ from collector.feed.watchdog import new_rhythms
 from collector.host.redis_server import PrivateRedis
 from collector.listener.intake import Intake
 from collector.model import Channel
-from collector.protocol.codec import Subscription
+from collector.protocol.codec import Subscription, parse_json
 from collector.protocol.current import CurrentCodec
-from collector.protocol.usual import read_book, read_trade, take_apart
+from collector.protocol.usual import read_book, take_apart
 from collector.publish.outbox import Outbox
 from collector.publish.publisher import letter_of
 from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
@@ -78,7 +78,7 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
     yield "session: first copy, watchdog, understood", measure(lambda: _session(frames, now_ms))
     yield "  understood: text to validated row", measure(lambda: _decode(frames, now_ms))
     if kind == "trade":
-        yield "    validated by pydantic, digits cut out", measure(lambda: _drop(map(read_trade, frames)))
+        yield "    parsed, every number exact", measure(lambda: _drop(map(parse_json, frames)))
     else:
         texts = [text for raw in frames if (text := take_apart(raw))]
         yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))

@@ -193,8 +193,7 @@ def _sound_trade(trade: Trade) -> bool:
 def _sound_ticker(ticker: Ticker) -> bool:
     return (
         _positive(ticker.price)
-        and _number(ticker.change_price)
-        and _number(ticker.change_rate)
+        and all(each is None or _number(each) for each in (ticker.change_price, ticker.change_rate))
         and all(_size(getattr(ticker, name)) for name in _TICKER_SIZES)
         and _plausible_ms(ticker.exchange_ms)
         and _is_market(ticker.market)

@@ -65,7 +65,7 @@ class Trade(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ticker(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
-    """A market's summary. State: the newest replaces the one before.
+    """A market's summary. State: the newest replaces the one before. None is what the exchange did not give.
 
     `change` is `rise`, `even` or `fall` against the previous close; `change_price` and `change_rate` are
     signed, the rate a ratio (0.0117 = 1.17 %). `*_day` figures run since 00:00 KST.
@@ -75,15 +75,15 @@ class Ticker(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     exchange_ms: int
     received_ms: int
     price: Decimal
-    change: str
-    change_price: Decimal
-    change_rate: Decimal
-    prev_closing_price: Decimal
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    base_volume_24h: Decimal
-    quote_volume_24h: Decimal
+    change: str | None
+    change_price: Decimal | None
+    change_rate: Decimal | None
+    prev_closing_price: Decimal | None
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    base_volume_24h: Decimal | None
+    quote_volume_24h: Decimal | None
     base_volume_day: Decimal | None = None
     quote_volume_day: Decimal | None = None
     buy_volume_day: Decimal | None = None
@@ -96,7 +96,7 @@ class Ticker(Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     low_52w: Decimal | None = None
     low_52w_date: str | None = None
     market_state: str | None = None
-    trading_suspended: bool = False
+    trading_suspended: bool | None = None
     delisting_date: str | None = None
     market_warning: str | None = None
 

@@ -52,6 +52,9 @@ class Memory:
     def trades(self) -> list[Trade]:
         return self.of(Trade)
 
+    def streamed(self) -> list[Trade]:
+        return [trade for trade in self.trades() if trade.source is Source.STREAM]
+
     def open_gaps(self) -> set[tuple[str, str, int]]:
         """Return what is still missing of trades."""
         gaps = [gap for gap in self.of(Gap) if gap.channel is Channel.TRADE]
@@ -201,6 +204,43 @@ async def test_an_outage_is_two_lines_in_the_log(
     assert fetched
     assert int(fetched[1].replace(",", "")) >= 300
     assert len(lines()) == 4
+
+
+async def test_nulls_of_a_first_day_cost_no_trade(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """The market's trades are there, its ticker and books too, and what was null is counted by name."""
+    truth = tmp_path / "truth.jsonl"
+    options = SimulatorOptions(markets=2, rate=0, truth=truth, first_day_markets=1, snapshot_trades=5)
+    async with Simulator(options) as exchange:
+        exchange.make_trades(20)
+        async with listening(quick(settings, exchange)) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(200)
+            await eventually_async(lambda: not missing(truth, memory), 10, "all trades")
+            of_market = lambda kind: [it for it in memory.of(kind) if it.market == "KRW-ETH"]  # noqa: E731
+            await eventually_async(lambda: of_market(Ticker) and of_market(OrderBook))
+        counters = listener.counters()
+    assert len({it.id for it in memory.streamed()}) == len(memory.streamed()), (
+        "a snapshot's copy is held back"
+    )
+    assert {it.prev_closing_price for it in of_market(Ticker)} == {None}
+    assert all(counters[f"tolerated:trade.{name}"] > 0 for name in ("change", "prev_closing_price"))
+    assert not any(name.startswith("rejected") for name in counters)
+
+
+async def test_refused_trades_are_gaps_that_are_filled(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """Junk that looks like a trade may be one: its market is fetched again, or all where none is named."""
+    truth = tmp_path / "truth.jsonl"
+    options = SimulatorOptions(markets=2, rate=100, truth=truth, faults="garbage:0.1")
+    async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (_, memory):
+        refused = lambda: [gap for gap in memory.of(Gap) if gap.reason == "refused"]  # noqa: E731
+        await eventually_async(lambda: {gap.market for gap in refused()} == {"KRW-BTC", "KRW-ETH"}, 10)
+        exchange._mischief._shares.clear()
+        await eventually_async(lambda: refused() and not memory.open_gaps(), 15, "the end of all gaps")
+        assert len({gap.from_ms for gap in refused()}) <= 4
 
 
 async def test_trades_between_two_runs_come_back(

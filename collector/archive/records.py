@@ -76,21 +76,21 @@ class CandleRecord(NamedTuple):
 
 
 class TickerRecord(NamedTuple):
-    """A sampled ticker."""
+    """A sampled ticker; None is what the exchange did not give."""
 
     market: str
     exchange_ms: int
     received_ms: int
     price: str
-    change: str
-    change_price: str
-    change_rate: str
-    prev_closing_price: str
-    open: str
-    high: str
-    low: str
-    base_volume_24h: str
-    quote_volume_24h: str
+    change: str | None
+    change_price: str | None
+    change_rate: str | None
+    prev_closing_price: str | None
+    open: str | None
+    high: str | None
+    low: str | None
+    base_volume_24h: str | None
+    quote_volume_24h: str | None
 
 
 class BookRecord(NamedTuple):

@@ -71,6 +71,10 @@ def diagram() -> str:
     return "\n".join(lines)
 
 
+#: How the codec counts fields that messages can do without.
+TOLERATED = "tolerated:"
+#: More names of markets than any exchange lists are no names.
+_REFUSED_MARKETS_MAX = 4_096
 #: Whole order books are asked for again at most this often.
 ASK_INTERVAL_S = 5.0
 _CHANNELS: dict[type, Channel] = {
@@ -101,6 +105,8 @@ class Session:
         self.counts: Counter[str] = Counter()
         #: Refused messages since the last look, newest last, for the log and the dead letters.
         self.rejections: list[Rejected] = []
+        #: Markets of which trades were refused since the last look; None is one whose market can't be read.
+        self.refused_trades: set[str | None] = set()
         #: The exchange's reason for the coming close, if it gave one.
         self.server_error: ServerError | None = None
         #: The stall the socket was given up for, if it was.
@@ -181,11 +187,11 @@ class Session:
         return self._codec.ask_for_books(self._markets)
 
     def totals(self) -> Counter[str]:
-        """Return all counts, what was odd but tolerated among them as `surprise:…`."""
+        """Return all counts, among them what was odd as `surprise:…`, and what was done without."""
         total = Counter(dict(self.counts))  # a copy in one step: this is asked for by another thread too
         for odd in (self._codec.surprises, self._books.surprises if self._books else {}):
             for name, count in dict(odd).items():
-                total[f"surprise:{name}"] += count
+                total[name if name.startswith(TOLERATED) else f"surprise:{name}"] += count
         return total
 
     def _whole(self, event: MarketEvent | BookChange, books: BookBuilder) -> MarketEvent | None:
@@ -206,6 +212,9 @@ class Session:
             self.counts[f"rejected:{message.reason}"] += 1
             self.rejections.append(message)
             del self.rejections[:-100]
+            if message.channel is Channel.TRADE:
+                known = len(self.refused_trades) < _REFUSED_MARKETS_MAX
+                self.refused_trades.add(message.market if known else None)
         elif isinstance(message, ServerError):
             self.counts["server_errors"] += 1
             self.server_error = message

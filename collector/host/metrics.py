@@ -26,6 +26,7 @@ COUNTERS: Mapping[str, str] = {
     "server_errors": "error frames of the exchange",
     "rejected": "messages, or parts of one, that could not be understood, by reason",
     "surprise": "oddities that were tolerated, by kind",
+    "tolerated": "fields that were null, missing or broken, in messages that can do without, by field",
     "stalls": "sockets given up because a channel was silent for too long, by channel",
     "books_repeated": "order books equal to the one before, noticed before they were parsed",
     "books_asked_again": "legacy order books asked for again",

@@ -63,6 +63,7 @@ from collector.store.read import Reader
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Decision, Reading
+from collector.stream.refused import RefusedTrades
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class Listener:
         self._holes = Holes(self._intake, settings.channels)
         holes = self._holes
         self._intake.listen(holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_market_hole)
+        self._refused = RefusedTrades()
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
@@ -335,6 +337,7 @@ class Listener:
         session = connection.session
         if session is not None and session.rejections:
             self._note_rejections(session, received_ms)
+            self._open_refused(session)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """Take note that a socket is gone."""
@@ -364,6 +367,13 @@ class Listener:
             )
         session.rejections.clear()
         del self._rejected[:-_REJECTED_KEPT]
+
+    def _open_refused(self, session: Session) -> None:
+        """Open gaps for the trades among what a session refused."""
+        now_ms = self._intake.exchange_ms()
+        for gap in self._refused.on_refused(session.refused_trades, self._markets, now_ms):
+            self._holes.open(gap.market, gap.from_ms, gap.to_ms, "refused")
+        session.refused_trades.clear()
 
     def _on_lost_batch(self, batch: Batch, reason: str) -> None:
         """Called in the publisher's thread: facts that could be neither sent nor kept."""

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow, Subnormal
-from typing import Annotated, Any, Protocol
+from hashlib import blake2b
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from pydantic import PlainValidator, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from collector.batch import EARLIEST_MS
 from collector.errors import MalformedMessage
@@ -28,12 +30,17 @@ _EXACT = Context(
 _NUMBER_TEXT = re.compile(r"-?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _INTEGER_TEXT = re.compile(r"-?\d{1,19}", re.ASCII)
 INT64 = 1 << 63
+IMPLAUSIBLE = "implausible_number"
+_OUT_OF_BOUNDS: Final = object()
+"""What a number out of all bounds is parsed as: it costs the field it stands in, not the frame."""
 
 
 def _number(value: object) -> Decimal:
     """Read a number that is one, or is written as text (thousands commas are understood), exactly."""
     if type(value) is Decimal:
         return value  # bounded by `parse_json`
+    if value is _OUT_OF_BOUNDS:
+        raise PydanticCustomError(IMPLAUSIBLE, "a number out of all bounds")
     if type(value) is str and not _NUMBER_TEXT.fullmatch(value):
         raise ValueError("is not a number")
     try:
@@ -55,6 +62,8 @@ def _amount(value: object) -> Decimal:
 
 def _integer(value: object) -> int:
     """Read a whole number of 64 bits that is one, or is written as text."""
+    if value is _OUT_OF_BOUNDS:
+        raise PydanticCustomError(IMPLAUSIBLE, "a number out of all bounds")
     if type(value) is str and _INTEGER_TEXT.fullmatch(value):
         value = int(value)
     if type(value) is Decimal and value == value.to_integral_value():
@@ -96,11 +105,17 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message, or a part of one, that could not be understood."""
+    """A message, or a part of one, that could not be understood.
+
+    `channel` is what it was a message of, where that can be read. Of a trade it says that one is lost, of
+    `market` where that can be read too.
+    """
 
     reason: str
     detail: str
     raw: bytes
+    channel: Channel | None = None
+    market: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,8 @@ Message = Event | BookChange | Status | ServerError | Rejected | Repeat
 class Codec(Protocol):
     """One socket's translator."""
 
-    #: Oddities that were tolerated, by name: unknown fields, unsorted books …
+    #: Oddities, by name: `unknown_field:…`, unsorted books …; `tolerated:…` is a field that was null, missing
+    #: or not what it should be, in a message that is good without it.
     surprises: Counter[str]
 
     def subscribe(self, subscription: Subscription) -> list[str]:
@@ -132,21 +148,46 @@ class Codec(Protocol):
         ...
 
 
-_decoder = msgspec.json.Decoder(float_hook=_EXACT.create_decimal)
+def _bounded(text: str) -> object:
+    try:
+        return _EXACT.create_decimal(text)
+    except ArithmeticError:
+        return _OUT_OF_BOUNDS
+
+
+_decode = msgspec.json.Decoder(float_hook=_EXACT.create_decimal).decode
+_decode_with_care = msgspec.json.Decoder(float_hook=_bounded).decode
 
 
 def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - it is whatever the exchange sent
     """Parse JSON with every non-integer number as an exact, bounded `Decimal`.
 
+    A number out of all bounds becomes something that is neither a number nor a text.
+
     Raises:
-        MalformedMessage: `not_json`, or `implausible_number` for one out of all bounds.
+        MalformedMessage: `not_json`.
     """
     try:
-        return _decoder.decode(raw)
-    except ArithmeticError:
-        raise MalformedMessage("implausible_number", "a number out of all bounds") from None
+        try:
+            return _decode(raw)
+        except ArithmeticError:
+            return _decode_with_care(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MalformedMessage("not_json", str(error)) from None
+
+
+def made_id(identity: str) -> int:
+    """Make an id where the exchange gives none: 63 bits of a hash of all that tells a trade apart.
+
+    Whoever brings the same trade again, another socket for instance, makes the same id.
+    """
+    return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest()) >> 1
+
+
+def odd_fields(error: ValidationError) -> set[str]:
+    """Return the names of the fields that are missing or not sound."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    return {str(each["loc"][0]) for each in errors if each["loc"]}
 
 
 def check_time(time_ms: int, received_ms: int) -> None:
@@ -169,7 +210,12 @@ def check_positive(name: str, number: Decimal) -> None:
         raise MalformedMessage("not_positive", f"{name} is {number}")
 
 
-def rejected(error: MalformedMessage | ValidationError, raw: bytes | str) -> Rejected:
+def rejected(
+    error: MalformedMessage | ValidationError,
+    raw: bytes | str,
+    channel: Channel | None = None,
+    market: str | None = None,
+) -> Rejected:
     """Turn a refusal into a value."""
     if isinstance(raw, str):
         raw = raw[: MalformedMessage.KEPT_BYTES].encode(errors="replace")
@@ -178,5 +224,6 @@ def rejected(error: MalformedMessage | ValidationError, raw: bytes | str) -> Rej
     else:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        found = MalformedMessage("invalid_field", f"{where}: {first['msg']}", raw)
-    return Rejected(found.reason, found.detail, found.raw)
+        reason = IMPLAUSIBLE if first["type"] == IMPLAUSIBLE else "invalid_field"
+        found = MalformedMessage(reason, f"{where}: {first['msg']}", raw)
+    return Rejected(found.reason, found.detail, found.raw, channel, market)

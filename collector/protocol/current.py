@@ -2,11 +2,16 @@
 
 Frames are JSON objects, one event each, in DEFAULT (long names) or SIMPLE (two-letter) form, binary or text.
 Every order book is the whole top 15; its time is in microseconds now and was in milliseconds once.
+
+What a message can do without is tolerated and counted when it is null, missing or not what it should be: the
+first day of a market has no previous close, fields come and go, words are added.
 """
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from operator import gt, itemgetter, lt
 from typing import Any, Literal
@@ -25,18 +30,21 @@ from collector.protocol.codec import (
     Subscription,
     check_positive,
     check_time,
+    made_id,
+    odd_fields,
     parse_json,
     rejected,
 )
 from collector.protocol.frames import (
     OrderbookFrame,
+    OrderbookUnit,
     TickerFrame,
     TradeFrame,
     in_microseconds,
     lengthen,
 )
 from collector.protocol.repeats import BookText, RepeatedBooks
-from collector.protocol.usual import read_book, read_trade, take_apart
+from collector.protocol.usual import read_book, take_apart
 
 _BOOKS = (OrderBook, WrittenBook)
 _SIDES: dict[str, Side] = {"BID": Side.BUY, "ASK": Side.SELL}
@@ -46,6 +54,14 @@ _SURPRISES_MAX = 200
 _FRAMES: dict[str, Any] = {"ticker": TickerFrame, "trade": TradeFrame, "orderbook": OrderbookFrame}
 _VALIDATE = {name: TypeAdapter(frame).validate_python for name, frame in _FRAMES.items()}
 _KNOWN = {name: frozenset(frame.__annotations__) for name, frame in _FRAMES.items()}
+#: Without these a message is refused; `type` is known by then.
+_ESSENTIAL = {name: frame.__required_keys__ for name, frame in _FRAMES.items()}
+_UNITS, _ID = "orderbook_units", "sequential_id"
+_UNIT_FIELDS = tuple(OrderbookUnit.__annotations__)
+#: What a message that can't be parsed seems to be about; looked for in its first bytes.
+_LOOKS_LIKE = re.compile(rb'"(?:type|ty)"\s*:\s*"(ticker|trade|orderbook)"')
+_LOOKS_LIKE_OF = re.compile(rb'"(?:code|cd)"\s*:\s*"([^"\\]{3,96})"')
+_LOOKED_AT_BYTES = 4_096
 
 
 class CurrentCodec:
@@ -85,31 +101,21 @@ class CurrentCodec:
         if text is not None and self._repeats.is_repeat(text, received_ms):
             return (_REPEATED_BOOK,)
         try:
-            message = self._usual(raw, text, received_ms) or self._message(parse_json(raw), received_ms)
+            message = self._usual_book(text, received_ms) or self._message(parse_json(raw), received_ms)
         except (MalformedMessage, ValidationError) as error:
-            return (rejected(error, raw),)
+            return (rejected(error, raw, *_subject(raw)),)
         if isinstance(message, _BOOKS):
             self._repeats.remember(message, text)
         return (message,)
 
-    def _usual(self, raw: bytes | str, text: BookText | None, received_ms: int) -> Message | None:
-        """Translate a trade or a book that is written as usual; None for anything else."""
-        if not isinstance(raw, bytes):
+    def _usual_book(self, text: BookText | None, received_ms: int) -> Message | None:
+        """Translate a book that is written as usual; None for anything else."""
+        book = None if text is None else read_book(text)
+        if book is None:
             return None
-        if text is not None:
-            book = read_book(text)
-            if book is None:
-                return None
-            if book.has_unknown:
-                self._count_unknown("orderbook", book.frame)
-            return WrittenBook(*_book_head(book.frame, received_ms), book.levels)
-        found = read_trade(raw)
-        if found is None:
-            return None
-        trade: Any = found[0]
-        if found[1]:
-            self._count_unknown("trade", trade)
-        return _trade(trade, received_ms)
+        if not book.is_as_known:
+            self._count_fields("orderbook", book.frame)
+        return WrittenBook(*_book_head(book.frame, received_ms), book.levels)
 
     def _message(self, frame: Any, received_ms: int) -> Message:  # noqa: ANN401 - not validated yet
         if not isinstance(frame, dict):
@@ -119,41 +125,100 @@ class CurrentCodec:
         kind = frame.get("type")
         if not isinstance(kind, str) or kind not in _VALIDATE:
             return _control(frame)
-        valid = _VALIDATE[kind](frame)
-        self._count_unknown(kind, frame)
+        valid = self._validated(kind, frame)
+        if frame.keys() != _KNOWN[kind]:
+            self._count_fields(kind, frame)
         return self._build[kind](valid, received_ms)
 
-    def _count_unknown(self, kind: str, frame: dict[str, Any]) -> None:
-        if frame.keys() <= _KNOWN[kind]:
-            return
+    def _validated(self, kind: str, frame: dict[str, Any]) -> Any:  # noqa: ANN401 - the frame of `kind`
+        """Return the sound fields of a frame.
+
+        Raises:
+            ValidationError: one that it can't do without is missing or not sound.
+        """
+        try:
+            return _VALIDATE[kind](frame)
+        except ValidationError as error:
+            odd = odd_fields(error)
+            mended = {name: value for name, value in frame.items() if name not in odd - _ESSENTIAL[kind]}
+            if _UNITS in odd:
+                mended[_UNITS] = self._mended_units(frame.get(_UNITS))
+            if _ID in odd and isinstance(frame[_ID], str) and frame[_ID]:
+                mended[_ID] = made_id(frame[_ID])
+            valid = _VALIDATE[kind](mended)
+            for name in odd - _ESSENTIAL[kind]:
+                self._count(f"tolerated:{kind}.{name}")
+            return valid
+
+    def _mended_units(self, units: Any) -> Any:  # noqa: ANN401 - not validated yet
+        """Return the levels of a book with 0, which is padding, for what is null or missing."""
+        if not isinstance(units, list):
+            return units
+        mended = []
+        for unit in units:
+            if isinstance(unit, dict):
+                missing = [name for name in _UNIT_FIELDS if unit.get(name) is None]
+                for name in missing:
+                    self._count(f"tolerated:orderbook.{name}")
+                unit = {**unit, **dict.fromkeys(missing, 0)}
+            mended.append(unit)
+        return mended
+
+    def _count_fields(self, kind: str, frame: dict[str, Any]) -> None:
+        """Count the fields of a good frame that nobody knows, and those it lacks."""
         for name in frame.keys() - _KNOWN[kind]:
-            surprise = f"unknown_field:{kind}.{name[:40]}"
-            if surprise in self.surprises or len(self.surprises) < _SURPRISES_MAX:
-                self.surprises[surprise] += 1
+            self._count(f"unknown_field:{kind}.{name[:40]}")
+        for name in _KNOWN[kind] - frame.keys():
+            self._count(f"tolerated:{kind}.{name}")
+
+    def _count(self, surprise: str) -> None:
+        if surprise in self.surprises or len(self.surprises) < _SURPRISES_MAX:
+            self.surprises[surprise] += 1
 
     def _trade(self, frame: TradeFrame, received_ms: int) -> Trade:
+        number = frame.get("sequential_id", -1)
         check_positive("trade_price", frame["trade_price"])
         check_positive("trade_volume", frame["trade_volume"])
-        return _trade(frame, received_ms)
+        check_time(frame["trade_timestamp"], received_ms)
+        return Trade(
+            check_market(frame["code"]),
+            number if number >= 0 else self._made_id(frame),
+            frame["trade_price"],
+            frame["trade_volume"],
+            _SIDES[frame["ask_bid"]],
+            frame["trade_timestamp"],
+            received_ms,
+        )
+
+    def _made_id(self, frame: TradeFrame) -> int:
+        """Return the id of a trade that has none: of trades alike in one millisecond, one is seen.
+
+        The other is found missing by the exchange's totals.
+        """
+        if _ID in frame:
+            self._count(f"tolerated:trade.{_ID}")
+        price, volume = frame["trade_price"].normalize(), frame["trade_volume"].normalize()
+        identity = (frame["code"], frame["trade_timestamp"], price, volume, frame["ask_bid"])
+        return made_id("|".join(map(str, identity)))
 
     def _ticker(self, frame: TickerFrame, received_ms: int) -> Ticker:
         check_positive("trade_price", frame["trade_price"])
         check_time(frame["timestamp"], received_ms)
-        side = frame.get("ask_bid")
+        side, change = frame.get("ask_bid"), frame.get("change")
         return Ticker(
             market=check_market(frame["code"]),
             exchange_ms=frame["timestamp"],
             received_ms=received_ms,
             price=frame["trade_price"],
-            change=frame["change"].lower(),
-            change_price=frame["signed_change_price"],
-            change_rate=frame["signed_change_rate"],
-            prev_closing_price=frame["prev_closing_price"],
-            open=frame["opening_price"],
-            high=frame["high_price"],
-            low=frame["low_price"],
-            base_volume_24h=frame["acc_trade_volume_24h"],
-            quote_volume_24h=frame["acc_trade_price_24h"],
+            change=change.lower() if change else None,
+            change_price=frame.get("signed_change_price"),
+            change_rate=frame.get("signed_change_rate"),
+            prev_closing_price=frame.get("prev_closing_price"),
+            open=frame.get("opening_price"),
+            high=frame.get("high_price"),
+            low=frame.get("low_price"),
+            base_volume_24h=frame.get("acc_trade_volume_24h"),
+            quote_volume_24h=frame.get("acc_trade_price_24h"),
             base_volume_day=frame.get("acc_trade_volume"),
             quote_volume_day=frame.get("acc_trade_price"),
             buy_volume_day=frame.get("acc_bid_volume"),
@@ -166,7 +231,7 @@ class CurrentCodec:
             low_52w=frame.get("lowest_52_week_price"),
             low_52w_date=frame.get("lowest_52_week_date") or None,
             market_state=frame.get("market_state"),
-            trading_suspended=frame.get("is_trading_suspended", False),
+            trading_suspended=frame.get("is_trading_suspended"),
             delisting_date=frame.get("delisting_date") or None,
             market_warning=frame.get("market_warning"),
         )
@@ -201,22 +266,6 @@ class CurrentCodec:
         return tuple(in_order)
 
 
-def _trade(frame: TradeFrame, received_ms: int) -> Trade:
-    """Return the trade of a frame whose price and volume are above zero."""
-    check_time(frame["trade_timestamp"], received_ms)
-    if not 0 <= frame["sequential_id"] < 1 << 63:
-        raise MalformedMessage("invalid_field", f"sequential_id {frame['sequential_id']}")
-    return Trade(
-        check_market(frame["code"]),
-        frame["sequential_id"],
-        frame["trade_price"],
-        frame["trade_volume"],
-        _SIDES[frame["ask_bid"]],
-        frame["trade_timestamp"],
-        received_ms,
-    )
-
-
 def _book_head(frame: OrderbookFrame, received_ms: int) -> tuple[str, int, int]:
     """Return market, time in microseconds, and the time of arrival in milliseconds."""
     exchange_us = in_microseconds(frame["timestamp"])
@@ -234,6 +283,18 @@ def check_market(code: str) -> str:
     if not is_code(code):
         raise MalformedMessage("invalid_market", repr(code[:40]))
     return code
+
+
+def _subject(raw: bytes | str) -> tuple[Channel | None, str | None]:
+    """Return what a refused message seems to be of: its channel and its market, where they can be read."""
+    start = raw[:_LOOKED_AT_BYTES]
+    if isinstance(start, str):
+        start = start.encode(errors="replace")
+    kind, code = _LOOKS_LIKE.search(start), _LOOKS_LIKE_OF.search(start)
+    market = None
+    with suppress(MalformedMessage, UnicodeError):
+        market = check_market(code[1].decode()) if code else None
+    return (Channel(kind[1].decode()) if kind else None), market
 
 
 def _control(frame: dict[str, Any]) -> Message:

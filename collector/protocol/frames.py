@@ -1,4 +1,9 @@
-"""What frames of the current protocol hold (facts sheet section 1), and the two spellings of their names."""
+"""What frames of the current protocol hold (facts sheet section 1), and the two spellings of their names.
+
+A field is required only if a message is worth nothing without it: a trade is a market, a price, a size, a
+side and a time; a ticker a market, a price and a time; a book a market, its levels and a time. Whatever else
+is null, missing or not of its type is left out and counted (`collector.protocol.current`).
+"""
 
 from typing import Any, Literal, NotRequired
 
@@ -18,21 +23,21 @@ class TickerFrame(TypedDict):
 
     type: Literal["ticker"]
     code: str
-    opening_price: Amount
-    high_price: Amount
-    low_price: Amount
+    opening_price: NotRequired[Amount]
+    high_price: NotRequired[Amount]
+    low_price: NotRequired[Amount]
     trade_price: Amount
-    prev_closing_price: Amount
-    change: Change
+    prev_closing_price: NotRequired[Amount]
+    change: NotRequired[Change]
     change_price: NotRequired[Number]
-    signed_change_price: Number
+    signed_change_price: NotRequired[Number]
     change_rate: NotRequired[Number]
-    signed_change_rate: Number
+    signed_change_rate: NotRequired[Number]
     trade_volume: NotRequired[Amount]
     acc_trade_volume: NotRequired[Amount]
-    acc_trade_volume_24h: Amount
+    acc_trade_volume_24h: NotRequired[Amount]
     acc_trade_price: NotRequired[Amount]
-    acc_trade_price_24h: Amount
+    acc_trade_price_24h: NotRequired[Amount]
     trade_date: NotRequired[Text]
     trade_time: NotRequired[Text]
     trade_timestamp: NotRequired[Integer]
@@ -67,7 +72,7 @@ class TradeFrame(TypedDict):
     trade_time: NotRequired[Text]
     trade_timestamp: Integer
     timestamp: NotRequired[Integer]
-    sequential_id: Integer
+    sequential_id: NotRequired[Integer]
     stream_type: NotRequired[StreamType]
 
 

@@ -4,12 +4,13 @@ All values are strings, times are Korean wall time, trades have no id, order boo
 (`orderbookdepth`) and as repeated whole books of 30 levels (`orderbooksnapshot`). Side 2 is a buy.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -28,14 +29,26 @@ from collector.protocol.codec import (
     Subscription,
     check_positive,
     check_time,
+    made_id,
+    odd_fields,
     parse_json,
     rejected,
 )
+
+_Validate = Callable[[Any], Any]
 
 KST = timedelta(hours=9)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES = {"1": Side.SELL, "2": Side.BUY}
 _TICK_TYPES = ("24H", "MID")
+_CHANNELS = {
+    "transaction": Channel.TRADE,
+    "ticker": Channel.TICKER,
+    "orderbookdepth": Channel.ORDERBOOK,
+    "orderbooksnapshot": Channel.ORDERBOOK,
+}
+_LOOKS_LIKE = re.compile(rb'"type"\s*:\s*"(%b)"' % b"|".join(name.encode() for name in _CHANNELS))
+_LOOKED_AT = 4_096
 _OK = "0000"
 #: Ticker windows remembered per socket: far more than the exchange has.
 _WINDOWS_MAX = 10_000
@@ -49,7 +62,7 @@ class TransactionEntry(TypedDict):
     buySellGb: Literal["1", "2"]
     contPrice: Amount
     contQty: Amount
-    contAmt: Amount
+    contAmt: NotRequired[Amount]
     contDtm: str
 
 
@@ -61,17 +74,17 @@ class TickerContent(TypedDict):
     tickType: str
     date: str
     time: str
-    openPrice: Amount
     closePrice: Amount
-    lowPrice: Amount
-    highPrice: Amount
-    value: Amount
-    volume: Amount
-    sellVolume: Amount
-    buyVolume: Amount
-    prevClosePrice: Amount
-    chgRate: Number
-    chgAmt: Number
+    openPrice: NotRequired[Amount]
+    lowPrice: NotRequired[Amount]
+    highPrice: NotRequired[Amount]
+    value: NotRequired[Amount]
+    volume: NotRequired[Amount]
+    sellVolume: NotRequired[Amount]
+    buyVolume: NotRequired[Amount]
+    prevClosePrice: NotRequired[Amount]
+    chgRate: NotRequired[Number]
+    chgAmt: NotRequired[Number]
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -94,8 +107,8 @@ class SnapshotContent(TypedDict):
     bids: list[tuple[Amount, Amount]]
 
 
-_transaction = TypeAdapter(TransactionEntry).validate_python
-_ticker = TypeAdapter(TickerContent).validate_python
+_transaction: _Validate = TypeAdapter(TransactionEntry).validate_python
+_ticker: _Validate = TypeAdapter(TickerContent).validate_python
 _depth = TypeAdapter(DepthEntry).validate_python
 _snapshot = TypeAdapter(SnapshotContent).validate_python
 _microseconds = TypeAdapter(Integer).validate_python
@@ -135,6 +148,7 @@ class LegacyCodec:
 
     def decode(self, raw: bytes | str, received_ms: int) -> Sequence[Message]:
         """Translate one frame; see `Codec.decode`."""
+        channel = None
         try:
             frame = parse_json(raw)
             if not isinstance(frame, dict):
@@ -143,20 +157,22 @@ class LegacyCodec:
                 return (_status(frame),)
             kind = frame.get("type")
             read = self._read.get(kind) if isinstance(kind, str) else None
-            if read is None:
+            if read is None or kind is None:
                 raise MalformedMessage("unknown_type", repr(kind)[:60])
+            channel = _CHANNELS[kind]
             return list(read(frame.get("content"), received_ms, raw))
         except (MalformedMessage, ValidationError) as error:
-            return (rejected(error, raw),)
+            return (rejected(error, raw, channel or _channel(raw)),)
 
     def _transactions(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401
         same_time: Counter[tuple[str, int]] = Counter()
         same_trade: Counter[str] = Counter()
         for entry in _entries(content):
             try:
-                yield self._trade(_transaction(entry), received_ms, same_time, same_trade)
+                trade = self._validated(_transaction, TransactionEntry, entry)
+                yield self._trade(trade, received_ms, same_time, same_trade)
             except (MalformedMessage, ValidationError) as error:
-                yield rejected(error, raw)
+                yield rejected(error, raw, Channel.TRADE, _market_of(entry))
 
     def _trade(
         self,
@@ -170,7 +186,7 @@ class LegacyCodec:
         check_positive("contQty", volume)
         executed_us = kst_to_us(entry["contDtm"])
         check_time(executed_us // 1000, received_ms)
-        if price * volume != entry["contAmt"]:
+        if price * volume != entry.get("contAmt", price * volume):
             self.surprises["amount_differs"] += 1  # the exchange cuts the amount to whole won on some markets
         identity = f"{market}|{executed_us}|{price.normalize()}|{volume.normalize()}|{entry['buySellGb']}"
         trade = Trade(
@@ -188,7 +204,7 @@ class LegacyCodec:
         return trade
 
     def _tickers(self, content: Any, received_ms: int, raw: bytes | str) -> Iterator[Message]:  # noqa: ANN401, ARG002
-        window = _ticker(content)
+        window: TickerContent = self._validated(_ticker, TickerContent, content)
         market = to_market(window["symbol"])
         if window["tickType"] not in _TICK_TYPES:
             self.surprises[f"tick_type:{window['tickType'][:8]}"] += 1
@@ -205,6 +221,23 @@ class LegacyCodec:
             today = self._windows.get((market, "MID"))
             exchange_ms = self._in_order(market, second_ms)
             yield _to_ticker(market, exchange_ms, received_ms, window["closePrice"], rolling, today)
+
+    def _validated(self, validate: _Validate, kind: Any, content: Any) -> Any:  # noqa: ANN401
+        """Return the sound fields of `content`, without those it can do without.
+
+        Raises:
+            ValidationError: one that it can't do without is missing or not sound.
+        """
+        try:
+            return validate(content)
+        except ValidationError as error:
+            odd = odd_fields(error) - kind.__required_keys__
+            if not odd:
+                raise
+            valid = validate({name: value for name, value in content.items() if name not in odd})
+            for name in odd:
+                self.surprises[f"tolerated:{name}"] += 1
+            return valid
 
     def _in_order(self, market: str, second_ms: int) -> int:
         """Number the tickers of one second by milliseconds: the last one is the newest."""
@@ -226,7 +259,7 @@ class LegacyCodec:
                 sides = by_market.setdefault(to_market(change["symbol"]), {"bid": [], "ask": []})
                 sides[change["orderType"]].append(level)
             except (MalformedMessage, ValidationError) as error:
-                yield rejected(error, raw)
+                yield rejected(error, raw, Channel.ORDERBOOK, _market_of(entry))
         for market, sides in by_market.items():
             yield BookChange(market, exchange_us, received_ms, tuple(sides["bid"]), tuple(sides["ask"]))
 
@@ -272,20 +305,25 @@ def kst_to_us(text: str, layout: str = "%Y-%m-%d %H:%M:%S.%f") -> int:
     return (wall - _EPOCH - KST) // timedelta(microseconds=1)
 
 
-def made_id(identity: str) -> int:
-    """Make an id where the exchange gives none: 63 bits of a hash of all that tells a trade apart.
-
-    Equal trades of the same microsecond in one frame are numbered; the same frame from another socket gives
-    the same ids.
-    """
-    return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest()) >> 1
-
-
 def _status(frame: dict[str, Any]) -> Status | ServerError:
     text = str(frame.get("resmsg", ""))[:300]
     if frame["status"] == _OK:
         return Status(text)
     return ServerError(str(frame["status"])[:100], text)
+
+
+def _channel(raw: bytes | str) -> Channel | None:
+    """Return what a message that can't be parsed seems to be of."""
+    start = raw[:_LOOKED_AT] if isinstance(raw, bytes) else raw[:_LOOKED_AT].encode(errors="replace")
+    found = _LOOKS_LIKE.search(start)
+    return _CHANNELS[found[1].decode()] if found else None
+
+
+def _market_of(entry: Any) -> str | None:  # noqa: ANN401 - not validated
+    """Return the market of a refused entry, where it can be read."""
+    with suppress(MalformedMessage):
+        return to_market(str(entry.get("symbol"))) if isinstance(entry, dict) else None
+    return None
 
 
 def _entries(content: Any) -> list[Any]:  # noqa: ANN401 - not validated yet
@@ -310,25 +348,24 @@ def _to_ticker(
 ) -> Ticker:
     """Join the 24 h window and, where it has come, the window since midnight."""
     day = today or rolling
-    previous = day["prevClosePrice"]
-    check_positive("prevClosePrice", previous)
-    change = price - previous  # `chgAmt` and `chgRate` are against the window's open, not the previous close
+    previous = day.get("prevClosePrice") or None  # 0 in the first day of a market
+    change = previous and price - previous  # `chgAmt` and `chgRate` are against the window's open
     return Ticker(
         market=market,
         exchange_ms=exchange_ms,
         received_ms=received_ms,
         price=price,
-        change="rise" if change > 0 else "fall" if change < 0 else "even",
+        change=None if change is None else "rise" if change > 0 else "fall" if change < 0 else "even",
         change_price=change,
-        change_rate=change / previous,
+        change_rate=None if previous is None or change is None else change / previous,
         prev_closing_price=previous,
-        open=day["openPrice"],
-        high=day["highPrice"],
-        low=day["lowPrice"],
-        base_volume_24h=rolling["volume"],
-        quote_volume_24h=rolling["value"],
-        base_volume_day=today["volume"] if today else None,
-        quote_volume_day=today["value"] if today else None,
-        buy_volume_day=today["buyVolume"] if today else None,
-        sell_volume_day=today["sellVolume"] if today else None,
+        open=day.get("openPrice"),
+        high=day.get("highPrice"),
+        low=day.get("lowPrice"),
+        base_volume_24h=rolling.get("volume"),
+        quote_volume_24h=rolling.get("value"),
+        base_volume_day=today.get("volume") if today else None,
+        quote_volume_day=today.get("value") if today else None,
+        buy_volume_day=today.get("buyVolume") if today else None,
+        sell_volume_day=today.get("sellVolume") if today else None,
     )

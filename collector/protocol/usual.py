@@ -1,4 +1,4 @@
-"""Trades and books that are written as the exchange usually writes them, read fast.
+"""Books that are written as the exchange usually writes them, read fast.
 
 pydantic validates such a frame straight from its bytes: names, types, signs, bounds. It takes numbers through
 doubles, so the numbers that count are not taken from it: their digits are cut out of the same bytes, exactly.
@@ -8,7 +8,6 @@ careful way in `current.py`, which understands the same frames and says what is 
 
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from operator import lt
 from typing import Annotated, Any, NamedTuple, NotRequired, get_args, get_origin
 
@@ -21,15 +20,12 @@ from collector.protocol.frames import (
     LONG_NAMES,
     OrderbookFrame,
     OrderbookUnit,
-    TradeFrame,
     in_microseconds,
     lengthen,
 )
 from collector.protocol.repeats import BookText
 
 _MOST = 1e30
-#: A double above it may have any exponent: the number is within its bounds.
-_TINY = 1e-20
 _FINITE = Annotated[float, Field(strict=True, gt=-_MOST, lt=_MOST)]
 _NOT_NEGATIVE = Annotated[float, Field(strict=True, ge=0, lt=_MOST)]
 _INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
@@ -37,13 +33,12 @@ _INT64 = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
 _NATIVE = {Amount: _NOT_NEGATIVE, Number: _FINITE, Integer: _INT64}
 #: A number of so few digits, and no exponent, is within all bounds (`codec`, `batch`).
 _DIGITS_MAX = 30
-_NUMBER = rf"([\d.]{{1,{_DIGITS_MAX}}})"
 _DIGITS = b"0123456789."
 _ALL_BUT_NUMBERS = bytes(set(range(256)) - {*_DIGITS, *b","})
 _levels = TypeAdapter(list[_NOT_NEGATIVE]).validator.validate_json
 
 
-#: A frame, and whether it has fields nobody knows; they are left in.
+#: A frame, and whether it has all fields that are known and no other, which would be left in.
 Validated = tuple[dict[str, Any], bool]
 
 
@@ -53,7 +48,7 @@ class UsualBook(NamedTuple):
     frame: Any
     #: As in `WrittenBook`.
     levels: Raw
-    has_unknown: bool
+    is_as_known: bool
 
 
 class _Spelling:
@@ -68,11 +63,8 @@ class _Spelling:
             return short.get(default, default)
 
         self._is_short = bool(short)
-        self._price, self._volume = name("trade_price"), name("trade_volume")
         self._type = name("type")
-        self._closing, self._change = name("prev_closing_price"), name("change_price")
-        self._trade, self._book = _validator(TradeFrame, short), _validator(OrderbookFrame, short)
-        self._trade_digits = re.compile(f'"{self._price}":{_NUMBER},"{self._volume}":{_NUMBER},'.encode())
+        self._book = _validator(OrderbookFrame, short)
         # Possessive: nothing of a level can be read in two ways, so there is nothing to go back for.
         number = rf"[0-9.]{{1,{_DIGITS_MAX}}}+"
         unit = ",".join(f'"{name(field)}":{number}' for field in OrderbookUnit.__annotations__)
@@ -88,28 +80,10 @@ class _Spelling:
             f'"{name("stream_type")}":"(?:SNAPSHOT|REALTIME)"}}'.encode()
         )
 
-    def start_of(self, kind: str) -> bytes:
-        """Return how every frame of `kind` begins."""
-        return f'{{"{self._type}":"{kind}"'[:_START].encode()
-
-    def read_trade(self, raw: bytes) -> Validated | None:
-        """Read a trade; the frame has DEFAULT names, its price and volume are exact and above zero."""
-        digits = self._trade_digits.search(raw)
-        found = self._trade(raw)
-        if digits is None or found is None:
-            return None
-        frame, has_unknown = found
-        price, volume = digits.groups()
-        # Of doubled keys pydantic takes the last, and the search the first.
-        if not (float(price) == frame[self._price] > 0 and float(volume) == frame[self._volume] > 0):
-            return None
-        closing, change = frame.get(self._closing, 1.0), frame.get(self._change, 1.0)
-        if (has_unknown or closing < _TINY or abs(change) < _TINY) and _has_tiny_number(raw):
-            return None
-        if self._is_short:
-            frame = lengthen(frame)
-        frame["trade_price"], frame["trade_volume"] = Decimal(price.decode()), Decimal(volume.decode())
-        return frame, has_unknown
+    @property
+    def start(self) -> bytes:
+        """How every book begins."""
+        return f'{{"{self._type}":"orderbook"'[:_START].encode()
 
     def take_apart(self, raw: bytes) -> BookText | None:
         """Take a book frame apart without parsing it."""
@@ -139,12 +113,12 @@ class _Spelling:
         found = self._book(text.frame)
         if doubles is None or found is None:
             return None
-        frame, has_unknown = found
+        frame, is_as_known = found
         if frame[self._units] or not _is_tidy(doubles):
             return None
         if self._is_short:
             frame = lengthen(frame)
-        return UsualBook(frame, Raw(levels), has_unknown)
+        return UsualBook(frame, Raw(levels), is_as_known)
 
 
 def _is_tidy(levels: list[float]) -> bool:
@@ -157,15 +131,6 @@ def _is_tidy(levels: list[float]) -> bool:
     """
     prices = levels[-3::-4] + levels[0::4]
     return prices[0] > 0 and all(map(lt, prices, prices[1:]))
-
-
-def read_trade(raw: bytes) -> Validated | None:
-    """Read a trade that is written as usual; None for anything else.
-
-    The frame has DEFAULT names; `trade_price` and `trade_volume` are exact and above zero.
-    """
-    spelling = _TRADES.get(raw[:_START])
-    return None if spelling is None else spelling.read_trade(raw)
 
 
 def take_apart(raw: bytes) -> BookText | None:
@@ -208,9 +173,9 @@ def _validator(
         found: dict[str, Any] | None = _validated(validate, raw)
         if found is None:
             return None
-        if found.keys() <= known:
-            return found, False
-        return (found, True) if all(_is_plain(found[name]) for name in found.keys() - known) else None
+        if found.keys() == known:
+            return found, True
+        return (found, False) if all(_is_plain(found[name]) for name in found.keys() - known) else None
 
     return validated
 
@@ -242,5 +207,4 @@ def _is_plain(value: object) -> bool:
 #: So many bytes at the start tell the spelling and the kind of a frame.
 _START = 12
 _SPELLINGS = (_Spelling({}), _Spelling({long: short for short, long in LONG_NAMES.items()}))
-_TRADES = {spelling.start_of("trade"): spelling for spelling in _SPELLINGS}
-_BOOKS = {spelling.start_of("orderbook"): spelling for spelling in _SPELLINGS}
+_BOOKS = {spelling.start: spelling for spelling in _SPELLINGS}

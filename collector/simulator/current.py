@@ -18,6 +18,7 @@ from collector.simulator.times import compact, kst
 LEVELS = 15
 _PADDING = ((0, 0),) * 30
 REALTIME, SNAPSHOT = "REALTIME", "SNAPSHOT"
+NULL = "null"
 UP = b'{"status":"UP"}'
 
 #: DEFAULT name -> SIMPLE name, for every field of every frame.
@@ -37,7 +38,11 @@ SHORT = {
 
 
 class CurrentDialect:
-    """Speaks `/websocket/v1`. Stateful only to write a repeated book's levels once."""
+    """Speaks `/websocket/v1`. Stateful only to write a repeated book's levels once.
+
+    Args:
+        snapshot_trades: how many of the last trades of a market open a subscription.
+    """
 
     path = "/websocket/v1"
     greeting: tuple[bytes, ...] = ()
@@ -45,7 +50,8 @@ class CurrentDialect:
     closes_on_refusal = True
     binary = True
 
-    def __init__(self) -> None:
+    def __init__(self, snapshot_trades: int = 1) -> None:
+        self._snapshot_trades = snapshot_trades
         #: (market code, simple) -> (asks, bids, text up to the levels' end) of the last book written.
         self._written: dict[tuple[str, bool], tuple[object, object, str]] = {}
 
@@ -90,7 +96,8 @@ class CurrentDialect:
             return [self.book_frame(market.view, SNAPSHOT, simple)]
         if channel == "ticker":
             return [ticker_frame(market.ticker(now_ms), SNAPSHOT, simple)]
-        return [trade_frame(last, now_ms, SNAPSHOT, simple) for last in market.trades[-1:]]
+        last = market.trades[-self._snapshot_trades :] if self._snapshot_trades else ()
+        return [trade_frame(made, now_ms, SNAPSHOT, simple) for made in last]
 
     def book_frame(self, book: SimBook, stream_type: str, simple: bool) -> bytes:
         """Write a whole book; its time is in microseconds and comes after the levels."""
@@ -106,7 +113,6 @@ class CurrentDialect:
 def trade_frame(made: SimTrade, now_ms: int, stream_type: str, simple: bool) -> bytes:
     """Write one trade, one object."""
     date, time = kst(made.ms)
-    change, difference = compare(made.price, made.prev_close)
     form = _TRADE_SIMPLE if simple else _TRADE
     return (
         form
@@ -115,9 +121,7 @@ def trade_frame(made: SimTrade, now_ms: int, stream_type: str, simple: bool) -> 
             text(made.price),
             text(made.volume),
             "BID" if made.buy else "ASK",
-            text(made.prev_close),
-            change,
-            text(abs(difference)),
+            *comparison(made.price, made.prev_close)[:3],
             date,
             time,
             made.ms,
@@ -135,18 +139,11 @@ def ticker_frame(ticker: SimTicker, stream_type: str, simple: bool) -> bytes:
 
 def ticker_figures(ticker: SimTicker) -> tuple[str | int, ...]:
     """Return every value of a ticker frame but the last, as written."""
-    change, difference = compare(ticker.price, ticker.prev_close)
-    sign = "-" if difference < 0 else ""
-    cost, rate = text(abs(difference)), text(round(abs(difference) * ONE / ticker.prev_close))
     date, time = compact(kst(ticker.trade_ms))
     return (
         ticker.market,
-        *(text(price) for price in (ticker.open, ticker.high, ticker.low, ticker.price, ticker.prev_close)),
-        change,
-        cost,
-        sign + cost,
-        rate,
-        sign + rate,
+        *(text(price) for price in (ticker.open, ticker.high, ticker.low, ticker.price)),
+        *comparison(ticker.price, ticker.prev_close),
         text(ticker.volume),
         *(text(volume) for volume in (ticker.day_volume, ticker.volume_24h)),
         *(text(value, 2 * PLACES) for value in (ticker.day_value, ticker.value_24h)),
@@ -165,10 +162,18 @@ def ticker_figures(ticker: SimTicker) -> tuple[str | int, ...]:
     )
 
 
-def compare(price: int, prev_close: int) -> tuple[str, int]:
-    """Return (`RISE`, `EVEN` or `FALL`, signed difference) against the previous close."""
+def comparison(price: int, prev_close: int) -> tuple[str, str, str, str, str, str]:
+    """Write all that follows from a previous close: null where there is none.
+
+    Return the close, the change in a word, the change of price, the same with its sign, and so the rate.
+    """
+    if not prev_close:
+        return (NULL,) * 6
     difference = price - prev_close
-    return "EVEN" if not difference else "RISE" if difference > 0 else "FALL", difference
+    change = "EVEN" if not difference else "RISE" if difference > 0 else "FALL"
+    sign = "-" if difference < 0 else ""
+    cost, rate = text(abs(difference)), text(round(abs(difference) * ONE / prev_close))
+    return text(prev_close), f'"{change}"', cost, sign + cost, rate, sign + rate
 
 
 def levels_text(book: SimBook, depth: int, form: str) -> tuple[str, str, str]:
@@ -213,12 +218,12 @@ def _shortened(form: str) -> str:
 UNIT = '{"ask_price":%s,"bid_price":%s,"ask_size":%s,"bid_size":%s}'
 _TRADE = (
     '{"type":"trade","code":"%s","trade_price":%s,"trade_volume":%s,"ask_bid":"%s","prev_closing_price":%s,'
-    '"change":"%s","change_price":%s,"trade_date":"%s","trade_time":"%s","trade_timestamp":%d,'
+    '"change":%s,"change_price":%s,"trade_date":"%s","trade_time":"%s","trade_timestamp":%d,'
     '"sequential_id":%d,"timestamp":%d,"stream_type":"%s"}'
 )
 _TICKER = (
     '{"type":"ticker","code":"%s","opening_price":%s,"high_price":%s,"low_price":%s,"trade_price":%s,'
-    '"prev_closing_price":%s,"change":"%s","change_price":%s,"signed_change_price":%s,"change_rate":%s,'
+    '"prev_closing_price":%s,"change":%s,"change_price":%s,"signed_change_price":%s,"change_rate":%s,'
     '"signed_change_rate":%s,"trade_volume":%s,"acc_trade_volume":%s,"acc_trade_volume_24h":%s,'
     '"acc_trade_price":%s,"acc_trade_price_24h":%s,"trade_date":"%s","trade_time":"%s",'
     '"trade_timestamp":%d,"ask_bid":"%s","acc_ask_volume":%s,"acc_bid_volume":%s,'

@@ -31,7 +31,14 @@ class SimMarket:
     """One market: its book, its day, its trades so far."""
 
     def __init__(
-        self, listing: Listing, krw_per_quote: int, now_us: int, rng: random.Random, kept: int = TRADES_KEPT
+        self,
+        listing: Listing,
+        krw_per_quote: int,
+        now_us: int,
+        rng: random.Random,
+        kept: int = TRADES_KEPT,
+        *,
+        is_first_day: bool = False,
     ) -> None:
         self._kept = kept
         self.listing = listing
@@ -43,7 +50,8 @@ class SimMarket:
         self.view = SimBook(self.code, now_us, asks, bids, asks, bids)
         self.trades: list[SimTrade] = []
         self.minutes: dict[int, SimCandle] = {}
-        self._prev_close = listing.price
+        #: 0 where there is none: in a market's first day.
+        self._prev_close = 0 if is_first_day else listing.price
         self._start_day(listing.price, now_us // 1000)
         self._rest_ms = self._rest_number = 0
 

@@ -35,6 +35,7 @@ class Pace:
     repeated_books: float = 0.45
     stop_after: int | None = None
     trades_kept_per_market: int = TRADES_KEPT
+    first_day_markets: int = 0
 
 
 class MarketModel:
@@ -44,8 +45,8 @@ class MarketModel:
         self._rng = random.Random(seed)
         self._pace = pace
         self.markets: dict[str, SimMarket] = {}
-        for listing in make_listings(count, self._rng, DEPTH):
-            self._open(listing, now_us)
+        for place, listing in enumerate(make_listings(count, self._rng, DEPTH)):
+            self._open(listing, now_us, is_first_day=0 < place <= pace.first_day_markets)
         self._rank()
         self._us = now_us
         self._trades_due = self._books_due = self._tickers_due = 0.0
@@ -81,10 +82,12 @@ class MarketModel:
             self._hot = None
             self._rank()
 
-    def _open(self, listing: Listing, now_us: int) -> None:
+    def _open(self, listing: Listing, now_us: int, *, is_first_day: bool = False) -> None:
         krw_per_quote = KNOWN[0][3] if listing.code.startswith("BTC-") else 1
         kept = self._pace.trades_kept_per_market
-        self.markets[listing.code] = SimMarket(listing, krw_per_quote, now_us, self._rng, kept)
+        self.markets[listing.code] = SimMarket(
+            listing, krw_per_quote, now_us, self._rng, kept, is_first_day=is_first_day
+        )
 
     def _rank(self) -> None:
         """Prepare the dice: how the activity spreads over the markets."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
-from collector.simulator.current import LEVELS, UNIT, compare, levels_text
+from collector.simulator.current import LEVELS, UNIT, comparison, levels_text
 from collector.simulator.events import SimTicker, SimTrade
 from collector.simulator.fixed import ONE, PLACES, text
 from collector.simulator.market import SimCandle, SimMarket
@@ -90,9 +90,7 @@ def _ticker(markets: Markets, query: Mapping[str, str], now_ms: int) -> Iterator
 
 
 def _ticker_row(ticker: SimTicker) -> str:
-    change, difference = compare(ticker.price, ticker.prev_close)
-    rate = round(abs(difference) * ONE / ticker.prev_close)
-    sign = -1 if difference < 0 else 1
+    closing, change, cost, signed_cost, rate, signed_rate = comparison(ticker.price, ticker.prev_close)
     (date, time), (kst_date, kst_time) = compact(utc(ticker.trade_ms)), compact(kst(ticker.trade_ms))
     skewed = ticker.trade_ms + KST_OFFSET_MS
     return (
@@ -100,9 +98,8 @@ def _ticker_row(ticker: SimTicker) -> str:
         f'"trade_date_kst":"{kst_date}","trade_time_kst":"{kst_time}","trade_timestamp":{skewed},'
         f'"opening_price":{text(ticker.open)},"high_price":{text(ticker.high)},'
         f'"low_price":{text(ticker.low)},"trade_price":{text(ticker.price)},'
-        f'"prev_closing_price":{text(ticker.prev_close)},"change":"{change}",'
-        f'"change_price":{text(abs(difference))},"change_rate":{text(rate)},'
-        f'"signed_change_price":{text(difference)},"signed_change_rate":{text(sign * rate)},'
+        f'"prev_closing_price":{closing},"change":{change},"change_price":{cost},"change_rate":{rate},'
+        f'"signed_change_price":{signed_cost},"signed_change_rate":{signed_rate},'
         f'"trade_volume":{text(ticker.volume)},"acc_trade_price":{text(ticker.day_value, 2 * PLACES)},'
         f'"acc_trade_price_24h":{text(ticker.value_24h, 2 * PLACES)},'
         f'"acc_trade_volume":{text(ticker.day_volume)},"acc_trade_volume_24h":{text(ticker.volume_24h)},'
@@ -141,10 +138,11 @@ def _ticks(markets: Markets, query: Mapping[str, str], now_ms: int) -> Iterator[
 
 def _tick_row(made: SimTrade) -> str:
     date, time = utc(made.ms)
+    closing, _, _, change, _, _ = comparison(made.price, made.prev_close)
     return (
         f'{{"market":"{made.market}","trade_date_utc":"{date}","trade_time_utc":"{time}",'
         f'"timestamp":{made.ms},"trade_price":{text(made.price)},"trade_volume":{text(made.volume)},'
-        f'"prev_closing_price":{text(made.prev_close)},"change_price":{text(made.price - made.prev_close)},'
+        f'"prev_closing_price":{closing},"change_price":{change},'
         f'"ask_bid":"{"BID" if made.buy else "ASK"}","sequential_id":{made.rest_id}}}'
     )
 

@@ -51,7 +51,8 @@ class Simulator:
         faults = parse_faults(self.options.faults)
         self._mischief = Mischief(faults, self.options.seed)
         self._audience = Audience(self.options, self._mischief, self.counters)
-        self._dialects: dict[str, Dialect] = {each.path: each for each in (CurrentDialect(), LegacyDialect())}
+        current = CurrentDialect(self.options.snapshot_trades)
+        self._dialects: dict[str, Dialect] = {each.path: each for each in (current, LegacyDialect())}
         self._started_us = time.time_ns() // 1000
         self._started = time.monotonic()
         self._source = _source(self.options, self._started_us)
@@ -284,5 +285,6 @@ def _source(options: SimulatorOptions, now_us: int) -> Source:
         repeated_books=options.repeated_books,
         stop_after=options.stop_trading_after,
         trades_kept_per_market=options.trades_kept_per_market,
+        first_day_markets=options.first_day_markets,
     )
     return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))

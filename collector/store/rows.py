@@ -14,19 +14,22 @@ from collector.model import Channel, Side
 
 
 class TickerRow(Struct, frozen=True):
-    """The newest ticker of a market; `change_rate` is a signed ratio against the previous close."""
+    """The newest ticker of a market; `change_rate` is a signed ratio against the previous close.
+
+    None is what the exchange did not give: a market's first day has no previous close.
+    """
 
     market: str
     price: Decimal
-    change: str
-    change_price: Decimal
-    change_rate: Decimal
-    prev_closing_price: Decimal
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    base_volume_24h: Decimal
-    quote_volume_24h: Decimal
+    change: str | None
+    change_price: Decimal | None
+    change_rate: Decimal | None
+    prev_closing_price: Decimal | None
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    base_volume_24h: Decimal | None
+    quote_volume_24h: Decimal | None
     exchange_ms: int
     received_ms: int
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import redis
+from msgspec.structs import replace
 
 from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
@@ -27,6 +28,8 @@ from collector.store.read import Reader
 from collector.store.store import Store
 from tests.tasks.making import BTC, T0, book, ticker, trade
 
+#: Fields of a ticker that follow from a previous close.
+FIRST_DAY: dict[str, Any] = dict.fromkeys(("change", "change_price", "change_rate", "prev_closing_price"))
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -103,6 +106,16 @@ def test_copies_are_left_out_and_states_come_once(store: Store, archive: Archive
 
 
 # -- exact
+
+
+def test_what_the_exchange_did_not_give_is_null(store: Store, archive: Archive, ask: Ask) -> None:
+    """A market's first day, in Redis or archived."""
+    store.put_tickers([replace(ticker(), **FIRST_DAY)])
+    for _ in range(2):
+        assert ask("SELECT change, change_rate, prev_closing_price, price FROM tickers") == [
+            (None, None, None, Decimal(100))
+        ]
+        archive.run()
 
 
 def test_numbers_keep_every_digit(store: Store, archive: Archive, ask: Ask) -> None:

@@ -20,6 +20,7 @@ import pytest
 from rich.console import Console
 
 from collector.cli.render.top import Frame, View, growth, summed
+from collector.cli.render.values import NOTHING
 from collector.cli.top import Watcher, undisturbed
 from collector.errors import BrokerUnavailable
 from collector.store.read import Health, TickerRow
@@ -84,6 +85,15 @@ def test_markets_fill_what_the_rest_leaves() -> None:
     markets = [line.split()[0] for line in lines if line.startswith(" KRW-")]
     assert len(lines) == 24
     assert markets == [f"KRW-M{99 - number}" for number in range(len(markets))]
+
+
+def test_a_market_in_its_first_day_is_shown_without_its_change() -> None:
+    """What the exchange did not give is a dash, and such a market comes last."""
+    unknown = TickerRow("KRW-NEW", D(7), *(None,) * 9, T0, T0)
+    lines = drawn(view(tickers=[unknown, ticker(1)]), 100, None)
+    rows = [line for line in lines if line.startswith(" KRW-")]
+    assert [row.split()[0] for row in rows] == ["KRW-M1", "KRW-NEW"]
+    assert NOTHING in rows[1]
 
 
 def test_frame_has_the_figures() -> None:

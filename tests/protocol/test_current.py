@@ -3,13 +3,15 @@
 import json
 from collections.abc import Sequence
 from decimal import Decimal as D
+from operator import eq
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector import batch
-from collector.batch import Kind, TradeBatch
+from collector.batch import Kind, TickerBatch, TradeBatch
 from collector.model import Channel, OrderBook, Side, Source, Ticker, Trade
 from collector.protocol.codec import Message, Rejected, ServerError, Status, Subscription
 from collector.protocol.current import CurrentCodec
@@ -108,6 +110,96 @@ def test_delisting_date_has_three_forms(raw: str) -> None:
     assert expected == message.delisting_date
 
 
+ESSENTIAL = {
+    "trade": {"type", "code", "trade_price", "trade_volume", "ask_bid", "trade_timestamp"},
+    "ticker": {"type", "code", "trade_price", "timestamp"},
+    "orderbook": {"type", "code", "orderbook_units", "timestamp"},
+}
+#: What may stand where something else is expected: null, of another type, a new word, out of all bounds.
+ODD = ["null", "[]", "{}", "true", '"NEW"', '"\ud55c\uae00"', "-1e5", "1e999999", json.dumps("A" * 1000)]
+
+
+@pytest.mark.parametrize("form", [dict, simple], ids=["DEFAULT", "SIMPLE"])
+@pytest.mark.parametrize("fields", [TICKER, TRADE, BOOK], ids=list(Channel))
+@pytest.mark.parametrize("odd", [None, *ODD])
+def test_what_a_message_can_do_without_may_be_anything(odd: str | None, fields: Fields, form) -> None:
+    """Null, missing, another type, a new word: the rest is there, and the oddity is counted."""
+    kind = json.loads(fields["type"])
+    good = decode(wire(fields))
+    for name in fields.keys() - ESSENTIAL[kind]:
+        codec = CurrentCodec()
+        changed = (
+            {**fields, name: odd} if odd else {other: fields[other] for other in fields if other != name}
+        )
+        (message,) = map(read, codec.decode(wire(form(changed)).encode(), RECEIVED_MS))
+        if codec.surprises:
+            assert codec.surprises == {f"tolerated:{kind}.{name}": 1}
+        assert isinstance(message, Trade | Ticker | OrderBook)
+        assert isinstance(good, Trade | Ticker | OrderBook)
+        assert (message.market, message.exchange_ms) == (good.market, good.exchange_ms)
+        same = sum(map(eq, structs.astuple(message), structs.astuple(good)))
+        assert same >= len(structs.astuple(good)) - 1, "one field differs at the most"
+        if odd is None:
+            assert codec.surprises
+
+
+@pytest.mark.parametrize("kind", list(ESSENTIAL))
+def test_what_a_message_can_not_do_without_is_asked_for(kind: str) -> None:
+    """Each of them missing or null costs the message, and the refusal names the channel and the market."""
+    fields = {"trade": TRADE, "ticker": TICKER, "orderbook": BOOK}[kind]
+    for name in ESSENTIAL[kind] - {"type", "code"}:
+        for text in (None, "null"):
+            message = decode(wire(fields, **{name: text}))
+            assert isinstance(message, Rejected)
+            assert (message.reason, message.channel, message.market) == ("invalid_field", kind, "KRW-BTC")
+
+
+@pytest.mark.parametrize(
+    ("raw", "market"),
+    [
+        (wire(TRADE)[:-1], "KRW-BTC"),
+        (wire(simple(TRADE)).replace("}", ""), "KRW-BTC"),
+        (wire(TRADE, trade_price="NaN"), "KRW-BTC"),
+        (wire(TRADE, code='"KRWBTC"'), None),
+        (wire(TRADE, code="null"), None),
+        ('{"type" : "trade"', None),
+        (f"[{wire(TRADE)}]", "KRW-BTC"),
+    ],
+)
+def test_a_trade_that_is_refused_tells_whose_it_was(raw: str, market: str | None) -> None:
+    """Also where nothing of it can be parsed: then the text shows it, or it may be any market's."""
+    for frame in (raw, raw.encode()):
+        message = decode(frame)
+        assert isinstance(message, Rejected)
+        assert (message.channel, message.market) == (Channel.TRADE, market)
+
+
+def test_levels_that_are_not_there_are_padding() -> None:
+    """Null or missing prices and sizes of a book."""
+    codec = CurrentCodec()
+    units = '[{"ask_price":2,"bid_price":1,"ask_size":null,"bid_size":4},{"ask_price":3,"ask_size":5}]'
+    (book,) = map(read, codec.decode(wire(BOOK, orderbook_units=units), RECEIVED_MS))
+    assert isinstance(book, OrderBook)
+    assert (book.asks, book.bids) == (((D(2), D(0)), (D(3), D(5))), ((D(1), D(4)),))
+    names = ("ask_size", "bid_price", "bid_size")
+    assert codec.surprises == {f"tolerated:orderbook.{name}": 1 for name in names}
+
+
+def test_the_first_day_of_a_market() -> None:
+    """No previous close, and nothing that follows from one: prices and volumes are there."""
+    nulls = dict.fromkeys(
+        ("prev_closing_price", "change", "change_price", "signed_change_price", "signed_change_rate"), "null"
+    )
+    ticker = decode(wire(TICKER, **nulls))
+    assert isinstance(ticker, Ticker)
+    assert (ticker.prev_closing_price, ticker.change, ticker.change_price, ticker.change_rate) == (None,) * 4
+    assert ticker.quote_volume_day == THE_TICKER.quote_volume_day
+    text = batch.encode(batch.make(Kind.TICKER, [ticker], listener="t", now_ms=RECEIVED_MS))
+    assert batch.decode(text, TickerBatch).rows == [ticker]
+    trade = decode(wire(TRADE, prev_closing_price="null", change="null", change_price="null"))
+    assert trade == THE_TRADE
+
+
 def test_optional_fields_may_be_missing() -> None:
     """A ticker without its optional fields and a trade without its decorations are good."""
     needless = ("ask_bid", "trade_volume", "delisting_date", "market_state", "highest_52_week_date")
@@ -168,10 +260,22 @@ def test_ids_are_exact_to_63_bits(number: int) -> None:
         assert number == message.id
 
 
-@pytest.mark.parametrize("text", ["-1", str(2**63), "1.5", "true", "null", '"a"', "1e400", '""', "[]"])
-def test_other_ids_are_refused(text: str) -> None:
-    """A negative, too large or broken id costs its frame."""
-    assert reason(wire(TRADE, sequential_id=text)) in ("invalid_field", "implausible_number")
+@pytest.mark.parametrize(
+    "text", [None, "null", "-1", str(2**63), "1.5", "true", "1e400", '""', "[]", "{}", '"a"']
+)
+def test_a_trade_whose_id_is_missing_or_broken_gets_one(text: str | None) -> None:
+    """Losing it would be worse; whatever socket brings it, it gets the same id, and another trade another."""
+    codec = CurrentCodec()
+    frames = [wire(TRADE, sequential_id=text, timestamp=late) for late in ("1790133514039", "1790133514040")]
+    first, copy = (read(codec.decode(frame, RECEIVED_MS)[0]) for frame in frames)
+    other = decode(wire(TRADE, sequential_id=text, trade_volume="0.00091"))
+    assert isinstance(first, Trade)
+    assert isinstance(other, Trade)
+    assert first == copy
+    assert structs.replace(first, id=THE_TRADE.id) == THE_TRADE
+    assert 0 <= first.id < 2**63
+    assert codec.surprises == {"tolerated:trade.sequential_id": 2}
+    assert (first.id == other.id) is (text == '"a"'), "a text that is an id tells trades apart"
 
 
 numbers = st.builds(
@@ -266,7 +370,6 @@ MALFORMED: Sequence[tuple[str, str | bytes]] = [
     ("implausible_number", wire(TRADE, trade_timestamp="1e999999")),
     ("implausible_number", wire(TRADE, trade_price="1e99999999999999999999")),
     ("implausible_number", wire(TRADE, trade_price="1." + "1" * 100)),
-    ("implausible_number", wire(TRADE, something="1e999999")),
     ("invalid_field", wire(TRADE, trade_price="1" * 40)),
     ("invalid_field", wire(TRADE, trade_price='"1e999999"')),
     ("invalid_field", wire(TRADE, trade_price='"NaN"')),
@@ -286,7 +389,6 @@ MALFORMED: Sequence[tuple[str, str | bytes]] = [
     ("invalid_field", wire(TRADE, trade_timestamp="1790133513739.5")),
     ("invalid_field", wire(TRADE, trade_timestamp=str(10**30))),
     ("invalid_field", wire(TRADE, trade_timestamp="false")),
-    ("invalid_field", wire(TRADE, stream_type='"OTHER"')),
     ("not_positive", wire(TRADE, trade_price="0")),
     ("not_positive", wire(TRADE, trade_price="-0.0")),
     ("not_positive", wire(TRADE, trade_volume="0.0000")),
@@ -303,14 +405,9 @@ MALFORMED: Sequence[tuple[str, str | bytes]] = [
     ("invalid_market", wire(TRADE, code='"KRW-BTC:x"')),
     ("invalid_market", wire(TRADE, code='"KRW-BT\\u202eC"')),
     ("invalid_market", wire(TRADE, code=json.dumps("KRW-" + "A" * 50))),
-    ("invalid_field", wire(TICKER, high_price="-1")),
-    ("invalid_field", wire(TICKER, acc_trade_volume_24h="-1")),
-    ("invalid_field", wire(TICKER, change='"UP"')),
-    ("invalid_field", wire(TICKER, market_state=json.dumps("A" * 1000))),
     ("invalid_field", wire(BOOK, orderbook_units="null")),
     ("invalid_field", wire(BOOK, orderbook_units="{}")),
     ("invalid_field", wire(BOOK, orderbook_units="[7]")),
-    ("invalid_field", wire(BOOK, orderbook_units='[{"ask_price":1}]')),
     (
         "invalid_field",
         wire(BOOK, orderbook_units='[{"ask_price":-1,"bid_price":1,"ask_size":1,"bid_size":1}]'),

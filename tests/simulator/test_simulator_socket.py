@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -52,6 +53,47 @@ async def test_snapshots_come_first_without_an_acknowledgement(listen: Listen) -
         snapshots = [frame for frame in frames if frame["stream_type"] == "SNAPSHOT"]
         assert Counter((kind, code) for kind in TYPES for code in CODES) == Counter(map(counts, snapshots))
         assert {"REALTIME"} == {frame["stream_type"] for frame in frames[len(snapshots) :]}
+
+
+async def test_a_subscription_may_open_with_several_trades(listen: Listen) -> None:
+    """The last of each market, oldest first."""
+    async with Simulator(fast(rate=0, snapshot_trades=3)) as exchange:
+        exchange.make_trades(200)
+        async with listen(exchange.websocket_url) as listener:
+            await listener.ask("trade")
+            frames = await listener.until(lambda got: len(got) >= 9)
+    made = {code: [each.id for each in exchange._invented.markets[code].trades[-3:]] for code in CODES}
+    assert {"SNAPSHOT"} == {frame["stream_type"] for frame in frames}
+    assert made == {c: [frame["sequential_id"] for frame in frames if frame["code"] == c] for c in CODES}
+
+
+@pytest.mark.parametrize("form", ["DEFAULT", "SIMPLE"])
+async def test_a_market_in_its_first_day(form: str, listen: Listen) -> None:
+    """No previous close and nothing that follows from one, on the socket and from REST."""
+    nulls = {
+        "trade": {"prev_closing_price", "change", "change_price"},
+        "ticker": {"prev_closing_price", "change", "change_price", "signed_change_price"}
+        | {"change_rate", "signed_change_rate"},
+        "orderbook": set(),
+    }
+    async with (
+        Simulator(fast(first_day_markets=1)) as exchange,
+        listen(exchange.websocket_url) as listener,
+        httpx.AsyncClient(base_url=exchange.rest_url) as client,
+    ):
+        exchange.make_trades(300)
+        await listener.ask(*TYPES, form=form)
+        frames = await listener.until(lambda got: len(got) >= 60)
+        (ticker,) = (await client.get("/v1/ticker?markets=KRW-ETH")).json()
+        ticks = (await client.get("/v1/trades/ticks?market=KRW-ETH&count=5")).json()
+    long = {SHORT.get(name, name): name for name in SHORT} | {name: name for name in SHORT}
+    for frame in ({long[name]: value for name, value in frame.items()} for frame in frames):
+        expected = nulls[frame["type"]] if frame["code"] == "KRW-ETH" else set()
+        assert expected == {name for name, value in frame.items() if value is None}
+    assert nulls["ticker"] == {name for name, value in ticker.items() if value is None}
+    assert {"prev_closing_price", "change_price"} == {
+        name for name, value in ticks[0].items() if value is None
+    }
 
 
 async def test_first_frames_take_their_time(listen: Listen) -> None:

@@ -192,7 +192,7 @@ def _workers(view: View) -> RenderableType:
 def _markets(view: View, lines: int | None) -> RenderableType:
     """Return the busiest markets, in at most so many lines, the header included."""
     shown = MARKETS_SHOWN if lines is None else max(1, lines - 1)
-    rows = sorted(view.tickers, key=lambda row: (-row.quote_volume_24h, row.market))[:shown]
+    rows = sorted(view.tickers, key=lambda row: (-(row.quote_volume_24h or 0), row.market))[:shown]
     if not rows:
         return Text(" no market so far", style=QUIET)
     colours = [sign(row.change_rate) for row in rows]
