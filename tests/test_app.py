@@ -443,6 +443,25 @@ async def test_names_of_every_alphabet_are_collected_and_a_delisted_one_costs_on
     assert said == ["COLLECTOR_MARKETS: KRW-LUNA is not a market of the exchange; going on with the others"]
 
 
+@pytest.mark.parametrize("frame_format", ["DEFAULT", "SIMPLE"])
+async def test_what_was_known_before_is_no_lag(
+    frame_format: str, settings: Settings, eventually_async: Eventually
+) -> None:
+    """The SNAPSHOT trade of a quiet market may be hours old; the lag is of what happens."""
+    async with Simulator(SimulatorOptions(markets=2, rate=0)) as exchange:
+        exchange.make_trades(20)
+        await asyncio.sleep(0.6)
+        wanted = quick(settings, exchange)
+        shaped = wanted.exchange.model_copy(update={"format": frame_format})
+        async with listening(wanted.model_copy(update={"exchange": shaped})) as (listener, memory):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(100)
+            await eventually_async(lambda: len(memory.trades()) >= 100)
+            lags = list(listener._intake.lags_ms)
+            assert len(lags) >= 100
+            assert max(lags) < 500
+
+
 async def test_it_gives_up_where_a_limit_is_set(settings: Settings) -> None:
     """One clear line, after a flush."""
     async with Simulator(SimulatorOptions(markets=2, faults="reject503@0s:60s")) as exchange:

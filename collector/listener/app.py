@@ -45,7 +45,7 @@ from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
-from collector.protocol.current import CurrentCodec
+from collector.protocol.current import CurrentCodec, is_snapshot
 from collector.protocol.legacy import LegacyCodec
 from collector.protocol.repeats import RepeatedBooks
 from collector.publish.lease import Lease
@@ -328,12 +328,13 @@ class Listener:
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,
-        frames: Sequence[bytes],  # noqa: ARG002 - the Host protocol
+        frames: Sequence[bytes],
         received_ms: int,
     ) -> None:
         """Take what frames that came together carried."""
         if events is not None:
-            self._intake.on_events(connection.number, events)
+            has_snapshots = any(map(is_snapshot, frames))
+            self._intake.on_events(connection.number, events, has_snapshots=has_snapshots)
         session = connection.session
         if session is not None and session.rejections:
             self._note_rejections(session, received_ms)

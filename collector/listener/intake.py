@@ -81,8 +81,15 @@ class Intake:
         self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
         self._on_market_hole = on_market_hole
 
-    def on_events(self, connection: int, events: Sequence[MarketEvent]) -> None:
-        """Take the events of the data frames that a socket brought together."""
+    def on_events(
+        self, connection: int, events: Sequence[MarketEvent], *, has_snapshots: bool = False
+    ) -> None:
+        """Take the events of the data frames that a socket brought together.
+
+        Args:
+            has_snapshots: some are what was last known when the socket subscribed; in a quiet market that is
+                hours old, and no lag.
+        """
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
         since_s = self.coverage.covered_until_s
         may_leap = self._leaps.heard(now_s)
@@ -96,7 +103,8 @@ class Intake:
                 exchange_ms = event.exchange_ms
                 if not isinstance(event, _BOOKS):
                     self.exchange_time.saw(exchange_ms, now_s)
-                self.lags_ms.append(event.received_ms - exchange_ms)
+                if not has_snapshots:
+                    self.lags_ms.append(event.received_ms - exchange_ms)
                 self._add(event, now_s, now_ms)
                 if isinstance(event, Trade):
                     self._on_trade(event, now_s)

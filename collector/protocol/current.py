@@ -273,6 +273,11 @@ def _book_head(frame: OrderbookFrame, received_ms: int) -> tuple[str, int, int]:
     return check_market(frame["code"]), exchange_us, received_ms
 
 
+def is_snapshot(raw: bytes) -> bool:
+    """Whether a data frame holds what was last known when it was asked for, not what has just happened."""
+    return b'"SNAPSHOT"' in raw
+
+
 @lru_cache(maxsize=4096)
 def check_market(code: str) -> str:
     """Return `code` if it has the shape of a market.
