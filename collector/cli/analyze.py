@@ -7,10 +7,12 @@ from typing import Any
 from collector.analyses.catalog import Answer, find, names
 from collector.analyses.questions import Question
 from collector.broker.ask import ask
+from collector.cli.freshness import notice
 from collector.cli.render import output
 from collector.cli.render.answers import answer, kept_answers
 from collector.cli.render.sheet import Column, Sheet
 from collector.cli.store import open_running
+from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
 from collector.market_names import is_list
 from collector.settings import Settings
@@ -53,10 +55,11 @@ def analyze(
         else:
             markets = Reader(client, settings).several(market)
             found = answers = _of_each(markets, lambda code: ask(name, code, timeout_s=timeout_s, **named))
+        stale = "" if as_json else notice(Reader(client, settings), SystemClock().now_ms())
     if as_json:
         output.write(to_json(found))
     else:
-        output.show(part for figures in answers for part in answer(name, figures))
+        output.show((part for figures in answers for part in answer(name, figures)), warning=stale)
     return 0
 
 
@@ -86,11 +89,13 @@ def kept(settings: Settings, name: str, market: str | None, *, window: str | Non
     """
     question = Question.of(name, market, window)
     with open_running(settings) as client:
-        answers = Reader(client, settings).kept_answers(name, question.arguments)
+        reader = Reader(client, settings)
+        answers = reader.kept_answers(name, question.arguments)
+        stale = "" if as_json else notice(reader, SystemClock().now_ms())
     if as_json:
         output.write(to_json(answers))
     elif answers:
-        output.show([kept_answers(name, answers)])
+        output.show([kept_answers(name, answers)], warning=stale)
     else:
         output.write(
             f"none is kept of `{name} {' '.join(question.arguments)}` (COLLECTOR_ANALYSIS__PERIODIC)"

@@ -19,10 +19,9 @@ from collector.archive.views import quoted
 from collector.cli.lookback import open_history, stretch
 from collector.cli.progress import progress
 from collector.cli.render import output
+from collector.cli.render.moments import moments
 from collector.cli.render.results import QUIET, WARN
 from collector.cli.render.sheet import Column, Sheet
-from collector.cli.render.values import minute as minute_text
-from collector.cli.render.values import zone_name
 from collector.cli.store import open_reader
 from collector.cli.times import DAYS, Span, nothing
 from collector.clock import SystemClock
@@ -191,7 +190,7 @@ def _figures(candle: ExchangeCandle) -> Figures:
 def _sheet(found: Audit) -> Sheet:
     rows = found.differences
     columns = (
-        Column(f"minute ({zone_name()})", [minute_text(row.open_ms) for row in rows], right=False),
+        moments("minute", [row.open_ms for row in rows], "minute"),
         Column("why", [str(row.why) for row in rows], False, [_style(row) for row in rows]),
         Column("ours", [_volume(row.ours) for row in rows]),
         Column("theirs", [_volume(row.theirs) for row in rows]),

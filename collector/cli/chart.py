@@ -1,14 +1,19 @@
 """`collector chart`: a market as a picture in a file."""
 
+import logging
 import os
 from pathlib import Path
 
 from collector.analytics.candles import interval_ms
+from collector.cli.freshness import notice
 from collector.cli.render import output
 from collector.cli.store import open_reader
 from collector.cli.times import Span, nothing
+from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
+
+log = logging.getLogger(__name__)
 
 #: Candles that can be told apart in one picture.
 GLANCE_CANDLES = 180
@@ -59,11 +64,14 @@ def chart(
                     settings.zone,
                 )
             )
+        stale = notice(reader, SystemClock().now_ms()) if to_ms is None else ""
         book = next(iter(reader.books([market])), None)
         picture = Picture(
             candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
         )
     _write(out, render(picture, kind))
+    if stale:
+        log.warning("%s", stale)
     output.write(str(out))
     return 0
 

@@ -88,6 +88,7 @@ def show(
     from_: From = None,
     to: To = None,
     limit: Limit = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of gaps: the recovered ones too.")] = False,
 ) -> None:
     """Show stored prices, candles, trades, books, gaps or health."""
     from collector.cli import show as command
@@ -95,7 +96,7 @@ def show(
     loaded = _load()
     from_ms, to_ms = span_of(loaded, from_, to)
     query = command.Query(
-        what=what, market=market, interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit
+        what=what, market=market, interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit, all=all_
     )
     command.check(query)
     raise typer.Exit(command.show(loaded, query, as_json=as_json))

@@ -12,10 +12,12 @@ import redis
 from rich.console import RenderableType
 
 from collector.analytics.candles import interval_ms
+from collector.cli.freshness import notice
 from collector.cli.render import health, output, results
 from collector.cli.render.sheet import Sheet
 from collector.cli.store import open_redis
 from collector.cli.times import Span, nothing
+from collector.clock import SystemClock
 from collector.errors import ConfigurationError
 from collector.settings import Settings
 from collector.store.keys import Keys
@@ -41,6 +43,8 @@ class Query:
     from_ms: int | None = None
     to_ms: int | None = None
     limit: int | None = None
+    #: Of gaps: the recovered too, not only those that are open; JSON has them all.
+    all: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class Subject:
     takes_times: bool = False
     known: Callable[["Source", Query], tuple[int, int] | None] = lambda *_: None
     takes_interval: bool = False
+    #: How people see it unless they say `--all`: of all rows the newest so many that matter.
+    glance: Callable[[Sequence[Any], int], Sheet] | None = None
 
 
 class Source:
@@ -153,6 +159,7 @@ SUBJECTS: dict[str, Subject] = {
     "gaps": Subject(
         read=_gaps,
         draw=results.gaps,
+        glance=results.open_gaps,
         market="optional",
         takes_times=True,
         time="from_ms",
@@ -178,18 +185,19 @@ def show(settings: Settings, query: Query, *, as_json: bool) -> int:
         BrokerUnavailable: no Redis to read from.
     """
     subject = check(query)
-    if not as_json:
-        query = _at_a_glance(subject, query)
+    wanted = query if as_json else _at_a_glance(subject, query)
     with open_redis(settings) as client:
         source = Source(client, settings)
-        found = _found(subject, source, query)
-        empty = "" if found else _nothing(subject, source, query, settings.zone)
+        found = _found(subject, source, wanted)
+        empty = "" if found else _nothing(subject, source, wanted, settings.zone)
+        stale = "" if as_json else notice(source.reader, SystemClock().now_ms())
     if as_json:
         output.write(to_json(found))
         if empty and subject.takes_times:
             log.info("%s", empty)
     else:
-        output.show([f"{empty}."] if empty else _drawn(subject, query, found))
+        parts = [f"{empty}."] if empty else _drawn(subject, query, found)
+        output.show(parts, warning=stale)
     return 0
 
 
@@ -227,6 +235,8 @@ def check(query: Query) -> Subject:
         raise ConfigurationError(f"`show {what}` is about all markets: leave {query.market} out")
     if not subject.takes_times and (query.from_ms is not None or query.to_ms is not None):
         raise ConfigurationError(f"`show {what}` shows the newest only: leave --from and --to out")
+    if query.all and subject.glance is None:
+        raise ConfigurationError("--all is for `show gaps` alone")
     if query.interval is not None:
         if not subject.takes_interval:
             raise ConfigurationError("--interval is for `show candles` alone")
@@ -235,6 +245,8 @@ def check(query: Query) -> Subject:
 
 
 def _at_a_glance(subject: Subject, query: Query) -> Query:
+    if subject.glance is not None and not query.all:
+        return replace(query, limit=None)
     asked = (query.from_ms, query.to_ms, query.limit)
     if subject.takes_times and asked == (None, None, None):
         return replace(query, limit=GLANCE_ROWS)
@@ -260,11 +272,13 @@ def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of an
 
 
 def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
+    if subject.glance is not None and not query.all:
+        return [subject.glance(found, query.limit or GLANCE_ROWS)]
     parts: list[RenderableType] = []
     for rows in _by_market(found) if subject.one_market else [found]:
         drawn = subject.draw(rows)
         parts += [drawn] if isinstance(drawn, Sheet) else drawn
-    if isinstance(found, list) and len(found) == GLANCE_ROWS == query.limit:
+    if isinstance(found, list) and len(found) == GLANCE_ROWS == _at_a_glance(subject, query).limit:
         parts.append(f"The newest {GLANCE_ROWS}; --limit or --from shows more.")
     return parts
 

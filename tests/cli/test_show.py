@@ -8,11 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 from collector.host.redis_server import PrivateRedis
 from collector.settings import Settings
+from collector.store.keys import Keys
+from collector.store.redis_client import connect
+from collector.store.store import Store
 
-from .conftest import MINUTE, T0, Run, fill
+from .conftest import GAPS, MINUTE, T0, Run, fill
 
 FIRST_CANDLE = {
     "market": "KRW-BTC",
@@ -201,6 +205,46 @@ def test_gaps_are_chosen_where_they_overlap(run: Run, filled: str) -> None:
     assert rows == [FIRST_GAP]
 
 
+def test_gaps_that_are_open_come_first(run: Run, filled: str, settings: Settings) -> None:
+    """People see those and the number of the others; `--all` and programs get every one."""
+    out = run("show", "gaps").out
+    assert "Gaps: 1 open, 1 recovered (--all), times in KST" in out
+    assert ("disconnected" in out, "stalled" in out) == (True, False)
+    every = run("show", "gaps", "--all").out
+    assert ("disconnected" in every, "stalled" in every) == (True, True)
+    assert len(run("show", "gaps", "--json").json) == 2
+    assert "Gaps: 0 open, 1 recovered (--all)" in run("show", "gaps", "--from", str(T0 + MINUTE)).out
+    with connect(filled, settings) as client:
+        Store(client, settings.store).put_gaps([replace(GAPS[0], from_ms=T0 + n) for n in range(3)])
+    assert "the newest 2; --limit shows more" in run("show", "gaps", "--limit", "2").out
+
+
+def test_old_data_are_said_to_be_old(run: Run, filled: str, settings: Settings) -> None:
+    """Where no collector runs, or one without data; not beside one that streams, and never in JSON."""
+    stopped = "No collector is running; the data end at 2026-09-21 23:14:00 KST, "
+    for arguments in (["candles", "KRW-BTC"], ["ticker"], ["health"], ["gaps"]):
+        assert run("show", *arguments).out.startswith(stopped)
+        assert stopped not in run("show", *arguments, "--json").out
+    key = Keys(settings.store.key_prefix).listener("a")
+    with redis.Redis.from_url(filled) as client:
+        for state, said in {
+            "stopped": stopped,
+            "waiting": "The collector has no data from the exchange; the data end at ",
+            "streaming": "KRW-BTC, 1m candles",
+        }.items():
+            client.set(key, msgspec.json.encode({"id": "a", "state": state, "connections": []}))
+            assert run("show", "candles", "KRW-BTC").out.startswith(said)
+
+
+def test_a_pipe_with_columns_has_an_edge(run: Run, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`COLUMNS=80 collector show … | less` is what a terminal of 80 columns shows."""
+    assert "2026-09-21 23:13" in run("show", "candles", "KRW-BTC").out
+    monkeypatch.setenv("COLUMNS", "80")
+    out = run("show", "candles", "KRW-BTC").out
+    assert "times in KST on 2026-09-21" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_market_may_be_typed_small(run: Run, filled: str) -> None:
     """krw-btc is KRW-BTC."""
     assert run("show", "ticker", "krw-btc", "--json").json == [TICKER]
@@ -240,6 +284,7 @@ def test_several_markets_are_one_array_oldest_first(run: Run, filled: str) -> No
         (["ticker", "KRW-BTC", "--interval", "1m"], 2, "--interval is for"),
         (["ticker", "--from", "0"], 2, "leave --from and --to out"),
         (["health", "KRW-BTC"], 2, "leave KRW-BTC out"),
+        (["trades", "KRW-BTC", "--all"], 2, "--all is for `show gaps` alone"),
         (
             ["trades", "KRW-BTC", "--from", "tomorrow"],
             2,
@@ -336,7 +381,7 @@ def test_an_empty_answer_tells_how_it_was_read_and_what_there_is(
     """The times as they were read, the zone, and the stretch there are data for; programs get `[]`."""
     ended = run("show", what, "KRW-BTC", "--from", "2026-09-22")
     read = f"Nothing to show: no {what} of KRW-BTC from 2026-09-22 00:00:00 (Asia/Seoul)"
-    assert ended.out == f"{read}; there are {what} from {known} (Asia/Seoul).\n"
+    assert ended.out.endswith(f"\n{read}; there are {what} from {known} (Asia/Seoul).\n")
     programs = run("show", what, "KRW-BTC", "--from", "2026-09-22", "--json")
     assert (programs.code, programs.json) == (0, [])
     assert read in programs.err

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from rich.console import RenderableType
 
 from collector.cli.render import values
+from collector.cli.render.moments import moments
 from collector.cli.render.sheet import Column, Sheet
 
 #: More decimals than this come from a division, and nobody reads them.
@@ -18,11 +19,12 @@ _ABOUT = ("market", "window")
 def answer(name: str, figures: Mapping[str, object]) -> Iterator[RenderableType]:
     """Yield the single figures as one table, then a table for each list of figures."""
     single = {key: value for key, value in figures.items() if not isinstance(value, list | dict)}
+    said = f"times in {values.zone_name()}" if any(map(_is_time, single)) else ""
     yield Sheet(
-        f"{name}, times in {values.zone_name()}",
+        name,
         (
             Column("figure", [title(key) for key in single], right=False),
-            Column("value", [figure(key, value) for key, value in single.items()]),
+            Column("value", [figure(key, value) for key, value in single.items()], said=(said, said)),
         ),
     )
     for key, value in figures.items():
@@ -39,11 +41,7 @@ def kept_answers(name: str, answers: Sequence[Mapping[str, object]]) -> Renderab
         {key: value for key, value in row.items() if not isinstance(value, list | dict) and key not in _ABOUT}
         for row in answers
     ]
-    return Sheet(
-        f"{name} {' '.join(about)}, times in {values.zone_name()}",
-        _columns(rows[-LIST_ROWS:]),
-        _more(len(rows)),
-    )
+    return Sheet(f"{name} {' '.join(about)}", _columns(rows[-LIST_ROWS:]), _more(len(rows)))
 
 
 def _more(count: int) -> str:
@@ -57,7 +55,7 @@ def figure(key: str, value: object) -> str:
             return values.NOTHING
         case bool():
             return "yes" if value else "no"
-        case int() if key.endswith("_ms"):
+        case int() if _is_time(key):
             return values.second(value)
         case int() if not key.endswith("id"):
             return values.count(value)
@@ -99,11 +97,7 @@ def _columns(rows: Sequence[object]) -> list[Column]:
     if all(isinstance(row, Mapping) for row in rows):
         keys = list(dict.fromkeys(key for row in rows if isinstance(row, Mapping) for key in row))
         return [
-            Column(
-                title(key),
-                _cells(key, [row.get(key) for row in rows if isinstance(row, Mapping)]),
-                rank=number,
-            )
+            _column(key, [row.get(key) for row in rows if isinstance(row, Mapping)], number)
             for number, key in enumerate(keys)
         ]
     cells = [row if isinstance(row, list) else [row] for row in rows]
@@ -112,6 +106,17 @@ def _columns(rows: Sequence[object]) -> list[Column]:
         Column("", [figure("", row[number]) if number < len(row) else "" for row in cells], rank=number)
         for number in range(width)
     ]
+
+
+def _column(key: str, column: Sequence[object], rank: int) -> Column:
+    times_ms = [value for value in column if isinstance(value, int) or value is None]
+    if _is_time(key) and len(times_ms) == len(column):
+        return moments(title(key), times_ms, right=True, rank=rank)
+    return Column(title(key), _cells(key, column), rank=rank)
+
+
+def _is_time(key: str) -> bool:
+    return key.endswith("_ms")
 
 
 def _cells(key: str, column: Sequence[object]) -> list[str]:

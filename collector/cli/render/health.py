@@ -26,10 +26,13 @@ Row = Mapping[str, Any]
 
 
 def health(report: Health, now_ms: int | None = None) -> Iterator[RenderableType]:
-    """Yield the parts of the report; ages are measured against `now_ms`, epoch ms (default: now)."""
+    """Yield the parts of the report; ages are measured against `now_ms`, epoch ms (default: now).
+
+    That no listener runs is said before every report (`collector.cli.freshness`).
+    """
     now_ms = SystemClock().now_ms() if now_ms is None else now_ms
-    yield listeners(report.listeners, now_ms) if report.listeners else "No listener is running."
     if report.listeners:
+        yield listeners(report.listeners, now_ms)
         yield connections(report.listeners, now_ms)
     yield queues(report.queues)
     yield workers(report.workers, now_ms) if report.workers else "No worker is running."

@@ -9,6 +9,7 @@ from collector.analytics.change import Change
 from collector.analytics.depth import Book
 from collector.analytics.volume import Volume
 from collector.cli.render import values
+from collector.cli.render.moments import Unit, moments
 from collector.cli.render.sheet import Column, Sheet
 from collector.model import Level, Side
 from collector.store.dead_letters import DeadLetter
@@ -25,11 +26,33 @@ def sign(value: Decimal | None) -> str:
     return "" if not value else RISE if value > 0 else FALL
 
 
+def _way(start: Decimal | None, end: Decimal | None) -> str:
+    """Return the style of a price that moved."""
+    return "" if start is None or end is None else sign(end - start)
+
+
+def _marks(word: str, are_marked: Sequence[bool]) -> Column:
+    """Return a column without a title that marks rows; on a narrow terminal a star does."""
+    return Column(
+        "",
+        [word if is_marked else "" for is_marked in are_marked],
+        False,
+        [WARN] * len(are_marked),
+        brief=["*" if is_marked else "" for is_marked in are_marked],
+    )
+
+
+def _unit(interval: str, open_ms: int) -> Unit:
+    """Return what tells candles apart: days, where they begin at midnight of the zone in force."""
+    is_midnight = f"{values.local(open_ms):%H:%M}" == "00:00"
+    return "day" if interval.endswith("d") and is_midnight else "minute"
+
+
 def tickers(rows: Sequence[TickerRow]) -> Sheet:
     """Return the newest price of each market."""
     colours = [sign(row.change_rate) for row in rows]
     return Sheet(
-        f"Tickers, times in {values.zone_name()}",
+        "Tickers",
         (
             Column("market", [row.market for row in rows], right=False),
             Column("price", [values.number(row.price) for row in rows], styles=colours),
@@ -39,7 +62,7 @@ def tickers(rows: Sequence[TickerRow]) -> Sheet:
             Column("low", [values.number(row.low) for row in rows], rank=3),
             Column("volume 24h", values.column((row.base_volume_24h for row in rows), 3), rank=2),
             Column("value 24h", [values.amount(row.quote_volume_24h) for row in rows]),
-            Column("at", [values.second(row.exchange_ms) for row in rows], rank=1),
+            moments("at", [row.exchange_ms for row in rows], rank=1),
         ),
         "change against the previous close; value in the quote currency",
     )
@@ -49,25 +72,24 @@ def candles(rows: Sequence[Candle]) -> Sheet:
     """Return candles, incomplete ones marked."""
     prices = [price for row in rows for price in (row.open, row.high, row.low, row.close)]
     decimals = values.places(prices)
-    colours = [sign(row.close - row.open) for row in rows]
     first = rows[0]
 
     def priced(title: str, of: Iterable[Decimal | None], more: int = 0, **options: Any) -> Column:  # noqa: ANN401
         return Column(title, [values.fixed(price, decimals + more) for price in of], **options)
 
     return Sheet(
-        f"{first.market}, {first.interval} candles, times in {values.zone_name()}",
+        f"{first.market}, {first.interval} candles",
         (
-            Column("open time", [values.minute(row.open_ms) for row in rows], right=False),
-            priced("open", (row.open for row in rows), rank=1),
-            priced("high", (row.high for row in rows), rank=1),
-            priced("low", (row.low for row in rows), rank=1),
-            priced("close", (row.close for row in rows), styles=colours),
-            Column("volume", values.column(row.base_volume for row in rows)),
-            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=2),
-            priced("vwap", (row.vwap for row in rows), more=2, rank=3),
-            Column("trades", [values.count(row.trade_count) for row in rows]),
-            Column("", ["" if row.complete else "incomplete" for row in rows], False, [WARN] * len(rows)),
+            moments("time", [row.open_ms for row in rows], _unit(first.interval, first.open_ms)),
+            priced("open", (row.open for row in rows)),
+            priced("high", (row.high for row in rows)),
+            priced("low", (row.low for row in rows)),
+            priced("close", (row.close for row in rows), styles=[_way(row.open, row.close) for row in rows]),
+            Column("volume", values.column(row.base_volume for row in rows), rank=1),
+            Column("trades", [values.count(row.trade_count) for row in rows], rank=2),
+            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
+            priced("vwap", (row.vwap for row in rows), more=2, rank=4),
+            _marks("incomplete", [not row.complete for row in rows]),
         ),
         _incomplete_note(rows),
     )
@@ -114,9 +136,9 @@ def changes(rows: Sequence[Change]) -> Sheet:
 def trades(rows: Sequence[TradeRow]) -> Sheet:
     """Return single executions."""
     return Sheet(
-        f"{rows[0].market}, trades, times in {values.zone_name()}",
+        f"{rows[0].market}, trades",
         (
-            Column("time", [values.millisecond(row.exchange_ms) for row in rows], right=False),
+            moments("time", [row.exchange_ms for row in rows], "millisecond"),
             Column("side", [row.side for row in rows], False, [SIDES[row.side] for row in rows]),
             Column("price", values.column(row.price for row in rows)),
             Column("volume", values.column(row.volume for row in rows)),
@@ -126,14 +148,30 @@ def trades(rows: Sequence[TradeRow]) -> Sheet:
     )
 
 
+def open_gaps(rows: Sequence[GapRow], limit: int) -> Sheet:
+    """Return the newest `limit` gaps that are open; of the others their number."""
+    still = [row for row in rows if not row.recovered]
+    recovered = len(rows) - len(still)
+    count = f"{len(still):,} open, {recovered:,} recovered{' (--all)' if recovered else ''}"
+    more = f"the newest {limit}; --limit shows more" if len(still) > limit else ""
+    return _gaps(f"Gaps: {count}", still[-limit:], more)
+
+
 def gaps(rows: Sequence[GapRow]) -> Sheet:
-    """Return the stretches in which data may be missing."""
+    """Return the stretches in which data are or were missing."""
+    return _gaps("Gaps", rows)
+
+
+def _gaps(title: str, rows: Sequence[GapRow], more: str = "") -> Sheet:
+    if not rows:
+        return Sheet(title, ())
+    touched = "a candle touched by an open trade gap is incomplete"
     return Sheet(
-        f"Gaps, times in {values.zone_name()}",
+        title,
         (
             Column("market", [row.market for row in rows], right=False),
             Column("channel", [row.channel for row in rows], right=False),
-            Column("from", [values.second(row.from_ms) for row in rows], right=False),
+            moments("from", [row.from_ms for row in rows]),
             Column("length", [values.duration(row.to_ms - row.from_ms) for row in rows]),
             Column("reason", [row.reason for row in rows], right=False),
             Column(
@@ -143,17 +181,17 @@ def gaps(rows: Sequence[GapRow]) -> Sheet:
                 [QUIET if row.recovered else WARN for row in rows],
             ),
         ),
-        "a candle touched by an open trade gap is incomplete",
+        "; ".join(filter(None, (touched, more))),
     )
 
 
 def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return the markets ever seen."""
     return Sheet(
-        f"{len(rows)} markets, times in {values.zone_name()}",
+        f"{len(rows)} markets",
         (
             Column("market", [row["market"] for row in rows], right=False),
-            Column("last trade", [values.second(row["last_trade_ms"]) for row in rows]),
+            moments("last trade", [row["last_trade_ms"] for row in rows]),
         ),
     )
 
@@ -161,11 +199,11 @@ def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
 def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """Return messages of the exchange that were not understood."""
     return Sheet(
-        f"Refused messages, times in {values.zone_name()}",
+        "Refused messages",
         (
-            Column("at", [values.second(row["at_ms"]) for row in rows], right=False),
+            moments("at", [row["at_ms"] for row in rows]),
             Column("reason", [row["reason"] for row in rows], right=False),
-            Column("detail", [_clipped(row["detail"], 60) for row in rows], right=False, rank=1),
+            Column("detail", [" ".join(row["detail"].split()) for row in rows], right=False, wraps=True),
             Column("begins with", [_clipped(row["raw"], 60) for row in rows], right=False, rank=2),
         ),
         "--json has them in full (the first 500 bytes each)",
@@ -175,14 +213,14 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
 def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
     """Return batches that could not be stored."""
     return Sheet(
-        f"Dead letters, times in {values.zone_name()}",
+        "Dead letters",
         (
             Column("id", [row.id for row in rows], right=False),
-            Column("failed at", [values.second(row.failed_ms) for row in rows], right=False, rank=2),
+            moments("failed at", [row.failed_ms for row in rows], rank=2),
             Column("queue", [row.queue for row in rows], right=False, rank=1),
             Column("tries", [values.count(row.attempts) for row in rows], rank=3),
             Column("size", [values.size(len(row.body)) for row in rows], rank=4),
-            Column("reason", [_clipped(row.reason, 60) for row in rows], right=False),
+            Column("reason", [" ".join(row.reason.split()) for row in rows], right=False, wraps=True),
         ),
         "collector dead-letters retry [ID] sends them again, drop ID forgets one",
     )
@@ -222,7 +260,7 @@ def _best(rows: Sequence[Book]) -> Sheet:
         return values.number(side[0][0]) if side else values.NOTHING
 
     return Sheet(
-        f"Order books, times in {values.zone_name()}",
+        "Order books",
         (
             Column("market", [row.market for row in rows], right=False),
             Column("bid", [price(row.bids) for row in rows], styles=[RISE] * len(rows)),
@@ -232,7 +270,7 @@ def _best(rows: Sequence[Book]) -> Sheet:
             Column("bid depth", values.column((row.bid_depth for row in rows), 3), rank=3),
             Column("ask depth", values.column((row.ask_depth for row in rows), 3), rank=3),
             Column("changed", [values.count(row.changed_levels) for row in rows], rank=4),
-            Column("at", [values.second(row.exchange_ms) for row in rows], rank=2),
+            moments("at", [row.exchange_ms for row in rows], rank=2),
         ),
         "one market alone shows its whole ladder",
     )
@@ -259,7 +297,7 @@ def _clipped(text: str, length: int) -> str:
 
 
 def _incomplete_note(rows: Sequence[Candle]) -> str:
-    return "incomplete: trades may be missing, see `collector show gaps`" if _any_incomplete(rows) else ""
+    return "incomplete (*): trades may be missing, see `collector show gaps`" if _any_incomplete(rows) else ""
 
 
 def _any_incomplete(rows: Iterable[Candle]) -> bool:

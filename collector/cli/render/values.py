@@ -107,6 +107,15 @@ def millisecond(time_ms: int) -> str:
     return local(time_ms).replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 
+def ago(length_ms: int) -> str:
+    """Return how long ago something was, in one unit."""
+    seconds = length_ms // 1000
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:,} {unit} ago"
+    return f"{seconds} s ago"
+
+
 def duration(length_ms: float | None) -> str:
     """Return a length of time in its two largest units."""
     if length_ms is None:
