@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint types format bench soak clean
+.PHONY: help install demo up test check lint types format bench soak clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ up: install ## the whole system against the live exchange
 
 test: install ## all tests: real Redis, real workers, real sockets
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+check: install ## the tests that need no server, in seconds
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -q -m 'not soak and not server'
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check .

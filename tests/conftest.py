@@ -6,7 +6,7 @@ Nothing here is shared between pytest-xdist's workers: each has its own server o
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
+from tests import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.02
@@ -22,12 +23,33 @@ POLL_S = 0.02
 
 #: Folders whose files take minutes: they start first, so that both cores have work to the end.
 LONG = ("documented", "smoke", "scenarios", "deploy", "recorded", "system")
+#: Folders that are about running systems, and fixtures that start a server: their tests are marked `server`.
+SYSTEMS = {"documented", "smoke", "scenarios", "recorded", "system", "pressure"}
+SERVERS = {"redis_server", "listen"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files."""
+    """Mark the tests that need a server, and begin with the long files."""
+    for item in items:
+        if item.path.parent.name in SYSTEMS or SERVERS & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.server)
     places = {folder: place for place, folder in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Guard the fixtures of every test that is not marked `server`."""
+    with guard.nothing_started(unless=item.get_closest_marker("server")):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Guard the test itself."""
+    with guard.nothing_started(unless=item.get_closest_marker("server")):
+        return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -94,15 +94,15 @@ def test_counters_may_grow_meanwhile() -> None:
     stop = threading.Event()
 
     def count() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            counter[f"name {number % 20_000}"] += 1
+        while not stop.is_set():  # names come and go, so that its size never rests
+            counter.clear()
+            for number in range(500):
+                counter[f"name {number}"] += 1
 
     thread = threading.Thread(target=count)
     thread.start()
     try:
-        for _ in range(200):
+        for _ in range(3000):
             added_up([counter, counter])
     finally:
         stop.set()

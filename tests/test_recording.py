@@ -107,6 +107,7 @@ def test_a_file_cut_anywhere_gives_a_prefix_or_is_refused(tmp_path: Path) -> Non
         assert error.frames == len(got)
 
 
+@pytest.mark.server
 def test_an_unfinished_file_is_readable_up_to_its_last_flush(tmp_path: Path) -> None:
     """A process killed while it records leaves its part, readable up to the last flush."""
     script = (
@@ -219,6 +220,7 @@ def test_only_files_of_the_asked_stretch_are_opened(tmp_path: Path) -> None:
         open_recording(tmp_path / "t.zst")
 
 
+@pytest.mark.server
 def test_a_killed_rotation_leaves_the_whole_files_in_the_index(tmp_path: Path) -> None:
     """What was complete is indexed; the running file stays as a part of its own."""
     script = (

@@ -22,6 +22,8 @@ from collector.host import redis_server
 from collector.host.redis_server import PrivateRedis, find_binary, find_url
 from collector.settings import RedisSettings, Settings
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def private(tmp_path: Path) -> Settings:

@@ -25,6 +25,8 @@ from collector.host.roles import redis_role
 from collector.host.supervisor import RestartPolicy, Role, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
 
+pytestmark = pytest.mark.server
+
 Waiter = Callable[..., Awaitable[None]]
 QUICK = RestartPolicy(initial_s=0.05, max_s=0.2)
 

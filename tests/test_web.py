@@ -12,6 +12,8 @@ from collector.errors import ConfigurationError
 from collector.host.metrics import Snapshot
 from collector.host.web import CLIENTS_MAX, READY_WITHIN_MS, THREADS_MAX, Web
 
+pytestmark = pytest.mark.server
+
 NOW_MS = 1_790_000_000_000
 
 

@@ -17,6 +17,8 @@ from collector.store.keys import Keys
 
 from .conftest import MINUTE, T0, Run
 
+pytestmark = pytest.mark.server
+
 TIMEOUT_S = 30
 Ended = subprocess.CompletedProcess[str]
 

@@ -125,6 +125,7 @@ def test_missing_append_only_file_is_said(settings: Settings, redis_url: str) ->
     assert "appendonly yes" in finding.detail
 
 
+@pytest.mark.server
 def test_redis_that_is_away_has_failed(tmp_path: Path) -> None:
     """A given address must answer; no address is well: `up` starts a server."""
     away = probe_redis(Settings(redis_url=SecretStr(f"redis://{CLOSED}/0")))
@@ -143,6 +144,7 @@ def test_folder_that_is_a_file_has_failed(tmp_path: Path) -> None:
     assert "set COLLECTOR_DATA_DIR" in finding.detail
 
 
+@pytest.mark.server
 def test_reachable_exchange_is_well(exchange: str) -> None:
     """It lists its markets, its socket opens, its clock is ours."""
     findings = [*probe_rest(at(exchange)), *probe_websocket(at(exchange))]
@@ -154,6 +156,7 @@ def test_reachable_exchange_is_well(exchange: str) -> None:
     assert "markets listed: 1" in findings[0].detail
 
 
+@pytest.mark.server
 def test_a_server_without_websockets_has_failed(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What answers must be a socket of the exchange, not just any port."""
     monkeypatch.delattr(_Exchange, "_shake_hands")
@@ -169,6 +172,7 @@ def test_a_proxy_that_can_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert [finding.detail.split(":")[0] for finding in failed] == ["ALL_PROXY", "ALL_PROXY"]
 
 
+@pytest.mark.server
 def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours is ahead by as much as theirs is late."""
     monkeypatch.setattr(_Exchange, "late_s", 90)
@@ -177,6 +181,7 @@ def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch
     assert "1 min 30 s ahead of the exchange" in clock.detail or "1 min 29 s ahead" in clock.detail
 
 
+@pytest.mark.server
 def test_exchange_that_is_away_has_failed() -> None:
     """Both ways to it are tried."""
     findings = [*probe_rest(at(CLOSED)), *probe_websocket(at(CLOSED))]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 PROGRAM = "import sys; sys.argv[0] = 'collector'; from collector.cli.entry import main; main()"
 
 

@@ -406,6 +406,7 @@ def test_refused_messages_are_shown(run: Run, filled: str, settings: Settings) -
     assert "{oops" in run("show", "rejected").out
 
 
+@pytest.mark.server
 def test_results_can_be_read_after_the_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of a private server that has stopped are read by starting it for a moment."""
     ours = Settings(data_dir=tmp_path / "data")

@@ -53,6 +53,7 @@ def test_password_is_masked(url: str, shown: str) -> None:
     assert shown == masked(url)
 
 
+@pytest.mark.server
 def test_refused_connection_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens there: start it, or set another."""
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
@@ -61,6 +62,7 @@ def test_refused_connection_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatc
     assert "redis://127.0.0.1:1/0 can't be reached" in ended.err
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("password", ["", ":wrong@"])
 def test_wrong_password_is_named_and_not_shown(
     run: Run, own_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch, password: str
@@ -74,6 +76,7 @@ def test_wrong_password_is_named_and_not_shown(
     assert "wrong" not in ended.err
 
 
+@pytest.mark.server
 def test_frozen_server_is_given_up_within_the_limit(
     run: Run, own_server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +96,7 @@ def test_frozen_server_is_given_up_within_the_limit(
     assert took < 3
 
 
+@pytest.mark.server
 def test_full_server_can_still_be_read(
     run: Run, own_server: PrivateRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +117,7 @@ def test_full_server_can_still_be_read(
     assert "maxmemory" in asked.stderr
 
 
+@pytest.mark.server
 def test_private_server_is_borrowed_and_given_back(tmp_path: Path) -> None:
     """It runs for as long as the reader is open, no longer."""
     settings = Settings(data_dir=tmp_path / "data")

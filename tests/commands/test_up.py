@@ -10,6 +10,8 @@ from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
 from collector.settings import RedisSettings, Settings
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def private(tmp_path: Path) -> Settings:

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,28 +86,28 @@ def check_celery(words: list[str]) -> None:
         }
 
 
-def check_compose(words: list[str]) -> None:
-    """Profiles, services and the command inside are looked up here, options in the client's own help."""
+def compose(words: list[str]) -> tuple[list[str], set[str]]:
+    """Return a `docker compose` line from its own command on, and the profiles before it."""
     assert words[0] == "compose"
-    profiles = [words[i + 1] for i, word in enumerate(words) if word == "--profile"]
-    text = (ROOT / "docker-compose.yml").read_text()
-    services = set(re.findall(r"^  (\w+):$", text, re.MULTILINE))
-    assert set(profiles) <= set(re.findall(r"profiles: \[(\w+)\]", text))
+    profiles = {after for before, after in pairwise(words) if before == "--profile"}
     rest = [
-        w
-        for i, w in enumerate(words[1:], 1)
-        if w not in ("-p", "--profile") and words[i - 1] not in ("-p", "--profile")
+        word
+        for before, word in pairwise(words)
+        if not {before, word} & {"-p", "--profile"}  # their values, and themselves
     ]
-    options = {word for word in rest[1:] if word.startswith("--")}
+    return rest, profiles
+
+
+def check_compose(words: list[str]) -> None:
+    """Profiles, services and the command inside; options are the client's, and looked up in its own help."""
+    rest, profiles = compose(words)
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert profiles <= set(re.findall(r"profiles: \[(\w+)\]", text))
     named = {word.split("=")[0] for word in rest[1:] if not word.startswith("-")}
     if rest[0] == "exec":
-        named, options = {rest[1]}, set()
+        named = {rest[1]}
         check(" ".join(rest[2:]))
-    assert named <= services
-    containers.need_compose(f"that `docker compose {rest[0]}` has the options of the guides")
-    helped = subprocess.run(["docker", "compose", rest[0], "--help"], capture_output=True, text=True)
-    assert helped.returncode == 0, helped.stderr
-    assert options <= set(re.findall(r"--[a-z-]+", helped.stdout))
+    assert named <= set(re.findall(r"^  (\w+):$", text, re.MULTILINE))
 
 
 def check_pytest(words: list[str]) -> None:
@@ -178,6 +179,20 @@ def test_command_of_a_guide_exists(guide: str, command: str) -> None:
     check(command)
 
 
+@pytest.mark.server
+def test_options_of_compose_exist() -> None:
+    """Every `docker compose` line of the guides has options that the client lists."""
+    containers.need_compose("that `docker compose` has the options of the guides")
+    lines = [shlex.split(command) for _, command in ALL if command.startswith("docker ")]
+    assert len(lines) >= 6
+    for words in lines:
+        rest, _ = compose(words[1:])
+        options = set() if rest[0] == "exec" else {word for word in rest if word.startswith("--")}
+        helped = subprocess.run(["docker", "compose", rest[0], "--help"], capture_output=True, text=True)
+        assert helped.returncode == 0, helped.stderr
+        assert options <= set(re.findall(r"--[a-z-]+", helped.stdout)), words
+
+
 @pytest.mark.parametrize("guide", PAGES)
 def test_settings_and_links_of_a_guide_exist(guide: str) -> None:
     """No setting was renamed away, no page or picture moved."""
@@ -228,6 +243,7 @@ def test_data_model_lists_every_field(label: str, struct: type) -> None:
     assert f"{label} | {fields} |" in page("data-model")
 
 
+@pytest.mark.server
 def test_paths_of_the_port_are_those_of_the_guide() -> None:
     """The three paths the guide names are served, and no fourth."""
     web = Web(0, metrics.Snapshot, lambda: 0)

@@ -14,6 +14,8 @@ from collector.store.keys import Keys
 from tests.deploy.servers import Cluster
 from tests.scenarios.processes import clean_environment
 
+pytestmark = pytest.mark.server
+
 PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "healthcheck.py"
 HOST = socket.gethostname()
 

@@ -27,6 +27,8 @@ from tests.deploy.servers import PASSWORD, Server
 from tests.scenarios.processes import Process, clean_environment
 from tests.scenarios.waits import until
 
+pytestmark = pytest.mark.server
+
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 NOW_MS = 1_790_000_040_000

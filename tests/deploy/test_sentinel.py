@@ -40,6 +40,7 @@ def settings_of(cluster: Cluster, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.mark.server
 @pytest.mark.timeout(180)
 def test_nothing_is_lost_when_the_master_is_killed(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -83,6 +84,7 @@ def test_nothing_is_lost_when_the_master_is_killed(
     assert (verdict.sent, verdict.lost, verdict.doubled) == (exchange.trades, 0, 0)
 
 
+@pytest.mark.server
 def test_commands_find_the_master_and_hide_the_password(cluster: Cluster, tmp_path: Path) -> None:
     """`collector check` names the Sentinels without the password of Redis; `show health` answers."""
     env = {**clean_environment(), **cluster.env, "COLLECTOR_DATA_DIR": str(tmp_path)}

@@ -31,6 +31,7 @@ def lines(unit: Path, name: str) -> list[str]:
     return [value.replace("%i", "1").replace("%%", "%") for value in values]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_finds_no_fault(unit: Path, tmp_path: Path) -> None:
     """`systemd-analyze verify` accepts the unit with the programs of this installation."""

@@ -349,6 +349,7 @@ def test_before_midnight() -> None:
     assert before_midnight_of(date(2026, 5, 5), today) == {"to": "00:00:00", "daysAgo": 2}
 
 
+@pytest.mark.server
 async def test_over_the_simulators_rest(eventually_async: Callable[..., Awaitable[None]]) -> None:
     """Real HTTP, pages of 500: every trade the simulated exchange made within the hole comes once or more."""
     options = SimulatorOptions(markets=3, rate=0)

@@ -26,6 +26,8 @@ from collector.simulator import Simulator, SimulatorOptions
 from tests.ports import free_port
 from tests.protocol.frames import BOOK, TRADE, wire
 
+pytestmark = pytest.mark.server
+
 Eventually = Callable[..., Awaitable[None]]
 Handler = Callable[[ServerConnection], Awaitable[None]]
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -19,6 +20,8 @@ from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.settings import ConnectionSettings, ExchangeSettings, Settings
 from tests.protocol.frames import TRADE, wire
+
+pytestmark = pytest.mark.server
 
 Eventually = Callable[..., Awaitable[None]]
 CONNECTION = ConnectionSettings(

@@ -15,6 +15,8 @@ from collector.feed.rest_client import RestClient
 from collector.settings import ExchangeSettings
 from collector.simulator import Simulator, SimulatorOptions
 
+pytestmark = pytest.mark.server
+
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 

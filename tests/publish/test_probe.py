@@ -13,6 +13,8 @@ from collector.clock import ManualClock
 from collector.errors import BrokerUnavailable
 from collector.publish.probe import Probe
 
+pytestmark = pytest.mark.server
+
 NOW_MS = 1_790_000_000_000
 QUEUES = ("trade", "trade.0", "orderbook")
 

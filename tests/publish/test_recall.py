@@ -10,6 +10,8 @@ from collector.errors import BrokerUnavailable
 from collector.publish.recall import Recall
 from tests.publish.test_probe import celery_app, connected
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:

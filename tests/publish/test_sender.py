@@ -26,6 +26,8 @@ from collector.publish.sender import TASKS, Letter, Sender
 from collector.settings import RedisSettings, Settings
 from tests.stream.making import T0, book, gap, ticker, trade
 
+pytestmark = pytest.mark.server
+
 TIMEOUT_S = 0.5
 WAIT_S = 5.0
 

@@ -508,6 +508,7 @@ class TestSync:
             assert is_subsequence(got, story.appended)
             assert is_subsequence([p for p in story.durable if p not in story.acknowledged], got)
 
+    @pytest.mark.server
     def test_killed_process(self, directory):
         """What a real process had synced before kill -9 is all there for the next one."""
         program = (

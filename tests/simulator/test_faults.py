@@ -231,6 +231,7 @@ async def test_cut_every_so_many_frames(listen: Listen) -> None:
         assert exchange.counters["frames"] >= 400
 
 
+@pytest.mark.server
 async def test_rest_can_fail_too() -> None:
     """REST calls get the status, sockets are untouched."""
     async with (

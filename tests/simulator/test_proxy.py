@@ -11,6 +11,8 @@ from websockets.exceptions import InvalidMessage
 from collector.simulator import Simulator, SimulatorOptions
 from collector.simulator.proxy import TcpProxy
 
+pytestmark = pytest.mark.server
+
 Listen = Callable[..., Any]
 OPTIONS = SimulatorOptions(markets=3, rate=300, snapshot_delay_s=0.0, tick_s=0.01)
 

@@ -202,6 +202,7 @@ def test_no_query_crashes_it(path: str, value: str) -> None:
         assert rest.answer(target, small.markets, MS).status in (200, 400, 404, 414)
 
 
+@pytest.mark.server
 async def test_over_http_with_rate_limit_headers() -> None:
     """On the socket's own port, with the headers of every reply; the 151st call of a second gets 429."""
     options = SimulatorOptions(markets=3, rate=100, rest_requests_per_s=5)
@@ -214,6 +215,7 @@ async def test_over_http_with_rate_limit_headers() -> None:
         assert (await client.get("/v1/nope")).status_code == 404
 
 
+@pytest.mark.server
 async def test_a_backfill_finds_every_trade_nobody_heard(tmp_path: Path) -> None:
     """Trades made while nobody was connected are all in REST, under their other number."""
     truth = tmp_path / "truth.jsonl"

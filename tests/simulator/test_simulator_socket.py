@@ -22,6 +22,8 @@ from collector.protocol.current import CurrentCodec
 from collector.simulator import Simulator, SimulatorOptions, serve
 from collector.simulator.current import SHORT
 
+pytestmark = pytest.mark.server
+
 CODES = ("KRW-BTC", "KRW-ETH", "KRW-XRP")
 TYPES = ("ticker", "trade", "orderbook")
 Listen = Callable[..., Any]

@@ -375,6 +375,7 @@ class TestDiagram:
         assert str(reading) == line
 
 
+@pytest.mark.server
 def test_hours_of_load_keep_their_promises():
     """Bursts, crashes, drift, dead workers and no Redis: simulated, no trade is lost, nothing overflows."""
     command = [sys.executable, "-m", "benchmarks.pressure_simulation", "--check"]

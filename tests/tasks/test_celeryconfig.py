@@ -27,6 +27,7 @@ def celery(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("command", [("worker",), ("call", "tasks.analysis.vwap")])
 def test_without_redis_there_is_one_line_that_says_what_to_do(tmp_path: Path, command: tuple[str]) -> None:
     """No stack trace, exit code 1."""
@@ -36,6 +37,7 @@ def test_without_redis_there_is_one_line_that_says_what_to_do(tmp_path: Path, co
     assert "start `collector up` there or set REDIS_URL" in line
 
 
+@pytest.mark.server
 def test_a_setting_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     """The slip is named, with what was meant."""
     ended = celery(tmp_path, "-A", "tasks", "report", COLLECTOR_WORKER__CONCURENCY="3")
@@ -43,6 +45,7 @@ def test_a_setting_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.server
 def test_help_needs_no_redis(tmp_path: Path) -> None:
     """Neither does importing the app."""
     assert celery(tmp_path, "-A", "tasks", "worker", "--help").returncode == 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 import redis
 from celery import Celery
 
@@ -13,6 +14,8 @@ from collector.clock import ManualClock
 from collector.host.web import why_not_ready
 from tasks.heartbeat import Heartbeat, Report
 from tests.tasks.making import T0
+
+pytestmark = pytest.mark.server
 
 
 def test_a_worker_serves_itself_on_a_port_of_its_own(
