@@ -20,7 +20,7 @@ START_S = 60
 #: Set to a folder, the pictures of the documents are written there.
 PICTURES = os.environ.get("FLOWER_PICTURES")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def test_each_alert_is_explained() -> None:
     ] == []
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "words", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")], ids="-".join
 )

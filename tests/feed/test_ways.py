@@ -20,6 +20,8 @@ from collector.util import network
 from collector.util.network import way_to
 from tests.proxies import HOST, Served, http_proxy, socks_proxy, tls_door
 
+pytestmark = pytest.mark.server
+
 CREDENTIALS = "trader:hunter2"
 
 
