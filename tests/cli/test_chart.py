@@ -50,6 +50,7 @@ def test_any_number_of_candles_is_a_picture(candles: Sequence[Candle]) -> None:
     assert render(picture, "png").startswith(PNG)
 
 
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")  # no Hangul font on this machine
 def test_page_needs_nothing_but_itself() -> None:
     """The HTML form holds its drawing, and its title is text, not markup."""
     page = render(Picture(candles=[candle(0)], length_ms=MINUTE, title="<b>비트코인"), "html").decode()
