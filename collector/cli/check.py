@@ -1,4 +1,4 @@
-"""`collector check`: the settings in force, then one line for everything the collector needs."""
+"""`collector check`: one line for everything the collector needs, then the settings that are set."""
 
 from collections.abc import Iterator, Sequence
 
@@ -35,15 +35,19 @@ class Report(Struct, frozen=True):
     settings: list[SettingRow]
 
 
-def check(settings: Settings, *, as_json: bool) -> int:
-    """Print the report; return 1 if something needed failed, else 0."""
+def check(settings: Settings, *, as_json: bool, show_all: bool = False) -> int:
+    """Print the report; return 1 if something needed failed, else 0.
+
+    Args:
+        show_all: list every setting, not only those that differ from their defaults; JSON has all.
+    """
     findings = probe_all(settings)
     ok = all(finding.state is not State.FAILED for finding in findings)
     report = Report(ok, findings, list(setting_rows(settings)))
     if as_json:
         output.write(to_json(report))
     else:
-        output.show(_drawn(report))
+        output.show(_drawn(report, show_all=show_all))
     return 0 if ok else 1
 
 
@@ -68,34 +72,58 @@ def _text(variable: str, value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _drawn(report: Report) -> list[RenderableType]:
-    return [_settings(report.settings), _checks(report.checks)]
-
-
-def _settings(rows: Sequence[SettingRow]) -> Sheet:
-    return Sheet(
-        "Settings in force",
-        (
-            Column("variable", [row.variable for row in rows], right=False),
-            Column(
-                "value", [row.value or "(empty)" for row in rows], False, [_emphasis(row) for row in rows]
-            ),
-            Column("", ["" if row.is_default else "set" for row in rows], False, [WARN] * len(rows)),
-            Column("meaning", [row.description for row in rows], False, [QUIET] * len(rows), rank=1),
-        ),
-    )
-
-
-def _emphasis(row: SettingRow) -> str:
-    return QUIET if row.is_default else "bold"
+def _drawn(report: Report, *, show_all: bool) -> list[RenderableType]:
+    return [_checks(report.checks), _settings(report.settings, show_all=show_all)]
 
 
 def _checks(findings: Sequence[Finding]) -> Sheet:
     return Sheet(
-        "Checks",
+        f"Checks: {_verdict(findings)}",
         (
             Column("", [finding.state for finding in findings], False, [STYLES[f.state] for f in findings]),
             Column("what", [finding.name for finding in findings], right=False),
             Column("found", [finding.detail for finding in findings], right=False, wraps=True),
+        ),
+    )
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    """Return how many checks did not end well, of each kind."""
+    states = [finding.state for finding in findings]
+    failed, warned = states.count(State.FAILED), states.count(State.WARNING)
+    warnings = f"{warned} warning" if warned == 1 else f"{warned} warnings"
+    parts = [*([f"{failed} failed"] if failed else []), *([warnings] if warned else [])]
+    return ", ".join(parts) or "all is well"
+
+
+def _settings(rows: Sequence[SettingRow], *, show_all: bool) -> Sheet:
+    """Return the settings that differ from the defaults, or all."""
+    set_ = [row for row in rows if not row.is_default]
+    shown = rows if show_all else set_
+    title = f"Settings: {len(set_)} of {len(rows)} differ from the defaults"
+    if not show_all:
+        title += " (--all shows every one)"
+    if not shown:
+        return Sheet(title, ())
+    return Sheet(
+        title,
+        (
+            Column("variable", [row.variable for row in shown], right=False),
+            Column(
+                "value",
+                [row.value or "(empty)" for row in shown],
+                False,
+                [QUIET if row.is_default else "bold" for row in shown],
+                wraps=True,
+            ),
+            Column(
+                "",
+                ["" if row.is_default or not show_all else "set" for row in shown],
+                False,
+                [WARN] * len(shown),
+            ),
+            Column(
+                "meaning", [row.description for row in shown], False, [QUIET] * len(shown), rank=1, wraps=True
+            ),
         ),
     )

@@ -211,11 +211,14 @@ def drop_letters(
 
 
 @app.command(epilog="Example: collector check")
-def check(as_json: Json = False) -> None:
+def check(
+    as_json: Json = False,
+    all_: Annotated[bool, typer.Option("--all", help="Show the settings at their defaults too.")] = False,
+) -> None:
     """Test Redis, disk, clock and exchange; show the settings."""
     from collector.cli import check as command
 
-    raise typer.Exit(command.check(_load(), as_json=as_json))
+    raise typer.Exit(command.check(_load(), as_json=as_json, show_all=all_))
 
 
 @app.command(epilog="Example: collector top")

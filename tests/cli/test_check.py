@@ -1,6 +1,7 @@
 """`collector check`: settings without secrets, and a line for each thing the collector needs."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -201,3 +202,32 @@ def test_exit_code_tells(
     assert ill.code == 1
     assert "failed" in ill.out
     assert "COLLECTOR_EXCHANGE__REST_URL" in ill.out
+
+
+def test_checks_come_before_the_settings_that_are_set(
+    run: Run, redis_in_force: str, exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new user sees five checks, and of 80 settings what was changed; `--all` has each, at every width."""
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__REST_URL", f"http://{exchange}")
+    monkeypatch.setenv("COLLECTOR_EXCHANGE__WEBSOCKET_URL", f"ws://{exchange}")
+    monkeypatch.setenv("COLUMNS", "80")
+    out = run("check").out
+    checks, settings = out.split("\n\n")
+    assert checks.startswith("Checks: ")
+    found = re.findall(r"^ (?:ok|warning|failed) +(.*?)  ", checks, re.MULTILINE)
+    assert {"redis", "data folder", "exchange REST", "exchange WebSocket", "clock"} <= set(found)
+    every = len(list(variable_names()))
+    assert settings.startswith(f"Settings: 4 of {every} differ from the defaults (--all shows every one)")
+    names = [line.split()[0] for line in settings.splitlines() if "COLLECTOR_" in line or "REDIS_" in line]
+    assert names == [
+        "REDIS_URL",
+        "COLLECTOR_DATA_DIR",
+        "COLLECTOR_EXCHANGE__WEBSOCKET_URL",
+        "COLLECTOR_EXCHANGE__REST_URL",
+    ]
+    for width in (80, 100, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        out = run("check", "--all").out
+        assert all(name in out for name, _ in variable_names())
+        assert max(map(len, out.splitlines())) <= width
+        assert "…" not in out
