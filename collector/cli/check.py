@@ -121,9 +121,10 @@ def _settings(rows: Sequence[SettingRow], *, show_all: bool) -> Sheet:
                 ["" if row.is_default or not show_all else "set" for row in shown],
                 False,
                 [WARN] * len(shown),
+                rank=1,
             ),
             Column(
-                "meaning", [row.description for row in shown], False, [QUIET] * len(shown), rank=1, wraps=True
+                "meaning", [row.description for row in shown], False, [QUIET] * len(shown), rank=2, wraps=True
             ),
         ),
     )
