@@ -158,10 +158,11 @@ class BookChange(Struct, frozen=True, array_like=True):
 
 
 class Gap(Struct, frozen=True, array_like=True, gc=False):
-    """A stretch in which data of a market may be missing. `(market, channel, from_ms)` names it.
+    """A stretch in which data of a market may be missing; `name` is what makes it one gap.
 
     The same gap is sent again with `recovered=True` once a backfill has closed it; recovered wins.
-    `reason` is a stable word: `start`, `disconnected`, `stalled`, `spool_full`, `too_late` …
+    `reason` is a stable word: `start`, `disconnected`, `stalled`, `spool_full`, `too_late` …; behind a colon
+    it may name what it is of: `dead_letter:{batch id}`.
     """
 
     market: str
@@ -170,6 +171,16 @@ class Gap(Struct, frozen=True, array_like=True, gc=False):
     to_ms: int
     reason: str
     recovered: bool = False
+
+    @property
+    def name(self) -> tuple[str, Channel, int, str]:
+        """Market, channel, start and reason: of gaps that have them in common, the widest stands."""
+        return self.market, self.channel, self.from_ms, self.reason
+
+    @property
+    def word(self) -> str:
+        """The reason without what is behind its colon."""
+        return self.reason.partition(":")[0]
 
 
 Event = Trade | Ticker | OrderBook | WrittenBook | Gap

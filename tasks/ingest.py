@@ -16,7 +16,8 @@ def trades(self: IngestTask, /, text: str, *, retried: bool = False, **_: object
     """Count every trade of the batch once in its candle; `retried` says it was a dead letter before."""
 
     def work(store: Store, text: str) -> None:
-        store.put_trades(decode(text, TradeBatch).rows)
+        batch = decode(text, TradeBatch)
+        store.put_trades(batch.rows, batch.created_ms)
         if retried:
             recover(store, text)
 
@@ -32,7 +33,12 @@ def orderbooks(self: IngestTask, /, text: str, **_: object) -> None:
 @app.task(name=routing.INGEST_TICKERS, base=IngestTask, bind=True, carries_facts=False)
 def tickers(self: IngestTask, /, text: str, **_: object) -> None:
     """Keep the newest ticker per market."""
-    self.deliver(text, lambda store, text: store.put_tickers(decode(text, TickerBatch).rows))
+
+    def work(store: Store, text: str) -> None:
+        batch = decode(text, TickerBatch)
+        store.put_tickers(batch.rows, batch.created_ms)
+
+    self.deliver(text, work)
 
 
 @app.task(name=routing.INGEST_GAPS, base=IngestTask, bind=True)

@@ -106,9 +106,9 @@ def merge_rows(known: Rows, fresh: Rows) -> Rows:
 
 def merge_gaps(known: Iterable[GapRecord], fresh: Iterable[GapRecord]) -> list[GapRecord]:
     """Return the gaps of both: of one gap the widest, of equally wide ones the recovered."""
-    best: dict[tuple[str, str, int], GapRecord] = {}
+    best: dict[tuple[str, str, int, str], GapRecord] = {}
     for gap in (*known, *fresh):
-        name = gap.market, gap.channel, gap.from_ms
+        name = gap.market, gap.channel, gap.from_ms, gap.reason
         if name not in best or _rank(gap) > _rank(best[name]):
             best[name] = gap
     return list(best.values())
@@ -159,5 +159,5 @@ def _judged_again(
             yield candle._replace(complete=complete)
 
 
-def _rank(gap: GapRecord) -> tuple[int, bool, str]:
-    return gap.to_ms, gap.recovered, gap.reason
+def _rank(gap: GapRecord) -> tuple[int, bool]:
+    return gap.to_ms, gap.recovered

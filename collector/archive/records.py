@@ -172,7 +172,7 @@ BOOKS = _table(
     _T, _M, _M, _L, _L, _E, _R, _E, _R, _R, _E, _E,
 )  # fmt: skip
 GAPS = _table(
-    "gaps", GapRecord, ("market", "channel", "from_ms"), "from_ms",
+    "gaps", GapRecord, ("market", "channel", "from_ms", "reason"), "from_ms",
     _T, _T, _M, _M, _T, _F,
 )  # fmt: skip
 

@@ -19,6 +19,9 @@ LOST_HERE = frozenset({"overflow", "spool_full"})
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 
 
+GapName = tuple[str, Channel, int, str]
+
+
 class Holes:
     """Records holes for every market and sends the backfill after the trades in them."""
 
@@ -29,11 +32,11 @@ class Holes:
         self.backfill: Backfill | None = None
         self._intake = intake
         self._channels = tuple(channels)
-        #: Market and start of the gaps this run has taken up: before the last look at the store, and since.
-        self._taken: set[tuple[str, int]] = set()
-        self._taken_since: set[tuple[str, int]] = set()
+        #: Names of the gaps this run has taken up: before the last look at the store, and since.
+        self._taken: set[GapName] = set()
+        self._taken_since: set[GapName] = set()
         #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
-        self._lost: dict[tuple[str, Channel, str | int], Gap] = {}
+        self._lost: dict[GapName | tuple[str, Channel, str], Gap] = {}
 
     def on_hole(self, hole: Hole) -> None:
         """Take a stretch that no socket covered."""
@@ -82,7 +85,7 @@ class Holes:
         last trade stored. Bounded: stretches of one market are joined.
         """
         if gap.reason not in LOST_HERE or gap.recovered:
-            self._lost[gap.market, gap.channel, gap.from_ms] = gap
+            self._lost[gap.name] = gap
             return
         known = self._lost.get((gap.market, gap.channel, gap.reason), gap)
         self._lost[gap.market, gap.channel, gap.reason] = Gap(
@@ -102,7 +105,7 @@ class Holes:
 
         A gap of an earlier run may still be on its way when this one starts: in a queue, or on disk.
         """
-        found = {(gap.market, gap.from_ms): gap for gap in open_gaps}
+        found = {gap.name: gap for gap in open_gaps}
         known = self._taken | self._taken_since
         self._taken, self._taken_since = (self._taken & found.keys()) | self._taken_since, set()
         for key in found.keys() - known:
@@ -110,7 +113,7 @@ class Holes:
 
     def resume(self, gap: Gap) -> None:
         """Send the backfill after a gap that is recorded already."""
-        self._taken_since.add((gap.market, gap.from_ms))
+        self._taken_since.add(gap.name)
         if self.backfill is not None and gap.reason not in NOT_FOR_BACKFILL:
             is_known_before = gap.reason != "start"
             self.backfill.add(
@@ -134,8 +137,9 @@ class Holes:
     def record(self, hole: MarketHole) -> None:
         """Record a hole in a market's trades and queue its backfill."""
         if Channel.TRADE in self._channels:
-            self._taken_since.add((hole.market, hole.from_ms))
-            self._intake.add(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
+            gap = Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason)
+            self._taken_since.add(gap.name)
+            self._intake.add(gap)
             if self.backfill is not None:
                 self.backfill.add(hole)
 

@@ -201,10 +201,10 @@ class Intake:
 
 def gaps_of(batch: Batch, reason: str) -> list[Gap]:
     """Return one gap per market for trades that are lost with `batch`; gaps in it stay gaps."""
-    gaps: dict[str, Gap] = {}
+    gaps: dict[object, Gap] = {}
     for row in batch.rows:
         if isinstance(row, Gap):
-            gaps[f"{row.market} {row.channel} {row.from_ms}"] = row
+            gaps[row.name] = row
         elif isinstance(row, Trade):
             known = gaps.get(row.market)
             from_ms = min(row.exchange_ms, known.from_ms) if known else row.exchange_ms

@@ -4,9 +4,10 @@
     candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, JSON           candle_retention_h
     trades:{market}:{minute_ms}    HASH    exchange_ms -> trades of that ms, JSON           trade_retention_h
     ticker:{market}, book:{market} HASH    `stamp` (what is compared), `value` (JSON)       for ever
-    gaps:{market}                  HASH    `channel:from_ms` -> [to_ms, reason, recovered]  gap_retention_h
+    gaps:{market}                  HASH    `channel:from_ms:reason` -> `[to_ms, reason,     gap_retention_h
+                                           recovered]`
     markets                        SET     every market ever seen                           for ever
-    newest                         HASH    `as_of`, `trade:{market}` -> epoch ms            for ever
+    newest                         HASH    `as_of`, `trade:{market}` -> epoch ms; `doubted` for ever
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
     recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max

@@ -249,7 +249,9 @@ class Reader:
         """Return the gaps of `market`, or of all, of every channel, oldest first."""
         gaps = self._gaps(self.markets() if market is None else [self.check(market)])
         gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
-        return [msgspec.convert(gap, GapRow, from_attributes=True) for gap in gaps]
+        return [
+            GapRow(gap.market, gap.channel, gap.from_ms, gap.to_ms, gap.word, gap.recovered) for gap in gaps
+        ]
 
     def health(self) -> Health:
         """Return who is alive, the queue lengths and the sums of all counters."""

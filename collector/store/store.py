@@ -20,6 +20,7 @@ from redis.client import Pipeline
 from collector.analytics.candles import Minute
 from collector.analytics.depth import Book, derive
 from collector.analytics.identity import Row
+from collector.analytics.leaps import LEAP_MS, Stamp, is_newer, newest_moment, newest_trades
 from collector.analytics.minutes import Absorbed, absorb
 from collector.counters import Counter
 from collector.errors import StoreConflict
@@ -36,6 +37,8 @@ PAUSE_MAX_S = 0.05
 
 #: Fields of one call of `newest.lua`, which holds three times as many values on Lua's stack of about 8000.
 TIMES_AT_ONCE = 2000
+#: So much later a market confirms a doubted time of its own: the fills of one order are at one moment.
+CONFIRMS_MS = 1_000
 
 #: Books remembered by a process; ten times the markets there are.
 BOOKS_MAX = 5_000
@@ -111,28 +114,32 @@ class Store:
         #: What is to be written with the first reading of a batch, to save a round trip.
         self._begun: Pipeline | None = None
 
-    def put_trades(self, trades: Sequence[Trade]) -> None:
-        """Count each of `trades` exactly once in the candle of its minute."""
+    def put_trades(self, trades: Sequence[Trade], sent_ms: int = 0) -> None:
+        """Count each of `trades` exactly once in the candle of its minute.
+
+        Args:
+            sent_ms: what the clock of their sender showed, epoch ms; 0 where that is not known.
+        """
         with translated():
-            self._note_arrival(trades, {})
+            self._note_arrival(trades, {}, sent_ms)
             late: list[_Group] = []
             _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
         if late:
             counts = {Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)}
             self._record_gaps([_too_late(group) for group in late], counts)
 
-    def put_tickers(self, tickers: Sequence[Ticker]) -> None:
-        """Keep the newest ticker per market."""
+    def put_tickers(self, tickers: Sequence[Ticker], sent_ms: int = 0) -> None:
+        """Keep the newest ticker per market; `sent_ms` as in `put_trades`."""
         with translated():
             newest = _newest(tickers)
-            self._note_arrival(tickers, {Counter.TICKERS_MERGED: len(tickers) - len(newest)})
+            self._note_arrival(tickers, {Counter.TICKERS_MERGED: len(tickers) - len(newest)}, sent_ms)
             _settle(newest, self._swap_tickers)
 
     def put_books(self, books: Sequence[OrderBook]) -> None:
         """Keep the newest book per market, with its measures and what changed against the one it replaces."""
         with translated():
             newest = _newest(books)
-            self._note_arrival(books, {Counter.BOOKS_MERGED: len(books) - len(newest)})
+            self._note_arrival((), {Counter.BOOKS_MERGED: len(books) - len(newest)}, 0, books)
             _settle(newest, self._swap_books)
 
     def put_gaps(self, gaps: Sequence[Gap]) -> None:
@@ -217,7 +224,7 @@ class Store:
         return [
             _Swap(key, state, before or b"", b"%d:%d" % _stamp(state))
             for key, state, before in zip(keys, states, found, strict=True)
-            if not before or _parse_stamp(before) < _stamp(state)
+            if not before or is_newer(_stamp(state), _parse_stamp(before))
         ]
 
     def _books_before(self, swaps: list[_Swap[OrderBook]]) -> list[Book | None]:
@@ -272,13 +279,14 @@ class Store:
     def _swap_gaps(self, gaps: list[Gap]) -> list[Gap]:
         reading = self._redis.pipeline(transaction=False)
         for gap in gaps:
-            reading.hget(self._keys.gaps(gap.market), _gap_field(gap))
+            reading.hmget(self._keys.gaps(gap.market), _gap_fields(gap))
         writing = self._redis.pipeline(transaction=False)
         tried = []
-        for gap, known in zip(gaps, reading.execute(), strict=True):
+        for gap, stored in zip(gaps, reading.execute(), strict=True):
+            field, known = _stored_under(gap, stored)
             if known and _gap_rank(gap) <= _known_rank(known):
                 continue
-            field, value = _gap_field(gap), encode((gap.to_ms, gap.reason, gap.recovered))
+            value = encode((gap.to_ms, gap.reason, gap.recovered))
             retention_s = self._settings.gap_retention_h * 3600
             scripts.SWAP.queue(
                 writing, [self._keys.gaps(gap.market)], [field, known or "", value, retention_s]
@@ -290,20 +298,30 @@ class Store:
     # -- beside the data
 
     def _note_arrival(
-        self, events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook], counts: Mapping[Counter, int]
+        self,
+        events: Sequence[Trade] | Sequence[Ticker],
+        counts: Mapping[Counter, int],
+        sent_ms: int,
+        books: Sequence[OrderBook] = (),
     ) -> None:
-        """Remember the markets seen, the newest time of all events, and of each market's trades; count.
+        """Remember the markets seen, the newest time of `events`, and of each market's trades; count.
 
+        Rolling windows end at the newest time, so books, which say nothing about them, do not move it.
         Written by the first reading that follows.
         """
         pipeline = self._redis.pipeline(transaction=False)
         self._count(pipeline, {Counter.BATCHES: 1, **counts})
+        if events or books:
+            pipeline.sadd(self._keys.markets, *{event.market for event in (*events, *books)})
         if events:
-            pipeline.sadd(self._keys.markets, *{event.market for event in events})
-        times = list(_newest_times(events).items())
-        for start in range(0, len(times), TIMES_AT_ONCE):
-            fields, values = zip(*times[start : start + TIMES_AT_ONCE], strict=True)
-            scripts.NEWEST.queue(pipeline, [self._keys.newest], [len(fields), *fields, *values])
+            moment = (*newest_moment(events), sent_ms, LEAP_MS, CONFIRMS_MS)
+            times = [(f"trade:{market}", ms) for market, ms in newest_trades(events).items()]
+            for start in range(0, max(len(times), 1), TIMES_AT_ONCE):
+                fields, values = (
+                    zip(*times[start : start + TIMES_AT_ONCE], strict=True) if times else ((), ())
+                )
+                arguments = (*moment, len(fields), *fields, *values)
+                scripts.NEWEST.queue(pipeline, [self._keys.newest], arguments)
         self._begun = pipeline
 
     def _reading(self) -> Pipeline:
@@ -336,64 +354,57 @@ def _by_minute(trades: Iterable[Trade]) -> list[_Group]:
     return [_Group(market, minute_ms, rows) for (market, minute_ms), rows in groups.items()]
 
 
-def _newest_times(events: Sequence[Trade] | Sequence[Ticker] | Sequence[OrderBook]) -> dict[str, int]:
-    """Return the newest time in epoch ms as `as_of`, and of each market's trades as `trade:{market}`.
-
-    Rolling windows end at `as_of`, so books, which say nothing about them, do not move it.
-    """
-    newest: dict[str, int] = {}
-    for event in events:
-        if isinstance(event, OrderBook):
-            break
-        if event.exchange_ms > newest.get("as_of", 0):
-            newest["as_of"] = event.exchange_ms
-        if isinstance(event, Trade):
-            field = f"trade:{event.market}"
-            if event.exchange_ms > newest.get(field, 0):
-                newest[field] = event.exchange_ms
-    return newest
-
-
 def _too_late(group: _Group) -> Gap:
     return Gap(group.market, Channel.TRADE, group.minute_ms, group.minute_ms + MINUTE_MS - 1, "too_late")
 
 
-def _stamp(state: Ticker | OrderBook) -> tuple[int, int]:
-    """What makes a state newer than another: exchange time, then arrival."""
+def _stamp(state: Ticker | OrderBook) -> Stamp:
+    """What makes a state newer than another."""
     time = state.exchange_us if isinstance(state, OrderBook) else state.exchange_ms
-    return time, state.received_ms
+    return Stamp(time, state.received_ms)
 
 
-def _parse_stamp(text: bytes) -> tuple[int, int]:
+def _parse_stamp(text: bytes) -> Stamp:
     time, received_ms = text.split(b":")
-    return int(time), int(received_ms)
+    return Stamp(int(time), int(received_ms))
 
 
 def _newest(states: Iterable[S]) -> list[S]:
     """Return the newest state per market, of equals the last."""
     newest: dict[str, S] = {}
     for state in states:
-        known = newest.get(state.market)
-        if known is None or _stamp(state) >= _stamp(known):
+        known, stamp = newest.get(state.market), _stamp(state)
+        if known is None or stamp == _stamp(known) or is_newer(stamp, _stamp(known)):
             newest[state.market] = state
     return list(newest.values())
 
 
-def _gap_field(gap: Gap) -> str:
-    return f"{gap.channel}:{gap.from_ms}"
+def _gap_fields(gap: Gap) -> tuple[str, str]:
+    """Return the field of a gap, and the one it had when the reason was no part of its name."""
+    before = f"{gap.channel}:{gap.from_ms}"
+    return f"{before}:{gap.reason}", before
 
 
-def _gap_rank(gap: Gap) -> tuple[int, bool, str]:
-    return gap.to_ms, gap.recovered, gap.reason
+def _stored_under(gap: Gap, stored: Sequence[bytes | None]) -> tuple[str, bytes | None]:
+    """Return the field that `gap` is to be stored in, and what is there."""
+    field, before = _gap_fields(gap)
+    value, value_before = stored
+    if value_before and _decode_gap(value_before)[1] == gap.reason:
+        return before, value_before
+    return field, value
+
+
+def _gap_rank(gap: Gap) -> tuple[int, bool]:
+    return gap.to_ms, gap.recovered
 
 
 def decode_gap(market: str, field: str, value: bytes) -> Gap:
     """Return the gap stored under `field` of the gaps of `market`."""
-    channel, from_ms = field.rsplit(":", 1)
+    channel, from_ms = field.split(":", 2)[:2]
     to_ms, reason, recovered = _decode_gap(value)
     return Gap(market, Channel(channel), int(from_ms), to_ms, reason, recovered)
 
 
-def _known_rank(value: bytes) -> tuple[int, bool, str]:
-    to_ms, reason, recovered = _decode_gap(value)
-    return to_ms, recovered, reason
+def _known_rank(value: bytes) -> tuple[int, bool]:
+    to_ms, _, recovered = _decode_gap(value)
+    return to_ms, recovered

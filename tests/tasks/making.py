@@ -19,8 +19,8 @@ BTC = "KRW-BTC"
 def trade(number: int = 1, price: object = 100, volume: object = 1, **fields: Any) -> Trade:
     """Return a trade of KRW-BTC at `T0`."""
     values: dict[str, Any] = {
-        "market": BTC, "side": Side.BUY, "exchange_ms": T0, "received_ms": T0 + 100,
-        "order": 0, "source": Source.STREAM,
+        "market": BTC, "side": Side.BUY, "exchange_ms": T0,
+        "received_ms": fields.get("exchange_ms", T0) + 100, "order": 0, "source": Source.STREAM,
     }  # fmt: skip
     return Trade(id=number, price=Decimal(str(price)), volume=Decimal(str(volume)), **values | fields)
 
@@ -28,8 +28,9 @@ def trade(number: int = 1, price: object = 100, volume: object = 1, **fields: An
 def ticker(price: object = 100, **fields: Any) -> Ticker:
     """Return a ticker of KRW-BTC at `T0`."""
     values: dict[str, Any] = {
-        "market": BTC, "exchange_ms": T0, "received_ms": T0 + 100, "change": "rise",
-        "change_price": Decimal(10), "change_rate": Decimal("0.1"), "prev_closing_price": Decimal(90),
+        "market": BTC, "exchange_ms": T0, "received_ms": fields.get("exchange_ms", T0) + 100,
+        "change": "rise", "change_price": Decimal(10), "change_rate": Decimal("0.1"),
+        "prev_closing_price": Decimal(90),
         "open": Decimal(90), "high": Decimal(110), "low": Decimal(80),
         "base_volume_24h": Decimal("1.4E-7"), "quote_volume_24h": Decimal("728107452.06423197609921044"),
     }  # fmt: skip

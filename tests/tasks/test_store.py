@@ -12,13 +12,14 @@ import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from collector.analytics.book_changes import BookChanges, compare
 from collector.errors import BrokerUnavailable, StoreConflict
 from collector.model import Channel, Gap, OrderBook, Source, Trade
 from collector.settings import Settings, StoreSettings
 from collector.store import store as store_module
-from collector.store.keys import Keys
+from collector.store.keys import DAY_MS, Keys
 from collector.store.read import Reader
 from collector.store.redis_client import connect
 from collector.store.store import Store
@@ -303,7 +304,100 @@ def test_books_of_more_markets_than_are_remembered(
     assert len(reader.book()) == 40
 
 
+def test_a_state_stamped_a_day_ahead_freezes_nothing(store: Store, reader: Reader) -> None:
+    """It is replaced by what comes after it, in the same batch or in another, and not by what came before."""
+    ahead = {"exchange_ms": T0 + DAY_MS, "received_ms": T0 + 1}
+    store.put_tickers([ticker(1)])
+    store.put_tickers([ticker(2, **ahead)])
+    assert reader.ticker(BTC).price == 2
+    store.put_tickers([ticker(1, exchange_ms=T0 - 500)])
+    assert reader.ticker(BTC).price == 2
+    store.put_tickers([ticker(3, exchange_ms=T0 + 700)])
+    assert reader.ticker(BTC).price == 3
+    store.put_tickers([ticker(4, **{**ahead, "received_ms": T0 + 900}), ticker(5, exchange_ms=T0 + 1_000)])
+    assert reader.ticker(BTC).price == 5
+    store.put_books([book(exchange_us=(T0 + DAY_MS) * 1000, received_ms=T0 + 1)])
+    store.put_books([book(((77, 1),), exchange_us=(T0 + 5) * 1000)])
+    assert reader.book(BTC).bids[0][0] == 77
+
+
+# -- the newest time
+
+
+@pytest.mark.parametrize("market", [BTC, "KRW-NEW"])
+def test_one_trade_stamped_ahead_moves_no_window(store: Store, reader: Reader, market: str) -> None:
+    """Neither does a second fill of the same order, in the same batch or the next."""
+    store.put_trades([trade(1), trade(2, market="KRW-ETH")], T0)
+    for number in (3, 4, 5):
+        ahead = trade(number, market=market, exchange_ms=T0 + DAY_MS, received_ms=T0 + 900)
+        store.put_trades([ahead, trade(number, exchange_ms=T0 + number)], T0 + 950)
+    assert reader.as_of_ms() == T0 + 5
+    assert reader.last_trade_ms([BTC])[BTC] == T0 + 5
+    assert reader.last_trade_ms(["KRW-NEW"]) == {}
+    assert reader.volume(BTC)[0].trade_count == 4
+    assert [row.exchange_ms for row in reader.trades(BTC)] == [T0, T0 + 3, T0 + 4, T0 + 5]
+
+
+def test_a_clock_that_is_slow_stops_no_window(store: Store, reader: Reader) -> None:
+    """What the sender's clock doubts is believed once a market goes on, or another agrees."""
+    for second in range(4):
+        late = {"exchange_ms": T0 + second * 1_500, "received_ms": T0 - DAY_MS}
+        store.put_trades([trade(second, **late)], T0 - DAY_MS)
+    assert reader.as_of_ms() == T0 + 4_500
+    store.put_trades([trade(9, exchange_ms=T0 + DAY_MS, received_ms=T0)], T0)
+    store.put_tickers([ticker(market="KRW-ETH", exchange_ms=T0 + DAY_MS + 5, received_ms=T0)], T0)
+    assert reader.as_of_ms() == T0 + DAY_MS + 5
+
+
+def test_a_time_that_was_ahead_is_put_right(
+    store: Store, reader: Reader, client: redis.Redis, keys: Keys
+) -> None:
+    """An earlier version believed it; the sender's clock and its events agree that it is wrong."""
+    store.put_trades([trade(1)], T0)
+    client.hset(keys.newest, mapping={"as_of": T0 + DAY_MS, f"trade:{BTC}": T0 + DAY_MS})
+    store.put_trades([trade(2, exchange_ms=T0 - DAY_MS)], T0 + 50)
+    assert reader.as_of_ms() == T0 + DAY_MS, "what a backfill brings proves nothing"
+    store.put_trades([trade(3, exchange_ms=T0 + 9)], T0 + 50)
+    assert (reader.as_of_ms(), reader.last_trade_ms([BTC])) == (T0 + 9, {BTC: T0 + 9})
+
+
+def test_after_a_long_stop_windows_go_on(store: Store, reader: Reader) -> None:
+    """Hours without data, then one trade: it is as new as its arrival."""
+    store.put_trades([trade(1)], T0)
+    store.put_trades([trade(2, exchange_ms=T0 + 10 * 3_600_000)], T0 + 10 * 3_600_000)
+    assert reader.as_of_ms() == T0 + 10 * 3_600_000
+
+
 # -- gaps
+
+
+def test_gaps_that_begin_together_for_different_reasons_are_two(store: Store, reader: Reader) -> None:
+    """One that is recovered, even a wider one, does not hide the other."""
+    wide = Gap(BTC, Channel.TRADE, T0, T0 + 9, "start")
+    store.put_gaps([wide, replace(wide, recovered=True)])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 5, "dead_letter:a1")])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 5, "dead_letter:b2", recovered=True)])
+    assert {(gap.reason, gap.recovered) for gap in reader.open_trade_gaps([BTC])} == {
+        ("dead_letter:a1", False)
+    }
+    assert [(gap.reason, gap.recovered) for gap in reader.gaps(BTC)] == [
+        ("dead_letter", False), ("dead_letter", True), ("start", True),
+    ]  # fmt: skip
+
+
+def test_gaps_stored_before_the_reason_was_part_of_their_name(
+    client: redis.Redis, store: Store, reader: Reader, keys: Keys
+) -> None:
+    """They are read, closed, and no second one is made of them."""
+    client.hset(keys.gaps(BTC), f"trade:{T0}", f'[{T0 + 5},"stalled",false]')
+    client.sadd(keys.markets, BTC)
+    (gap,) = reader.open_trade_gaps([BTC])
+    assert gap == Gap(BTC, Channel.TRADE, T0, T0 + 5, "stalled")
+    store.put_gaps([gap, Gap(BTC, Channel.TRADE, T0, T0 + 3, "refused")])
+    assert len(reader.gaps(BTC)) == 2
+    store.put_gaps([replace(gap, recovered=True)])
+    assert [gap.reason for gap in reader.open_trade_gaps([BTC])] == ["refused"]
+    assert len(reader.gaps(BTC)) == 2
 
 
 @given(st.permutations([(10, False), (10, True), (5, True), (5, False)]), st.booleans())
