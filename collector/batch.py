@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from collector.errors import InvalidBatch
-from collector.model import Gap, Level, OrderBook, Ticker, Trade, WrittenBook
+from collector.market_names import is_code
+from collector.model import Gap, Level, OrderBook, Source, Ticker, Trade, WrittenBook
 
 
 class Kind(StrEnum):
@@ -139,6 +140,57 @@ def decode(text: str | bytes, cls: type[B]) -> B:
             raise _untrue(batch, number, row)
     sound: B = batch
     return sound
+
+
+def span_of(batch: Batch) -> tuple[int, int]:
+    """Return from when to when the trades or gaps of a batch are, epoch ms; zeros for tickers and books."""
+    match batch:
+        case TradeBatch(rows=trades):
+            times = [trade.exchange_ms for trade in trades]
+            return min(times, default=0), max(times, default=0)
+        case GapBatch(rows=gaps):
+            return min((gap.from_ms for gap in gaps), default=0), max((gap.to_ms for gap in gaps), default=0)
+        case _:
+            return 0, 0
+
+
+def mark_of(batch: Batch) -> int:
+    """Return the time of the oldest in a batch that nothing else remembers, epoch ms; 0 where there is none.
+
+    Those are trades of the stream and gaps that open. Trades that a backfill brings, and word that a gap is
+    recovered, may get lost: then the gap stays open.
+    """
+    match batch:
+        case TradeBatch(rows=trades):
+            times = [trade.exchange_ms for trade in trades if trade.source is Source.STREAM]
+        case GapBatch(rows=gaps):
+            times = [gap.from_ms for gap in gaps if not gap.recovered]
+        case _:
+            times = []
+    return min(times, default=0)
+
+
+def stretches(text: str | bytes) -> dict[str, tuple[int, int]]:
+    """Return from when to when the rows of a batch are, by market, whatever version of us wrote it; epoch ms.
+
+    Of a batch that can't be decoded: whatever in a row looks like a market and like times is taken for them,
+    so a stretch may be too long. Empty where some row shows none.
+    """
+    try:
+        batch = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return {}
+    rows = batch.get("rows") if isinstance(batch, dict) else None
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows if isinstance(rows, list) else ():
+        values = row.values() if isinstance(row, dict) else row if isinstance(row, list) else ()
+        market = next((each for each in values if isinstance(each, str) and is_code(each)), None)
+        times = [each for each in values if type(each) is int and _plausible_ms(each)]
+        if market is None or not times:
+            return {}
+        from_ms, to_ms = found.get(market, (times[0], times[0]))
+        found[market] = min(from_ms, *times), max(to_ms, *times)
+    return found
 
 
 def _untrue(batch: _Envelope, number: int, row: Struct) -> InvalidBatch:

@@ -20,6 +20,7 @@ class Counter(StrEnum):
     TICKERS_MERGED = "tickers_merged"
     TICKERS_STALE = "tickers_stale"
     GAPS_STORED = "gaps_stored"
+    GAPS_FOUND = "gaps_found"
     DEAD_LETTERS_DROPPED = "dead_letters_dropped"
 
 
@@ -38,5 +39,6 @@ MEANING: dict[Counter, str] = {
     Counter.TICKERS_MERGED: "tickers replaced by a newer one of their own batch",
     Counter.TICKERS_STALE: "tickers older than the stored one",
     Counter.GAPS_STORED: "gaps opened, extended or recovered",
+    Counter.GAPS_FOUND: "gaps that workers opened: what was in batches that became dead letters",
     Counter.DEAD_LETTERS_DROPPED: "dead letters pushed out by newer ones",
 }

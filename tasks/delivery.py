@@ -6,8 +6,9 @@
     it ended its worker `attempts_max` times      → dead letter
     any other error                               → dead letter
 
-A batch of trades that is buried leaves a gap where it can still be read; a retry from the dead letters that
-succeeds marks the gap as recovered.
+A batch of trades or gaps that is buried leaves a gap: of its markets where it can be read, also if another
+version wrote it; else of every market, for the time that its headers name. The listener has it fetched again,
+and a retry from the dead letters that succeeds marks it as recovered.
 """
 
 import logging
@@ -19,14 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery import Task
 from celery.exceptions import Reject
 from celery.worker import state
+from msgspec import structs
 
 from collector import routing
-from collector.batch import TradeBatch, decode
+from collector.batch import TradeBatch, decode, stretches
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, InvalidBatch, StoreConflict
 from collector.model import Channel, Gap
 from collector.settings import current
-from collector.store.dead_letters import DeadLetter, DeadLetters
+from collector.store.dead_letters import HEADERS, DeadLetter, DeadLetters
 from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
 from collector.store.store import Books, Store
@@ -34,6 +36,8 @@ from collector.store.store import Books, Store
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+#: Market -> from when to when, epoch ms.
+Stretches = dict[str, tuple[int, int]]
 if TYPE_CHECKING:
     _Task = Task[Any, Any]
 else:
@@ -49,6 +53,8 @@ STOP_LOOK_S = 0.1
 ATTEMPTS_KEPT_S = 86_400
 
 REASON = "dead_letter"
+#: Batches that must not be lost in silence.
+FACTS = frozenset({routing.INGEST_TRADES, routing.INGEST_GAPS})
 
 #: The books this process has stored.
 _books: Books = {}
@@ -91,8 +97,14 @@ class IngestTask(_Task):
             raise Reject(error, requeue=True) from error
 
     def bury(self, text: str, reason: str, attempts: int, *, invalid: bool = False) -> None:
-        """Make a dead letter of the batch, and a gap of the trades in it."""
+        """Make a gap of what is in the batch, and a dead letter of the batch."""
         log.error("batch becomes a dead letter: %s", reason)
+        settings = current()
+        # Reading it may be what ends workers: after one more death it is buried unread.
+        stretches = _stretches(text) if attempts <= settings.worker.attempts_max + 1 else {}
+        created_ms, from_ms, to_ms = (int(self.request.get(name) or 0) for name in HEADERS)
+        is_lost = self.name in FACTS
+        everywhere = is_lost and not stretches and from_ms > 0
         letter = DeadLetter(
             id=str(self.request.id),
             task=str(self.name),
@@ -101,14 +113,21 @@ class IngestTask(_Task):
             attempts=attempts,
             failed_ms=SystemClock().now_ms(),
             body=text,
+            created_ms=created_ms,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            everywhere=everywhere,
         )
-        settings = current()
-        patiently(lambda: DeadLetters(client(), settings.store).bury(letter, invalid=invalid))
-        # Reading it may be what ends workers: after one more death it is buried unread.
-        readable = not invalid and attempts <= settings.worker.attempts_max + 1
-        if self.name == routing.INGEST_TRADES and readable:
-            gaps = list(_gaps(text, recovered=False))
-            patiently(lambda: Store(client(), settings.store).put_gaps(gaps))
+
+        def bury() -> None:
+            store = Store(client(), settings.store)
+            if everywhere:
+                stretches.update(dict.fromkeys(store.markets(), (from_ms, to_ms)))
+            if is_lost:
+                store.put_gaps(_gaps(letter.id, stretches), found=True)
+            DeadLetters(client(), settings.store).bury(letter, invalid=invalid)
+
+        patiently(bury)
         patiently(lambda: self._settle(attempts))
 
     def _attempts(self) -> int:
@@ -122,9 +141,10 @@ class IngestTask(_Task):
         """Tell the listener that this batch needs no second sending, and forget its attempts."""
         keys, batch_id = Keys(current().store.key_prefix), str(self.request.id)
         with translated():
-            pipeline = client().pipeline(transaction=False)
-            pipeline.hdel(keys.unconfirmed, batch_id)
+            pipeline = client().pipeline(transaction=True)
             pipeline.zrem(keys.unconfirmed_due, batch_id)
+            pipeline.zrem(keys.unconfirmed_from, batch_id)
+            pipeline.hdel(keys.unconfirmed, batch_id)
             if attempts > 1:
                 pipeline.delete(keys.attempts(batch_id))
             pipeline.execute()
@@ -159,9 +179,12 @@ def _paused(seconds: float, *, until_stop: bool) -> bool:
     return True
 
 
-def recover(store: Store, text: str) -> None:
-    """Mark the gaps a buried batch left as recovered: it is stored now."""
-    store.put_gaps(list(_gaps(text, recovered=True)))
+def recover(store: Store, id: str, text: str, *, everywhere: bool) -> None:
+    """Mark the gaps that the buried batch `id` left as recovered: it is stored now."""
+    if everywhere:
+        store.put_gaps([structs.replace(gap, recovered=True) for gap in store.open_gaps(f"{REASON}:{id}")])
+    else:
+        store.put_gaps(_gaps(id, _stretches(text), recovered=True))
 
 
 def _increment(key: str) -> int:
@@ -180,10 +203,22 @@ def _pauses() -> Iterator[float]:
         ceiling_s = min(2 * ceiling_s, PAUSE_MAX_S)
 
 
-def _gaps(text: str, *, recovered: bool) -> Iterator[Gap]:
-    """Yield one gap per market of a batch of trades: the stretch its trades cover."""
-    stretches: dict[str, list[int]] = {}
-    for trade in decode(text, TradeBatch).rows:
-        stretches.setdefault(trade.market, []).append(trade.exchange_ms)
-    for market, times in stretches.items():
-        yield Gap(market, Channel.TRADE, min(times), max(times), REASON, recovered)
+def _stretches(text: str) -> Stretches:
+    """Return what stretch of time the batch covers, by market; empty where it can't be read."""
+    try:
+        trades = decode(text, TradeBatch).rows
+    except InvalidBatch:
+        return stretches(text)
+    found: Stretches = {}
+    for trade in trades:
+        from_ms, to_ms = found.get(trade.market, (trade.exchange_ms, trade.exchange_ms))
+        found[trade.market] = min(from_ms, trade.exchange_ms), max(to_ms, trade.exchange_ms)
+    return found
+
+
+def _gaps(id: str, of: Stretches, *, recovered: bool = False) -> list[Gap]:
+    """Return the gaps that the batch `id` leaves."""
+    return [
+        Gap(market, Channel.TRADE, from_ms, to_ms, f"{REASON}:{id}", recovered)
+        for market, (from_ms, to_ms) in of.items()
+    ]

@@ -12,14 +12,21 @@ from tasks.delivery import IngestTask, recover
 
 
 @app.task(name=routing.INGEST_TRADES, base=IngestTask, bind=True)
-def trades(self: IngestTask, /, text: str, *, retried: bool = False, **_: object) -> None:
-    """Count every trade of the batch once in its candle; `retried` says it was a dead letter before."""
+def trades(
+    self: IngestTask, /, text: str, *, retried: bool = False, everywhere: bool = False, **_: object
+) -> None:
+    """Count every trade of the batch once in its candle.
+
+    Args:
+        retried: it was a dead letter before.
+        everywhere: then it left a gap of every market.
+    """
 
     def work(store: Store, text: str) -> None:
         batch = decode(text, TradeBatch)
         store.put_trades(batch.rows, batch.created_ms)
         if retried:
-            recover(store, text)
+            recover(store, str(self.request.id), text, everywhere=everywhere)
 
     self.deliver(text, work)
 
@@ -42,6 +49,14 @@ def tickers(self: IngestTask, /, text: str, **_: object) -> None:
 
 
 @app.task(name=routing.INGEST_GAPS, base=IngestTask, bind=True)
-def gaps(self: IngestTask, /, text: str, **_: object) -> None:
-    """Record gaps, opened or recovered."""
-    self.deliver(text, lambda store, text: store.put_gaps(decode(text, GapBatch).rows))
+def gaps(
+    self: IngestTask, /, text: str, *, retried: bool = False, everywhere: bool = False, **_: object
+) -> None:
+    """Record gaps, opened or recovered; `retried` and `everywhere` as of trades."""
+
+    def work(store: Store, text: str) -> None:
+        store.put_gaps(decode(text, GapBatch).rows)
+        if retried:
+            recover(store, str(self.request.id), text, everywhere=everywhere)
+
+    self.deliver(text, work)

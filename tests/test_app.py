@@ -263,15 +263,18 @@ async def test_trades_between_two_runs_come_back(
         assert missing(truth, second) == []
 
 
+@pytest.mark.parametrize("found", [False, True], ids=["of the run before", "found by a worker"])
 async def test_a_gap_that_reaches_the_store_late_is_filled_too(
     settings: Settings,
     redis_url: str,
     tmp_path: Path,
     eventually_async: Eventually,
     monkeypatch: pytest.MonkeyPatch,
+    found: bool,
 ) -> None:
-    """The run before recorded it, but it was in a queue or on disk when this run began."""
-    monkeypatch.setattr("collector.listener.app._GAPS_AGAIN_S", (0.2, 0.2))
+    """It was in a queue or on disk when this run began, or a worker makes a dead letter and opens it."""
+    monkeypatch.setattr(app, "_GAPS_AGAIN_S", (60, 60) if found else (0.2, 0.2))
+    monkeypatch.setattr(app, "_FOUND_AGAIN_S", 0.2)
     truth = tmp_path / "truth.jsonl"
     async with Simulator(SimulatorOptions(markets=1, rate=0, truth=truth)) as exchange:
         exchange.make_trades(50)
@@ -281,7 +284,7 @@ async def test_a_gap_that_reaches_the_store_late_is_filled_too(
             now_ms = SystemClock().now_ms()
             late = Gap("KRW-BTC", Channel.TRADE, now_ms - 5_000, now_ms - 4_000, "disconnected")
             with redis.Redis.from_url(redis_url) as client:
-                Store(client, settings.store).put_gaps([late])
+                Store(client, settings.store).put_gaps([late], found=found)
             filled = (late.market, late.from_ms, True)
             await eventually_async(
                 lambda: filled in {(it.market, it.from_ms, it.recovered) for it in memory.of(Gap)}, 10

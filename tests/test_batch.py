@@ -307,3 +307,48 @@ def mutilated(draw, text: str) -> str | bytes:
     if draw(st.booleans()):
         del content[start:end]
     return bytes(content)
+
+
+def test_the_times_of_a_batch() -> None:
+    """From when to when its facts are; and the oldest that is lost for good with it."""
+    rest = msgspec.structs.replace(TRADE, exchange_ms=T0 - 9_000, source=Source.REST)
+    later = msgspec.structs.replace(TRADE, exchange_ms=T0 + 9)
+    recovered = msgspec.structs.replace(GAP, from_ms=T0 - 50, recovered=True)
+    cases: list[tuple[Kind, list[typing.Any], tuple[int, int], int]] = [
+        (Kind.TRADE, [later, TRADE, rest], (T0 - 9_000, T0 + 9), T0),
+        (Kind.TRADE, [rest], (T0 - 9_000, T0 - 9_000), 0),
+        (Kind.GAP, [GAP, recovered], (T0 - 50, T0 + 60_000), T0),
+        (Kind.GAP, [recovered], (T0 - 50, T0 + 60_000), 0),
+        (Kind.TICKER, [TICKER], (0, 0), 0),
+        (Kind.ORDERBOOK, [BOOK], (0, 0), 0),
+    ]
+    for kind, rows, span, mark in cases:
+        batch = batches.make(kind, rows, listener="t", now_ms=T0)
+        assert (batches.span_of(batch), batches.mark_of(batch)) == (span, mark)
+
+
+def test_what_stretches_a_batch_of_any_version_covers() -> None:
+    """Markets and times are found in rows of any shape, or none at all are."""
+    eth = msgspec.structs.replace(TRADE, market="KRW-ETH", exchange_ms=T0 + 70, received_ms=T0 + 80)
+    written = json.loads(batches.encode(batches.make(Kind.TRADE, [TRADE, eth], listener="t", now_ms=T0)))
+    written["v"] = 9
+    assert batches.stretches(json.dumps(written)) == {"KRW-BTC": (T0, T0 + 3), "KRW-ETH": (T0 + 70, T0 + 80)}
+    written["rows"] = [
+        {"time": T0, "market": "BTC-비트", "more": None},
+        {"time": T0 - 5, "market": "BTC-비트"},
+    ]
+    assert batches.stretches(json.dumps(written)) == {"BTC-비트": (T0 - 5, T0)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "nonsense", "[]", "{}", "null", '{"rows":7}', '{"rows":[]}', '{"rows":[7]}', "[" * 100_000),
+        '{"rows":[["KRW-BTC","1790000000000"]]}',
+        '{"rows":[["KRW-BTC",1790000000000],["KRW-BTC",7]]}',
+        '{"rows":[[1790000000000]]}',
+    ],
+)
+def test_what_shows_no_stretch_shows_none_at_all(text: str) -> None:
+    """Half of the truth would pass for the whole."""
+    assert batches.stretches(text) == {}

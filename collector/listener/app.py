@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import redis
 
+from collector import counters
 from collector.analyses.catalog import names
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
@@ -49,7 +50,7 @@ from collector.protocol.current import CurrentCodec, is_snapshot
 from collector.protocol.legacy import LegacyCodec
 from collector.protocol.repeats import RepeatedBooks
 from collector.publish.lease import Lease
-from collector.publish.ledger import Ledger
+from collector.publish.ledger import Ledger, Names
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
 from collector.publish.publisher import Publisher, Transport
@@ -72,8 +73,10 @@ _OUTAGES_S = 0.1
 _STOP_TIMEOUT_S = 8.0
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)
-#: Delays between looks at the store for open gaps of an earlier run, likewise.
+#: Delays between looks at the store for open gaps of an earlier run, likewise; and how often is asked whether
+#: the workers found new ones.
 _GAPS_AGAIN_S = (10.0, 300.0)
+_FOUND_AGAIN_S = 2.0
 #: A refused frame is logged the first time of its reason, then once per so many.
 _LOG_EVERY = 1_000
 _REJECTED_KEPT = 200
@@ -189,14 +192,29 @@ class Listener:
             self.fleet.start(group)
 
     async def _take_up_gaps(self) -> None:
-        """Send the backfill after gaps of an earlier run, whenever they reach the store."""
+        """Send the backfill after gaps of an earlier run, and those that workers open, once stored."""
         pause_s, longest_s = _GAPS_AGAIN_S
+        found_again_s = _FOUND_AGAIN_S
         while True:
+            found = await asyncio.to_thread(self._read_found)
             gaps = await asyncio.to_thread(self._read_open_gaps)
             if gaps is not None:
                 self._holes.take_up(gaps)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, longest_s)
+            if await self._are_found(found, found_again_s, pause_s):
+                # What is fetched may become a dead letter again: not faster and faster.
+                found_again_s = min(2 * found_again_s, longest_s)
+            else:
+                pause_s, found_again_s = min(2 * pause_s, longest_s), _FOUND_AGAIN_S
+
+    async def _are_found(self, known: int | None, after_s: float, within_s: float) -> bool:
+        """Wait; tell as soon as `after_s` whether workers have opened gaps since, else that they have not."""
+        ends_s = self._clock.monotonic() + within_s
+        while self._clock.monotonic() < ends_s:
+            await asyncio.sleep(min(after_s, within_s))
+            found = await asyncio.to_thread(self._read_found)
+            if found not in (None, known):
+                return True
+        return False
 
     async def _report_outages(self) -> None:
         outages = Outages(self._clock.monotonic())
@@ -381,12 +399,21 @@ class Listener:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._intake.lose, batch, reason)
 
+    def _on_unreadable(self, from_ms: int) -> None:
+        """Called in the publisher's thread: facts on their way that can't be read any more."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._open_until_now, from_ms, "in_flight_lost")
+
+    def _open_until_now(self, from_ms: int, reason: str) -> None:
+        self._holes.open(None, from_ms, self._intake.exchange_ms(), reason)
+
     # The publisher's side
 
     def _new_ledger(self, sender: Transport) -> Ledger:
         timeout_ms = round(self.settings.publish.confirm_timeout_s * 1000)
         keys = self._keys
-        return Ledger(self._redis, sender, keys.unconfirmed, keys.unconfirmed_due, timeout_ms, self._clock)
+        names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
+        return Ledger(self._redis, sender, names, timeout_ms, self._clock, self._on_unreadable)
 
     def _new_publisher(self, sender: Transport) -> Publisher:
         settings = self.settings
@@ -502,6 +529,12 @@ class Listener:
         except (redis.RedisError, PipelineError) as error:
             log.warning("the end of the last run can't be read: %s", error)
             return {}
+
+    def _read_found(self) -> int | None:
+        """Ask the store how many gaps workers have found so far: None if it does not answer."""
+        with suppress(redis.RedisError):
+            return int(self._redis.hget(self._keys.counters, counters.Counter.GAPS_FOUND) or 0)
+        return None
 
     def _read_open_gaps(self) -> list[Gap] | None:
         """Ask the store which trades are missing: None if it does not answer."""

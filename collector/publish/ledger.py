@@ -7,12 +7,16 @@ the worker that has stored it crosses it out (`tasks.delivery`). Sending one too
 
     unconfirmed        HASH   batch id -> the letter, compressed
     unconfirmed-due    ZSET   batch id, by the epoch ms from which on it is worth sending again
+    unconfirmed-from   ZSET   batch id, by the exchange's time of the oldest in it, epoch ms
+
+An entry that can't be read (another version wrote it, or its letter is gone) is given up, and its stretch of
+time is for the listener to have fetched again.
 """
 
 import logging
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import redis
 
@@ -25,8 +29,18 @@ log = logging.getLogger(__name__)
 
 #: Letters sent again at one look; the next look is half a second away.
 AGAIN_MAX = 50
+#: Trades are so much older than their sending, at the most likely: where an entry does not tell.
+_OLDER_MS = 600_000
 #: The fastest level: the text shrinks to a fifth within half a millisecond.
 _LEVEL = 1
+
+
+class Names(NamedTuple):
+    """The three keys."""
+
+    bodies: str
+    due: str
+    from_: str
 
 
 class Ledger:
@@ -35,19 +49,26 @@ class Ledger:
     Args:
         client: the Redis of the store, with a `socket_timeout`.
         transport: what really sends.
-        bodies, due: the two keys.
+        names: the keys.
         timeout_ms: a batch that left its queue so long ago and is not stored is sent again.
+        on_unreadable: called with the oldest time, epoch ms, of each entry that can't be read.
     """
 
     def __init__(
-        self, client: redis.Redis, transport: Transport, bodies: str, due: str, timeout_ms: int, clock: Clock
+        self,
+        client: redis.Redis,
+        transport: Transport,
+        names: Names,
+        timeout_ms: int,
+        clock: Clock,
+        on_unreadable: Callable[[int], None],
     ) -> None:
         self._client = client
         self._transport = transport
-        self._bodies = bodies
-        self._due = due
+        self._names = names
         self._timeout_ms = timeout_ms
         self._clock = clock
+        self._on_unreadable = on_unreadable
 
     def send(self, letter: Letter) -> None:
         """Write `letter` down if it carries facts, then send it.
@@ -82,25 +103,57 @@ class Ledger:
             self._transport.send(letter)
         return len(letters)
 
+    def oldest_ms(self, stuck_s: float) -> int | None:
+        """Return the oldest time in what is not stored yet, if some of it was sent `stuck_s` ago or earlier.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        sent_ms = self._clock.now_ms() - round(stuck_s * 1000)
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.zcount(self._names.due, "-inf", sent_ms + self._timeout_ms)
+                pipe.zrange(self._names.from_, 0, 0, withscores=True)
+                stuck, oldest = pipe.execute()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+        return int(oldest[0][1]) if stuck and oldest else None
+
     def _note(self, letter: Letter, due_ms: int) -> None:
         try:
             with self._client.pipeline(transaction=True) as pipe:
-                pipe.hset(self._bodies, letter.id, zlib.compress(pack(letter), _LEVEL))
-                pipe.zadd(self._due, {letter.id: due_ms})
+                pipe.hset(self._names.bodies, letter.id, zlib.compress(pack(letter), _LEVEL))
+                pipe.zadd(self._names.due, {letter.id: due_ms})
+                pipe.zadd(self._names.from_, {letter.id: letter.from_ms or letter.created_ms})
                 pipe.execute()
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis did not take a note of a batch: {error}") from error
 
     def _overdue(self, until_ms: int) -> list[Letter]:
         try:
-            ids: Any = self._client.zrange(self._due, "-inf", until_ms, byscore=True, offset=0, num=AGAIN_MAX)
-            bodies: Any = self._client.hmget(self._bodies, ids) if ids else []
+            ids: Any = self._client.zrange(
+                self._names.due, "-inf", until_ms, byscore=True, offset=0, num=AGAIN_MAX
+            )
+            bodies: Any = self._client.hmget(self._names.bodies, ids) if ids else []
             letters = {id: _read(body) for id, body in zip(ids, bodies, strict=True)}
-            if lost := [id for id, letter in letters.items() if letter is None]:
-                self._client.zrem(self._due, *lost)
+            self._give_up([id for id, letter in letters.items() if letter is None])
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
         return [letter for letter in letters.values() if letter is not None]
+
+    def _give_up(self, ids: list[Any]) -> None:
+        """Drop entries that can't be read, unless a worker has crossed them out just now."""
+        for id in ids:
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.zscore(self._names.due, id)
+                pipe.zscore(self._names.from_, id)
+                pipe.zrem(self._names.due, id)
+                pipe.zrem(self._names.from_, id)
+                pipe.hdel(self._names.bodies, id)
+                due_ms, from_ms, *_ = pipe.execute()
+            if due_ms is not None:
+                log.error("an unconfirmed batch can't be read; what it held is fetched again")
+                self._on_unreadable(int(from_ms or due_ms - self._timeout_ms - _OLDER_MS))
 
 
 def _read(body: bytes | None) -> Letter | None:

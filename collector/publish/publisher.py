@@ -17,7 +17,7 @@ from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch, SpoolFull
 from collector.publish.outbox import Outbox
 from collector.publish.recall import Recalled
-from collector.publish.sender import Letter
+from collector.publish.sender import FACTS, Letter
 from collector.publish.spool import Damage, Spool
 from collector.settings import Settings
 from collector.stream.batcher import STATES, shard_of
@@ -317,8 +317,16 @@ class Publisher:
 
 def letter_of(batch: Batch, shards: int) -> Letter:
     """Return `batch` in its wire form, addressed to its queue."""
-    text = batches.encode(batch)
-    return Letter(batch.channel, _queue(batch, shards), len(batch.rows), batch.created_ms, batch.id, text)
+    return Letter(
+        batch.channel,
+        _queue(batch, shards),
+        len(batch.rows),
+        batch.created_ms,
+        batch.id,
+        batches.encode(batch),
+        *batches.span_of(batch),
+        batches.mark_of(batch),
+    )
 
 
 def _queue(batch: Batch, shards: int) -> str:
@@ -329,7 +337,8 @@ def _queue(batch: Batch, shards: int) -> str:
 
 def pack(letter: Letter) -> bytes:
     """Write a letter as spool bytes: one line of address, then the batch."""
-    address = f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms} {letter.id}"
+    times = f"{letter.from_ms} {letter.to_ms} {letter.mark_ms}"
+    address = f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms} {letter.id} {times}"
     return f"{address}\n{letter.text}".encode()
 
 
@@ -341,10 +350,20 @@ def unpack(payload: bytes) -> Letter:
     """
     try:
         address, _, text = payload.decode().partition("\n")
-        kind, queue, rows, created_ms, id = address.split(" ")
-        return Letter(Kind(kind), queue, int(rows), int(created_ms), id, text)
-    except ValueError as error:
+        kind, queue, rows, created_ms, id, *times = address.split(" ")
+        letter = Letter(Kind(kind), queue, int(rows), int(created_ms), id, text, *map(int, times))
+    except (ValueError, TypeError) as error:
         raise InvalidBatch(f"its address can't be read: {error}") from error
+    return letter if times else _timed(letter)
+
+
+def _timed(letter: Letter) -> Letter:
+    """Return a letter that was packed before there were times in its address with those of its rows."""
+    found = batches.stretches(letter.text).values()
+    if letter.kind not in FACTS or not found:
+        return letter
+    from_ms = min(from_ms for from_ms, _ in found)
+    return replace(letter, from_ms=from_ms, to_ms=max(to_ms for _, to_ms in found), mark_ms=from_ms)
 
 
 def at_home(letter: Letter, shards: int) -> Letter:

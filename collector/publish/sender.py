@@ -49,6 +49,18 @@ class Letter:
     #: The batch's, and of its Celery task.
     id: str
     text: str
+    #: From when to when its trades or gaps are, epoch ms; zeros where that is not known.
+    from_ms: int = 0
+    to_ms: int = 0
+    #: As `collector.batch.mark_of`.
+    mark_ms: int = 0
+
+
+def own_headers(letter: Letter) -> dict[str, int]:
+    """Return what is said of a batch outside it, so that it counts even where the batch can't be read."""
+    if letter.kind not in FACTS:
+        return {"created_ms": letter.created_ms}
+    return {"created_ms": letter.created_ms, "from_ms": letter.from_ms, "to_ms": letter.to_ms}
 
 
 class Sender:
@@ -86,7 +98,7 @@ class Sender:
                 producer.publish(
                     message.body,
                     routing_key=letter.queue,
-                    headers={**message.headers, "created_ms": letter.created_ms},
+                    headers={**message.headers, **own_headers(letter)},
                     serializer=SERIALIZER,
                     compression="zstd",
                     retry=False,

@@ -29,8 +29,16 @@ class DeadLetter(Struct, frozen=True):
     attempts: int
     failed_ms: int
     body: str
+    #: What its headers said: when it was made, and from when to when its trades are; epoch ms, 0 = nothing.
+    created_ms: int = 0
+    from_ms: int = 0
+    to_ms: int = 0
+    #: Whether it left a gap of every market, because its own could not be read.
+    everywhere: bool = False
 
 
+#: What a listener says of a batch outside it (`collector.publish.sender`).
+HEADERS = ("created_ms", "from_ms", "to_ms")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode
 
@@ -80,6 +88,7 @@ class DeadLetters:
         """Send the letter of that id, or all, to the workers again; return how many.
 
         A letter leaves the list only after it was sent: cut off in between, it is sent twice, which is safe.
+        It keeps its id, by which its gap is closed.
         """
         if self._sender is None:
             raise TypeError("DeadLetters.retry needs a sender")
@@ -89,7 +98,9 @@ class DeadLetters:
             self._sender.send_task(
                 letter.task,
                 args=(letter.body,),
-                kwargs={"retried": True},
+                kwargs={"retried": True, "everywhere": letter.everywhere},
+                task_id=letter.id,
+                headers={name: getattr(letter, name) for name in HEADERS},
                 queue=letter.queue,
                 ignore_result=True,
                 argsrepr=f"({len(letter.body)} bytes)",

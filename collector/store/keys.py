@@ -15,6 +15,7 @@
     attempts:{task id}             STRING  deliveries of a batch that came back             a day
     unconfirmed                    HASH    batch id -> letter, by the listener until it is stored   for ever
     unconfirmed-due                ZSET    batch id, by the epoch ms it may be sent again from      for ever
+    unconfirmed-from               ZSET    batch id, by the exchange's time of its oldest trade     for ever
     lease:{i}/{n}                      STRING  the listener that serves share i of n              lease_ttl_s
     book-samples:{market}          LIST    samples of the book, oldest first, JSON          book_samples_kept
     answers:{analysis}:{arguments} LIST    answers of a periodic analysis, oldest first     periodic_kept
@@ -128,6 +129,11 @@ class Keys:
     def unconfirmed_due(self) -> str:
         """When to send them again."""
         return f"{self.prefix}unconfirmed-due"
+
+    @property
+    def unconfirmed_from(self) -> str:
+        """From when on their trades are."""
+        return f"{self.prefix}unconfirmed-from"
 
     def lease(self, shard: str) -> str:
         """Which listener serves a share (`i/n`)."""

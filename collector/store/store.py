@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -142,9 +142,34 @@ class Store:
             self._note_arrival((), {Counter.BOOKS_MERGED: len(books) - len(newest)}, 0, books)
             _settle(newest, self._swap_books)
 
-    def put_gaps(self, gaps: Sequence[Gap]) -> None:
-        """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered."""
-        self._record_gaps(gaps, {Counter.BATCHES: 1})
+    def put_gaps(self, gaps: Sequence[Gap], *, found: bool = False) -> None:
+        """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered.
+
+        Args:
+            found: they are news to the listener, which watches how many of those were counted.
+        """
+        self._record_gaps(gaps, {Counter.GAPS_FOUND: len(gaps)} if found else {Counter.BATCHES: 1})
+
+    def open_gaps(self, reason: str) -> list[Gap]:
+        """Return the gaps of every market that are open for exactly this reason."""
+        markets = self.markets()
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for market in markets:
+                pipeline.hgetall(self._keys.gaps(market))
+            replies = pipeline.execute()
+        gaps = (
+            decode_gap(market, field.decode(), value)
+            for market, stored in zip(markets, replies, strict=True)
+            for field, value in stored.items()
+        )
+        return [gap for gap in gaps if gap.reason == reason and not gap.recovered]
+
+    def markets(self) -> list[str]:
+        """Return every market ever seen."""
+        with translated():
+            found: set[Any] = self._redis.smembers(self._keys.markets)
+        return [market.decode() for market in found]
 
     # -- trades
 

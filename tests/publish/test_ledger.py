@@ -1,5 +1,6 @@
 """The ledger: what was sent and is not confirmed is sent again, in time and not too often."""
 
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -10,12 +11,12 @@ from redis.retry import Retry
 from collector.batch import Kind
 from collector.clock import ManualClock
 from collector.errors import BrokerUnavailable
-from collector.publish.ledger import AGAIN_MAX, Ledger
+from collector.publish.ledger import AGAIN_MAX, Ledger, Names
 from collector.publish.sender import Letter
 
 NOW_MS = 1_790_000_000_000
 TIMEOUT_MS = 15_000
-BODIES, DUE = "bithumb:unconfirmed", "bithumb:unconfirmed-due"
+NAMES = Names("bithumb:unconfirmed", "bithumb:unconfirmed-due", "bithumb:unconfirmed-from")
 
 
 class Wire:
@@ -51,18 +52,26 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def ledger(client: redis.Redis, wire: Wire, clock: ManualClock) -> Ledger:
-    return Ledger(client, wire, BODIES, DUE, TIMEOUT_MS, clock)
+def unreadable() -> list[int]:
+    """Times from which on trades are to be fetched again."""
+    return []
+
+
+@pytest.fixture
+def ledger(client: redis.Redis, wire: Wire, clock: ManualClock, unreadable: list[int]) -> Ledger:
+    return Ledger(client, wire, NAMES, TIMEOUT_MS, clock, unreadable.append)
 
 
 def letter(id: str = "a1", kind: Kind = Kind.TRADE, created_ms: int = NOW_MS) -> Letter:
-    return Letter(kind, "trade", 2, created_ms, id, '{"rows":[["체결"]]}')
+    times = (created_ms - 900, created_ms - 100, created_ms - 500)
+    return Letter(kind, "trade", 2, created_ms, id, '{"rows":[["체결"]]}', *times)
 
 
 def confirm(client: redis.Redis, id: str) -> None:
     """Do what a worker does once the batch is stored."""
-    client.hdel(BODIES, id)
-    client.zrem(DUE, id)
+    client.zrem(NAMES.due, id)
+    client.zrem(NAMES.from_, id)
+    client.hdel(NAMES.bodies, id)
 
 
 class TestLedger:
@@ -102,7 +111,7 @@ class TestLedger:
     def test_states(self, ledger, wire, client, kind):
         """Tickers and books are not kept in mind: the next one replaces them."""
         ledger.send(letter(kind=kind))
-        assert client.hlen(BODIES) == 0
+        assert client.hlen(NAMES.bodies) == 0
         assert len(wire.sent) == 1
 
     def test_a_send_that_fails(self, ledger, wire, clock):
@@ -119,7 +128,7 @@ class TestLedger:
         ledger.send(letter())
         clock.advance(60)
         successor = Wire()
-        assert Ledger(client, successor, BODIES, DUE, TIMEOUT_MS, clock).send_again(0) == 1
+        assert Ledger(client, successor, NAMES, TIMEOUT_MS, clock, print).send_again(0) == 1
         assert successor.sent == [letter()]
 
     def test_a_bounded_number_at_a_time(self, ledger, clock):
@@ -128,6 +137,49 @@ class TestLedger:
             ledger.send(letter(f"b{number}"))
         clock.advance(60)
         assert [ledger.send_again(0) for _ in range(3)] == [AGAIN_MAX, 1, 0]
+
+    @pytest.mark.parametrize("body", [None, b"", b"nonsense", zlib.compress(b"of another version")])
+    def test_what_cannot_be_read_is_to_be_fetched_again(self, ledger, client, clock, unreadable, wire, body):
+        """The listener gets to know from when on; nothing of it stays, and what is sound is sent."""
+        for id in ("a1", "b2"):
+            ledger.send(letter(id))
+        client.hdel(NAMES.bodies, "b2")
+        if body is not None:
+            client.hset(NAMES.bodies, "b2", body)
+        clock.advance(60)
+        assert ledger.send_again(0) == 1
+        assert unreadable == [NOW_MS - 900]
+        assert [letter.id for letter in wire.sent] == ["a1", "b2", "a1"]
+        confirm(client, "a1")
+        assert not any(map(client.exists, NAMES))
+
+    def test_an_unreadable_one_of_an_earlier_version(self, ledger, client, clock, unreadable):
+        """There was no note of its times: long before it was sent is early enough."""
+        client.hset(NAMES.bodies, "a1", b"?")
+        client.zadd(NAMES.due, {"a1": NOW_MS})
+        clock.advance(60)
+        assert ledger.send_again(0) == 0
+        assert unreadable == [NOW_MS - TIMEOUT_MS - 600_000]
+
+    def test_confirmed_between_two_looks(self, ledger, client, unreadable):
+        """What a worker crosses out while it is being looked at is not lost."""
+        ledger.send(letter())
+        confirm(client, "a1")
+        ledger._give_up([b"a1"])
+        assert unreadable == []
+
+    def test_the_oldest_that_is_not_stored(self, ledger, client, clock):
+        """Only where something has been on its way for a while; a state is no part of it."""
+        ledger.send(letter("t1", Kind.TICKER, NOW_MS - 99_000))
+        ledger.send(letter("a1"))
+        ledger.send(letter("b2", created_ms=NOW_MS - 5_000))
+        assert ledger.oldest_ms(stuck_s=3) is None
+        clock.advance(3)
+        assert ledger.oldest_ms(stuck_s=3) == NOW_MS - 5_900
+        confirm(client, "b2")
+        assert ledger.oldest_ms(stuck_s=3) == NOW_MS - 900
+        confirm(client, "a1")
+        assert ledger.oldest_ms(stuck_s=3) is None
 
     def test_redis_full(self, ledger, wire, client):
         """A Redis without memory takes no note: the batch is not sent, and goes to disk."""

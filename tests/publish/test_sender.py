@@ -113,7 +113,7 @@ def test_a_message_is_what_celery_itself_would_send(
             argsrepr=f"(1 rows, {len(sent.text)} bytes)",
             kwargsrepr="{}",
             ignore_result=True,
-            headers={"created_ms": T0},
+            headers={"created_ms": T0, "from_ms": T0, "to_ms": T0},
         )
     ours, celerys = received(client, "trade")
     for message in (ours, celerys):

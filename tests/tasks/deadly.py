@@ -21,7 +21,7 @@ __all__ = ["app"]
 _put_trades = Store.put_trades
 
 
-def _deadly(self: Store, trades: Sequence[Trade]) -> None:
+def _deadly(self: Store, trades: Sequence[Trade], sent_ms: int = 0) -> None:
     markets = {trade.market for trade in trades}
     if "KRW-KILL" in markets:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -32,7 +32,7 @@ def _deadly(self: Store, trades: Sequence[Trade]) -> None:
     if "KRW-HALF" in markets and not _happened("half"):
         _put_trades(self, trades[: len(trades) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    _put_trades(self, trades)
+    _put_trades(self, trades, sent_ms)
 
 
 def _happened(name: str) -> bool:

@@ -14,12 +14,13 @@ from collector import routing
 from collector.batch import Kind, encode, make
 from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
-from collector.publish.ledger import Ledger
+from collector.publish.ledger import Ledger, Names
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
-from collector.store.dead_letters import DeadLetters
+from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.keys import Keys
 from collector.store.read import Reader
+from collector.store.store import Store
 from tests.tasks.making import BTC, T0, book, ticker, trade
 from tests.tasks.plain import candles
 from tests.tasks.test_store import stored_candles
@@ -35,10 +36,10 @@ def text(rows: list[Any], kind: Kind = Kind.TRADE) -> str:
     return encode(make(kind, rows, listener="test", now_ms=T0))
 
 
-def send(sender: Celery, task: str, body: str) -> None:
+def send(sender: Celery, task: str, body: str, **headers: int) -> None:
     """Send a batch as the listener does."""
     queue = {routing.INGEST_ORDERBOOKS: "orderbook", routing.INGEST_TICKERS: "ticker"}.get(task, "trade")
-    sender.send_task(task, args=(body,), queue=queue, ignore_result=True, compression="zstd")
+    sender.send_task(task, args=(body,), queue=queue, ignore_result=True, compression="zstd", headers=headers)
 
 
 def some_trades(seed: int, count: int = 3000) -> list[Trade]:
@@ -110,7 +111,8 @@ def test_workers_killed_in_the_middle_count_every_trade_once(
     """
     clock = SystemClock()
     transport = AppTransport(sender)
-    ledger = Ledger(client, transport, keys.unconfirmed, keys.unconfirmed_due, 8_000, clock)
+    names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
+    ledger = Ledger(client, transport, names, 8_000, clock, on_unreadable=print)
     trades = some_trades(seed=1)
     rounds = [trades[start : start + 100] for start in range(0, len(trades), 100)]
     rounds += random.Random(2).sample(rounds, 10)
@@ -180,6 +182,65 @@ def test_a_dead_letter_is_sent_again_and_its_gap_closed(
     eventually(lambda: [gap.recovered for gap in reader.gaps("KRW-BUG")] == [True], 10, "the closed gap")
     assert [row.trade_count for row in reader.candles("KRW-BUG")] == [1]
     assert (letters.drop(), reader.dead_letters()) == (1, [])
+
+
+def test_what_can_not_be_read_is_a_gap_at_once(
+    start_worker: Start,
+    sender: Celery,
+    client: redis.Redis,
+    reader: Reader,
+    settings: Settings,
+    eventually: Eventually,
+) -> None:
+    """Batches of another version and garbage: of their markets, or of all; a retry changes nothing else."""
+    start_worker("--pool", "solo")
+    send(sender, routing.INGEST_TRADES, text([trade(1), trade(2, market="KRW-ETH")]))
+    eventually(lambda: len(reader.markets()) == 2, 10, "two markets")
+    times = {"created_ms": T0 + 9, "from_ms": T0 + 5, "to_ms": T0 + 7}
+    newer = text([trade(3, exchange_ms=T0 + 100)]).replace('"v":1', '"v":9')
+    send(sender, routing.INGEST_TRADES, newer, **times)
+    gap = Gap("KRW-XRP", Channel.TRADE, T0 + 200, T0 + 300, "stalled")
+    send(sender, routing.INGEST_GAPS, text([gap], Kind.GAP).replace('"v":1', '"v":9'), **times)
+    send(sender, routing.INGEST_TRADES, "nonsense", **times)
+    send(sender, routing.INGEST_TRADES, "of a stranger: it says of no time")
+    eventually(lambda: len(reader.dead_letters()) == 4 and settled(reader), 10, "four dead letters")
+
+    def stretches() -> list[tuple[str, int, int]]:
+        gaps = reader.open_trade_gaps(reader.markets())
+        assert {gap.word for gap in gaps} == {"dead_letter"}
+        return sorted((gap.market, gap.from_ms - T0, gap.to_ms - T0) for gap in gaps)
+
+    expected = [
+        (BTC, 5, 7), (BTC, 100, 200), ("KRW-ETH", 5, 7), ("KRW-XRP", 5, 7), ("KRW-XRP", 200, 300),
+    ]  # fmt: skip
+    assert stretches() == expected
+    assert reader.counters()["gaps_found"] == len(expected)
+    ids = {letter.id for letter in reader.dead_letters()}
+    assert DeadLetters(client, settings.store, sender).retry() == 4
+    eventually(lambda: len(reader.dead_letters()) == 4 and settled(reader), 10, "the same dead letters")
+    assert {letter.id for letter in reader.dead_letters()} == ids
+    assert stretches() == expected
+
+
+def test_a_batch_buried_unread_closes_the_gaps_of_all_markets_when_it_is_stored(
+    start_worker: Start,
+    sender: Celery,
+    client: redis.Redis,
+    reader: Reader,
+    store: Store,
+    settings: Settings,
+    eventually: Eventually,
+) -> None:
+    """What ended workers and was not looked into is stored by a later version."""
+    store.put_gaps([Gap(each, Channel.TRADE, T0, T0 + 9, "dead_letter:a1") for each in (BTC, "KRW-ETH")])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 9, "dead_letter:b2")])
+    body = text([trade(1)])
+    letters = DeadLetters(client, settings.store, sender)
+    letters.bury(DeadLetter("a1", routing.INGEST_TRADES, "trade", "", 1, T0, body, everywhere=True))
+    start_worker("--pool", "solo")
+    assert letters.retry() == 1
+    eventually(lambda: len(reader.open_trade_gaps([BTC, "KRW-ETH"])) == 1, 10, "two gaps closed")
+    assert [gap.reason for gap in reader.open_trade_gaps([BTC])] == ["dead_letter:b2"]
 
 
 def test_a_store_that_refuses_is_waited_for(
