@@ -9,21 +9,22 @@ import logging
 import socket
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from collector.analytics.exact import EXACT
+from collector.cli.program import near, program, typed
 from collector.cli.render import output
+from collector.cli.render.demo import DemoEnd, MarketEnd, demo_end
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import check_room, open_running
 from collector.cli.up import DEMO_MARK, all_roles, clear_demo
@@ -31,7 +32,6 @@ from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
 from collector.host.roles import log_dir, simulator_role
 from collector.host.supervisor import Supervisor
-from collector.listener.health import added_up
 from collector.model import MINUTE_MS
 from collector.settings import Settings
 from collector.simulator.faults import parse_faults
@@ -43,7 +43,6 @@ MARKETS = 24
 _START_TIMEOUT_S = 20.0
 _SETTLE_TIMEOUT_S = 20.0
 _LOOK_S = 0.5
-_SHOWN = 8
 
 
 class _TrueTrade(msgspec.Struct):
@@ -192,10 +191,10 @@ class _Demo:
 
     def _greet(self, flower_port: int | None) -> None:
         self._console.print(
-            f"A simulated Bithumb for about {self._seconds:g} s: {MARKETS} markets, "
-            f"{self._trades_planned:,} trades, order books, tickers."
+            f"A simulated Bithumb: {MARKETS} markets, {self._trades_planned:,} trades "
+            f"in about {self._seconds:g} s."
         )
-        self._console.print(f"Logs: {log_dir(self._settings)}", soft_wrap=True)
+        self._console.print(f"Logs: {near(log_dir(self._settings))}", soft_wrap=True)
         if flower_port:
             self._console.print(f"Flower: http://127.0.0.1:{flower_port}")
 
@@ -249,82 +248,79 @@ class _Demo:
         return table
 
     def _close(self, reader: Reader) -> int:
-        """Print the closing table; 0 if every trade was counted exactly once."""
+        """Print the closing report; 0 if every trade was counted exactly once."""
         self._truth.read()
-        health = reader.health()
         counted = {market: _counted(reader, market) for market in self._truth.by_market}
-        wrong = {market for market, true in self._truth.by_market.items() if counted[market] != true}
-        self._console.print(self._table(reader, counted, wrong))
-        self._print_figures(health)
-        lost = sum(max(true.trades - counted[m].trades, 0) for m, true in self._truth.by_market.items())
-        doubled = sum(max(counted[m].trades - true.trades, 0) for m, true in self._truth.by_market.items())
-        verdict = "every trade counted exactly once" if not wrong else f"{len(wrong)} markets differ"
-        self._console.print(f"{self._truth.trades:,} trades made, {lost} lost, {doubled} doubled: {verdict}")
-        self._console.print("Look closer: collector show candles KRW-BTC")
+        end = self._end(reader, counted)
+        print_parts(self._console, demo_end(end))
         if self._as_json:
-            output.write(to_json(self._figures(counted, wrong) | {"lost": lost, "doubled": doubled}))
-        return 1 if wrong else 0
+            output.write(to_json(_figures(end, counted)))
+        return 1 if end.wrong else 0
 
-    def _figures(self, counted: Mapping[str, Tally], wrong: set[str]) -> dict[str, object]:
-        """Return what was made and what was counted, of each market and of all."""
-        markets = [
-            {
-                "market": market,
-                "made": true.trades,
-                "counted": counted[market].trades,
-                "base_volume": counted[market].base,
-                "quote_volume": counted[market].quote,
-                "exact": market not in wrong,
-            }
+    def _end(self, reader: Reader, counted: Mapping[str, Tally]) -> DemoEnd:
+        health = reader.health()
+        spreads = {book.market: book.spread_bps for book in reader.books()}
+        sockets = [socket for listener in health.listeners for socket in listener["connections"]]
+        rows = [
+            MarketEnd(
+                market=market,
+                made=true.trades,
+                counted=counted[market].trades,
+                base_volume=counted[market].base,
+                vwap=counted[market].quote / counted[market].base if counted[market].base else None,
+                spread_bps=spreads.get(market),
+                is_exact=counted[market] == true,
+            )
             for market, true in sorted(self._truth.by_market.items())
         ]
-        total = sum(tally.trades for tally in counted.values())
-        return {"made": self._truth.trades, "counted": total, "exact": not wrong, "markets": markets}
-
-    def _table(self, reader: Reader, counted: Mapping[str, Tally], wrong: set[str]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
-        for name in ("market", "made", "counted", "base volume", "VWAP", "spread bps", "exact"):
-            table.add_column(name, justify="left" if name == "market" else "right", no_wrap=True)
-        busiest = sorted(self._truth.by_market.items(), key=lambda it: -it[1].trades)[:_SHOWN]
-        for market, true in busiest:
-            ours = counted[market]
-            books = reader.books([market])
-            spread = f"{books[0].spread_bps:.2f}" if books and books[0].spread_bps is not None else "-"
-            vwap = _price(ours.quote / ours.base) if ours.base else "-"
-            exact = "no" if market in wrong else "yes"
-            base = f"{ours.base:,.4f}"
-            table.add_row(market, f"{true.trades:,}", f"{ours.trades:,}", base, vwap, spread, exact)
-        others = len(self._truth.by_market) - len(busiest)
-        if others > 0:
-            table.add_row(f"and {others} more")
-        return table
-
-    def _print_figures(self, health: Health) -> None:
-        counters: Counter[str] = Counter(added_up([Counter(health.counters)]))
-        listener = health.listeners[0] if health.listeners else None
-        rows = (
-            ("frames received", f"{counters['frames']:,} on {self._settings.redundancy} sockets"),
-            ("second copies, repeats", f"{counters['frame_copies']:,}, {counters['books_repeated']:,}"),
-            ("Celery tasks", f"{counters['batches']:,}"),
-            ("books stored, tickers stored", f"{counters['books_stored']:,}, {counters['tickers_stored']:,}"),
-            ("exchange to listener", _lag(listener) if listener else "-"),
-            ("trades recovered through REST", f"{counters['trades_backfilled']:,}"),
+        return DemoEnd(
+            markets=rows,
+            counters=health.counters,
+            sockets=self._settings.redundancy,
+            lag=_lag(health.listeners[0]) if health.listeners else "-",
+            was_cut=any(socket["losses"] for socket in sockets),
+            next_commands={
+                "its candles": typed(self._settings, "show candles KRW-BTC"),
+                "a picture": typed(self._settings, "chart KRW-BTC"),
+                "the live exchange": f"{program()} up",
+            },
         )
-        table = Table.grid(padding=(0, 3))
-        for row in rows:
-            table.add_row(*row)
-        self._console.print(table)
+
+
+def print_parts(console: Console, parts: Iterable[RenderableType]) -> None:
+    """Print parts with an empty line before each; lines to be copied run over the edge unbroken."""
+    for part in parts:
+        console.print()
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def _figures(end: DemoEnd, counted: Mapping[str, Tally]) -> dict[str, object]:
+    """Return what was made and what was counted, of each market and of all."""
+    markets = [
+        {
+            "market": row.market,
+            "made": row.made,
+            "counted": row.counted,
+            "base_volume": row.base_volume,
+            "quote_volume": counted[row.market].quote,
+            "exact": row.is_exact,
+        }
+        for row in end.markets
+    ]
+    return {
+        "made": end.made,
+        "counted": sum(row.counted for row in end.markets),
+        "exact": not end.wrong,
+        "markets": markets,
+        "lost": end.lost,
+        "doubled": end.doubled,
+    }
 
 
 def _lag(listener: Mapping[str, Any]) -> str:
     if listener["lag_ms_p50"] is None:  # nothing has come yet
         return "-"
     return f"p50 {listener['lag_ms_p50']} ms, p99 {listener['lag_ms_p99']} ms"
-
-
-def _price(price: Decimal) -> str:
-    """Write a price for people: no more digits than it needs to be told apart."""
-    return f"{price:,.0f}" if price >= 1000 else f"{price:,.2f}" if price >= 1 else f"{price:.6f}"
 
 
 def _counted(reader: Reader, market: str) -> Tally:

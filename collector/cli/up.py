@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from collector.cli.program import near, typed
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
@@ -114,9 +115,11 @@ def _check_port(port: int) -> None:
 def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:
     lines = [
         f"exchange  {settings.exchange.websocket_url}",
-        f"markets   {','.join(settings.markets)}, {settings.redundancy} sockets, {workers} ingest worker(s)",
-        f"data      {settings.data_dir.absolute()}",
-        "look      collector show candles KRW-BTC | collector top | Ctrl-C ends all",
+        f"markets   {','.join(settings.markets)}",
+        f"runs      sockets: {settings.redundancy}, ingest workers: {workers}; Ctrl-C ends all",
+        f"data      {near(settings.data_dir)}",
+        f"look      {typed(settings, 'show candles KRW-BTC')}",
+        f"          {typed(settings, 'top')}",
     ]
     if flower_port:
         lines.append(f"flower    http://127.0.0.1:{flower_port}")

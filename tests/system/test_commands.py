@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -109,14 +110,21 @@ def wait_until(condition, within_s):
         time.sleep(0.05)
 
 
-def test_demo_counts_every_trade_once_and_its_results_stay_readable(run):
-    """`collector demo` ends with status 0, and `collector show` reads what it left."""
-    code, output, errors = run("demo", "--seconds", "6", "--rate", "60", timeout_s=100)
-    assert code == 0, output + errors
-    assert "360 trades made, 0 lost, 0 doubled: every trade counted exactly once" in output
+def test_demo_counts_every_trade_once_and_its_results_stay_readable(run, environment, tmp_path):
+    """Status 0; `collector show` reads what it left, typed as the demo prints it."""
+    code, demo, errors = run("demo", "--seconds", "6", "--rate", "60", timeout_s=100)
+    assert code == 0, demo + errors
+    assert "360 trades made, 0 lost, 0 doubled: every trade counted exactly once" in demo
     code, output, errors = run("show", "candles", "KRW-BTC", "--json")
     assert code == 0, errors
     assert sum(candle["trade_count"] for candle in json.loads(output)) > 0
+    (command,) = re.findall(r"^  its candles +(.*)", demo, re.MULTILINE)
+    bare = {name: value for name, value in environment.items() if name != "COLLECTOR_DATA_DIR"}
+    shown = subprocess.run(
+        ["sh", "-c", command], env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "KRW-BTC, 1m candles" in shown.stdout
 
 
 def test_demo_tells_its_end_to_programs(run):
