@@ -6,6 +6,8 @@
     │   ├── ConnectFailed       a WebSocket could not be opened
     │   ├── GaveUp              the allowed number of reconnects is used up
     │   ├── RestError           a REST call failed or was refused
+    │   │   ├── RestRefused     the exchange understood the call and refuses it: repeating it is no use
+    │   │   └── RestLimited     too many calls: all REST work has to rest
     │   └── MalformedMessage    a frame or reply that is not what the protocol promises
     └── PipelineError           between the batcher and the stored result
         ├── BrokerUnavailable   Redis refuses, is full or does not answer
@@ -58,6 +60,14 @@ class GaveUp(ExchangeError):
 
 class RestError(ExchangeError):
     """A REST call failed or was refused."""
+
+
+class RestRefused(RestError):
+    """The exchange understood the call and refuses it: repeating it is no use."""
+
+
+class RestLimited(RestError):
+    """The exchange refuses because there were too many calls: all REST work has to rest."""
 
 
 class MalformedMessage(ExchangeError):

@@ -67,6 +67,15 @@ class ExchangeSettings(_Section):
     rest_requests_per_s: float = Field(
         20, gt=0, le=100, description="REST budget of this process; the exchange allows 150 per address"
     )
+    rest_blocked_s: float = Field(
+        60, ge=0, le=3600, description="all REST calls rest this long once the exchange calls them too many"
+    )
+    rest_lag_max_s: float = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="REST is taken to be this far behind at the most, where nothing shows how far it is",
+    )
     market_refresh_s: float = Field(
         300, ge=1, description="how often the market list is read again for listings and delistings"
     )

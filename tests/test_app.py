@@ -69,6 +69,7 @@ def quick(settings: Settings, simulator: Simulator | None, **changes: Any) -> Se
             websocket_url=simulator.websocket_url if simulator else "ws://127.0.0.1:1",
             rest_url=simulator.rest_url if simulator else "http://127.0.0.1:1",
             rest_requests_per_s=100,
+            rest_lag_max_s=1,
             market_refresh_s=1,
         ),
         "connection": ConnectionSettings(

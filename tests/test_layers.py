@@ -37,7 +37,7 @@ ROOMS = {
     "collector.feed": "feed, I/O",
     **{
         f"collector.feed.{name}": "feed, pure"
-        for name in ("framing", "reconnect", "redundancy", "session", "watchdog")
+        for name in ("framing", "paging", "reconnect", "redundancy", "session", "watchdog")
     },
     "collector.publish": "publish",
     "collector.recording": "recording",

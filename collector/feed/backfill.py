@@ -1,43 +1,47 @@
 """Fill holes in the trade stream from REST: newest hole first, inside the budget, beside the live stream.
 
-Pages of `/v1/trades/ticks` come newest first. A hole counts as recovered only if the pages reached back to
-before it. What the pages bring goes down the same line as live trades; copies are recognised there.
+A hole is recovered only where that is proven: the day's totals agree (where they are trusted), or the pages
+of `/v1/trades/ticks` reach from before the hole to after it. REST may lag behind the socket, so a page that
+ends before the hole does proves nothing, and is asked for again. What the pages bring goes down the same line
+as live trades; the store recognises copies.
 """
 
 import asyncio
 import heapq
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 from collector.clock import Clock
-from collector.errors import RestError
+from collector.errors import RestError, RestRefused
+from collector.feed.paging import DAYS_MAX, RECENT_MS, Name, Proof, Seen, Walk, judge, kst_day
 from collector.model import Trade
-from collector.protocol.rest import TradePage, oldest_ms
+from collector.protocol.rest import TradePage
 
 log = logging.getLogger(__name__)
 
 #: Fetched on either side of a hole: events near its ends may have been on their way.
 OVERLAP_MS = 5_000
-#: The `to` parameter is used only for holes that ended this long ago; nearer ones start at the newest trade.
-_RECENT_MS = 120_000
 #: A hole rests this long after its end: REST may lag behind the socket.
 SETTLE_S = 2.0
-#: Tries of one hole, about two hours: REST may be away for longer than the sockets were.
+#: Tries of one hole that fail, about two hours: REST may be away for longer than the sockets were.
 _ATTEMPTS_MAX = 30
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
+#: Tries that end before the hole does, about seven minutes; and that prove nothing for another reason.
+_STALE_MAX, _UNPROVEN_MAX = 30, 3
+_STALE_GROWTH, _LONGEST_STALE_S = 1.5, 15.0
+#: A newest trade seen within this time tells how far REST has come: nobody else has to ask.
+_KNOWN_S = 1.0
 #: Failures are logged from this try on, half a minute after the first, and at most so often; after a lost
 #: connection every market fails alike, and `collector.listener.outages` reports how many gaps wait.
-_LOUD_ATTEMPT = 5
+_LOUD_FAILURES = 5
 _WARN_AGAIN_S = 30.0
 _PAGES_MAX = 2_000
 _HOLES_MAX = 100_000
 #: Holes worked on at once; the REST budget bounds them together.
 _AT_ONCE = 4
-_KST = timedelta(hours=9)
-_DAYS_MAX = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,16 @@ class Hole:
     #: Whether the trades before it are known: only then may it be fetched with some overlap.
     is_known_before: bool = True
 
+    @property
+    def earliest_ms(self) -> int:
+        """Nothing older is fetched."""
+        return self.from_ms - OVERLAP_MS * self.is_known_before
+
+    @property
+    def latest_ms(self) -> int:
+        """Nothing newer is fetched."""
+        return self.to_ms + OVERLAP_MS
+
 
 @dataclass(order=True, slots=True)
 class _Job:
@@ -59,11 +73,11 @@ class _Job:
     not_before_s: float
     minus_to_ms: int
     hole: Hole = field(compare=False)
-    attempt: int = field(default=1, compare=False)
-
-
-class OutOfReach(RestError):
-    """The hole is older, or larger, than what the exchange gives back."""
+    failures: int = field(default=0, compare=False)
+    stale: int = field(default=0, compare=False)
+    unproven: int = field(default=0, compare=False)
+    #: The trades that were handed on already.
+    given: set[Name] = field(default_factory=set, compare=False)
 
 
 class TradeSource(Protocol):
@@ -74,13 +88,26 @@ class TradeSource(Protocol):
         ...
 
 
+def _unknown(*_: object) -> None:
+    """Nobody tells."""
+
+
 class Backfill:
     """Work through the holes, a few at once.
 
+    `counts` holds `backfills_recovered`, `backfills_given_up`, and `backfills_stale`: tries that ended before
+    the hole did, because REST lags.
+
     Args:
-        on_trades: called with the trades of a page that belong to a hole.
+        on_trades: called with the trades of a page that belong to a hole, each once for each hole.
         on_done: called once per hole with whether it was recovered.
         exchange_ms: tells the exchange's time, which decides what "today" is; `clock` may be wrong.
+        totals: tells whether the exchange's totals of the day agree with what we have of a hole's market, at
+            a moment after the hole's end: True, False, or None where they are not trusted or say nothing yet.
+            Asked after the trades were handed to `on_trades`.
+        streamed_ms: tells the time of the newest trade of a market that a socket brought; None if unknown.
+        lag_max_s: REST is taken to be no further behind the socket, where nothing shows how far it is.
+        page_rows: rows of a full page.
     """
 
     def __init__(
@@ -90,24 +117,37 @@ class Backfill:
         on_trades: Callable[[list[Trade]], None],
         on_done: Callable[[Hole, bool], None],
         exchange_ms: Callable[[], int] | None = None,
+        *,
+        totals: Callable[[Hole], bool | None] = _unknown,
+        streamed_ms: Callable[[str], int | None] = _unknown,
+        lag_max_s: float = 60.0,
+        page_rows: int = 500,
     ) -> None:
         self.requests = 0
+        self.counts: Counter[str] = Counter()
         self._source = source
         self._clock = clock
         self._on_trades = on_trades
         self._on_done = on_done
         self._exchange_ms = exchange_ms or clock.now_ms
+        self._totals = totals
+        self._streamed_ms = streamed_ms
+        self._lag_max_ms = round(lag_max_s * 1000)
+        self._page_rows = page_rows
+        #: The newest trade of any market that REST has shown, and when it was seen.
+        self._fresh_ms: int | None = None
+        self._fresh_s = float("-inf")
         self._ready: list[_Job] = []
         self._waiting: list[_Job] = []
-        self._wake = asyncio.Event()
         self._busy = 0
+        self._wake = asyncio.Event()
         self._warned_s = float("-inf")
 
     def add(self, hole: Hole) -> None:
         """Queue a hole."""
         if len(self) >= _HOLES_MAX:
             log.error("too many gaps wait for backfill: one of %s stays", hole.market)
-            self._on_done(hole, False)
+            self._end(hole, recovered=False)
             return
         rest_s = SETTLE_S - (self._exchange_ms() - hole.to_ms) / 1000
         not_before_s = self._clock.monotonic() + min(max(rest_s, 0.0), SETTLE_S)
@@ -115,7 +155,7 @@ class Backfill:
         self._wake.set()
 
     def __len__(self) -> int:
-        """Return how many holes are not filled yet."""
+        """Return how many holes are not done yet, those that are being asked for among them."""
         return len(self._ready) + len(self._waiting) + self._busy
 
     async def run(self) -> None:
@@ -150,23 +190,120 @@ class Backfill:
                 continue
 
     async def _fill(self, job: _Job) -> None:
-        hole = job.hole
+        if self._would_be_stale(job):
+            self._again(job, _KNOWN_S)
+            return
         try:
-            recovered = await self._fetch(hole)
-        except OutOfReach as error:
-            log.error("a gap of %s stays: %s", hole.market, error)
-            recovered = False
+            proof, reason = await self._look(job)
         except RestError as error:
-            if job.attempt < _ATTEMPTS_MAX:
-                delay_s = min(_FIRST_RETRY_S * 2 ** (job.attempt - 1), _LONGEST_RETRY_S)
-                if job.attempt >= _LOUD_ATTEMPT:
-                    self._warn(hole, delay_s, error)
-                job.attempt += 1
-                job.not_before_s = self._clock.monotonic() + delay_s
-                heapq.heappush(self._waiting, job)
-                return
-            log.error("backfill of %s given up: %s", hole.market, error)
-            recovered = False
+            self._failed(job, error)
+            return
+        match proof:
+            case Proof.RECOVERED:
+                self._end(job.hole, recovered=True)
+            case Proof.STALE if job.stale < _STALE_MAX:
+                self.counts["backfills_stale"] += 1
+                self._again(job, min(SETTLE_S * _STALE_GROWTH**job.stale, _LONGEST_STALE_S))
+                job.stale += 1
+            case Proof.UNPROVEN if job.unproven < _UNPROVEN_MAX:
+                job.unproven += 1
+                self._again(job, _FIRST_RETRY_S * 2**job.unproven)
+            case _:
+                level = logging.ERROR if proof is Proof.LOST else logging.DEBUG
+                log.log(level, "a gap of %s stays: %s", job.hole.market, reason or proof.value)
+                self._end(job.hole, recovered=False)
+
+    def _would_be_stale(self, job: _Job) -> bool:
+        """Tell whether REST can't have come to the hole's end: another hole has just asked how far it is."""
+        hole = job.hole
+        return (
+            job.stale > 0
+            and self._fresh_ms is not None
+            and self._fresh_ms < hole.to_ms
+            and self._clock.monotonic() - self._fresh_s < _KNOWN_S
+            and self._exchange_ms() - hole.to_ms < self._lag_max_ms
+        )
+
+    async def _look(self, job: _Job) -> tuple[Proof, str]:
+        """Page back over a hole; return what that proves, and why it does not prove more.
+
+        Raises:
+            RestError: REST can't be reached, or refuses for a time.
+        """
+        hole = job.hole
+        asked_ms, fresh_ms = self._exchange_ms(), self._fresh_ms
+        if (kst_day(asked_ms) - kst_day(hole.latest_ms)).days > DAYS_MAX:
+            return Proof.LOST, f"trades are kept for {DAYS_MAX} days"
+        newest_ms = None
+        if asked_ms - hole.latest_ms >= RECENT_MS and (fresh_ms is None or fresh_ms < hole.to_ms):
+            newest_ms = await self._look_at_now(hole.market)
+        seen = await self._walk(job, asked_ms)
+        if seen.newest_ms is not None:
+            self._note_fresh(seen.newest_ms)
+            newest_ms = seen.newest_ms
+        proof = judge(
+            seen,
+            hole.to_ms,
+            is_too_old=(kst_day(asked_ms) - kst_day(hole.earliest_ms)).days > DAYS_MAX,
+            totals=self._totals(hole),
+            newest_ms=newest_ms,
+            fresh_ms=fresh_ms,
+            streamed_ms=self._streamed_ms(hole.market),
+            asked_ms=asked_ms,
+            lag_max_ms=self._lag_max_ms,
+        )
+        return proof, seen.reason
+
+    async def _walk(self, job: _Job, now_ms: int) -> Seen:
+        hole = job.hole
+        walk = Walk(
+            hole.market, hole.earliest_ms, hole.latest_ms, hole.from_ms, now_ms, self._page_rows, job.given
+        )
+        for _ in range(_PAGES_MAX):
+            if walk.query is None:
+                return walk.seen()
+            self.requests += 1
+            try:
+                page = await self._source.trades(hole.market, **walk.query)
+            except RestRefused:
+                if not walk.refuse():
+                    raise
+                continue
+            if trades := walk.take(page):
+                self._on_trades(trades)
+        return Seen(False, None, 0, f"more than {_PAGES_MAX} pages")
+
+    async def _look_at_now(self, market: str) -> int | None:
+        """Return how far REST has come, from the newest trade of `market`: an old hole's pages can't tell."""
+        self.requests += 1
+        page = await self._source.trades(market)
+        newest_ms = max((trade.exchange_ms for trade in page.trades), default=None)
+        if newest_ms is not None:
+            self._note_fresh(newest_ms)
+        return newest_ms
+
+    def _note_fresh(self, newest_ms: int) -> None:
+        self._fresh_ms = max(newest_ms, self._fresh_ms or 0)
+        self._fresh_s = self._clock.monotonic()
+
+    def _failed(self, job: _Job, error: RestError) -> None:
+        job.failures += 1
+        if job.failures >= _ATTEMPTS_MAX:
+            log.error("backfill of %s given up: %s", job.hole.market, error)
+            self._end(job.hole, recovered=False)
+            return
+        delay_s = min(_FIRST_RETRY_S * 2 ** (job.failures - 1), _LONGEST_RETRY_S)
+        if job.failures >= _LOUD_FAILURES:
+            self._warn(job.hole, delay_s, error)
+        self._again(job, delay_s)
+
+    def _again(self, job: _Job, delay_s: float) -> None:
+        job.not_before_s = self._clock.monotonic() + delay_s
+        heapq.heappush(self._waiting, job)
+        self._wake.set()
+
+    def _end(self, hole: Hole, *, recovered: bool) -> None:
+        self.counts["backfills_recovered" if recovered else "backfills_given_up"] += 1
         self._on_done(hole, recovered)
 
     def _warn(self, hole: Hole, delay_s: float, error: RestError) -> None:
@@ -178,80 +315,3 @@ class Backfill:
             log.warning(
                 "backfill of %s failed, again in %.0f s (%s): %s", hole.market, delay_s, waiting, error
             )
-
-    async def _fetch(self, hole: Hole) -> bool:
-        """Page back over `hole`; tell whether everything in it has been seen.
-
-        That is so if the pages reached a trade before it, or if the exchange has trades of that day but none
-        older (a new listing). No trade at all proves nothing, and neither does a day before without any:
-        whether pages cross midnight in Korea is not known for sure.
-        """
-        earliest_ms = hole.from_ms - OVERLAP_MS * hole.is_known_before
-        latest_ms = hole.to_ms + OVERLAP_MS
-        reached_ms: int | None = None
-        rejected = 0
-        async for page in self._pages(hole.market, earliest_ms, latest_ms):
-            ours = [trade for trade in page.trades if trade.market == hole.market]
-            wanted = [trade for trade in ours if earliest_ms <= trade.exchange_ms <= latest_ms]
-            if wanted:
-                self._on_trades(wanted)
-            rejected += page.rejected + len(page.trades) - len(ours)
-            reached_ms = min(filter(None, (reached_ms, oldest_ms(ours))), default=None)
-            if reached_ms is not None and reached_ms < earliest_ms:
-                break
-        if reached_ms is None or rejected:
-            return False
-        return reached_ms < hole.from_ms or kst_day(earliest_ms) == kst_day(latest_ms)
-
-    async def _pages(self, market: str, earliest_ms: int, latest_ms: int) -> AsyncIterator[TradePage]:
-        """Yield pages from the newest back to `earliest_ms`, Korean day by day; one more if all are empty.
-
-        Raises:
-            OutOfReach: the exchange keeps trades for 7 days only.
-        """
-        now_ms = self._exchange_ms()
-        today = kst_day(now_ms)
-        oldest_day = today - timedelta(days=_DAYS_MAX)
-        if kst_day(latest_ms) < oldest_day:
-            raise OutOfReach(f"trades are kept for {_DAYS_MAX} days")
-        query = first_query(latest_ms, now_ms)
-        day, last_day = min(kst_day(latest_ms), today), kst_day(earliest_ms) - timedelta(days=1)
-        for _ in range(_PAGES_MAX):
-            self.requests += 1
-            page = await self._source.trades(market, **query)
-            yield page
-            if page.trades:
-                last_day = kst_day(earliest_ms)
-            if page.trades and page.cursor is not None and page.cursor != query.get("cursor"):
-                query = {**query, "cursor": page.cursor}
-            elif day > max(last_day, oldest_day):
-                query = before_midnight_of(day, today)
-                day -= timedelta(days=1)
-            elif kst_day(earliest_ms) < oldest_day:
-                raise OutOfReach(f"trades are kept for {_DAYS_MAX} days, all of them were fetched")
-            else:
-                return
-        raise OutOfReach(f"more than {_PAGES_MAX} pages")
-
-
-def kst_day(time_ms: int) -> date:
-    """Return the Korean calendar day of an epoch time."""
-    return (datetime.fromtimestamp(time_ms / 1000, UTC) + _KST).date()
-
-
-def first_query(latest_ms: int, now_ms: int) -> dict[str, str | int]:
-    """Return the parameters of the first page for trades up to `latest_ms`."""
-    if now_ms - latest_ms < _RECENT_MS:
-        return {}
-    days = (kst_day(now_ms) - kst_day(latest_ms)).days
-    wall = datetime.fromtimestamp(latest_ms / 1000, UTC) + _KST + timedelta(seconds=1)
-    if wall.date() != kst_day(latest_ms):  # the second after 23:59:59 belongs to the next day
-        return before_midnight_of(wall.date(), kst_day(now_ms))
-    query: dict[str, str | int] = {"to": wall.strftime("%H:%M:%S")}
-    return {**query, "daysAgo": days} if days else query
-
-
-def before_midnight_of(day: date, today: date) -> dict[str, str | int]:
-    """Return the parameters for trades before 00:00 KST of `day`."""
-    days = (today - day).days
-    return {"to": "00:00:00", "daysAgo": days} if days else {"to": "00:00:00"}

@@ -66,7 +66,3 @@ class ConnectBudget:
         slot_s = max(now_s, self._next_s)
         self._next_s = slot_s + self._interval_s
         return slot_s - now_s
-
-    def pause(self, now_s: float, for_s: float) -> None:
-        """Give out no slot before `for_s` seconds have passed."""
-        self._next_s = max(self._next_s, now_s + for_s)

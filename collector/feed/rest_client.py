@@ -1,14 +1,20 @@
-"""Calls to the exchange's REST service, inside one budget, every wait bounded."""
+"""Calls to the exchange's REST service, inside one budget, every wait bounded.
+
+Over the exchange's limit all calls of the process rest for the documented minute, whatever form that has:
+HTTP 429, an error object with HTTP 200, or a reply that says nothing remains. Refused calls count there too.
+"""
 
 import asyncio
 import logging
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 
 from collector import __version__
 from collector.clock import Clock
-from collector.errors import RestError
+from collector.errors import RestError, RestLimited, RestRefused
 from collector.feed.reconnect import ConnectBudget
 from collector.protocol import rest
 from collector.settings import ExchangeSettings
@@ -22,9 +28,12 @@ _NAMES_SHOWN = 5
 PAGE_ROWS = 500
 #: Candles of one page; the exchange allows 1 to 200.
 PAGE_CANDLES = 200
-#: Least rest after HTTP 429: the exchange then restricts calls "for a while", and refused ones count too.
-_BLOCKED_S = 30.0
 _MAX_BODY_BYTES = 8 << 20
+#: Statuses that may be different the next time, although they begin with a 4.
+_PASSING = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
+_REMAINING = "x-ratelimit-remaining"
+
+T = TypeVar("T")
 
 
 def http_options(way: Way) -> dict[str, Any]:
@@ -37,18 +46,24 @@ def http_options(way: Way) -> dict[str, Any]:
 
 
 class RestClient:
-    """One HTTP client for the whole listener.
+    """One HTTP client for the whole process.
+
+    `counts` holds `rest_calls`, and `rest_limited:{how}` for each reply that told of the exchange's limit:
+    `429`, `error` (an error object) or `remaining` (nothing remains).
 
     Raises:
         ConfigurationError: a proxy is set that can't be used.
     """
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
+        self.counts: Counter[str] = Counter()
         #: What the newest market list holds that can't be the code of a market.
         self.refused_markets: tuple[str, ...] = ()
         self._clock = clock
         self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
+        self._blocked_s = settings.rest_blocked_s
+        self._resting_until_s = float("-inf")
         self._way = way_to(settings.rest_url)
         self._http = httpx.AsyncClient(
             base_url=settings.rest_url,
@@ -70,7 +85,7 @@ class RestClient:
         Raises:
             RestError: unreachable, refused, or not a market list.
         """
-        found = rest.parse_markets(await self._get("/v1/market/all", {"isDetails": "true"}))
+        found = await self._call("/v1/market/all", {"isDetails": "true"}, rest.parse_markets)
         if found.refused and found.refused != self.refused_markets:
             log.warning(
                 "%d of the listed markets can't be collected, their names are no market codes: %s",
@@ -90,23 +105,53 @@ class RestClient:
             RestError: unreachable, refused, or not a list of trades.
         """
         parameters = {"market": market, "count": PAGE_ROWS, **query}
-        return rest.parse_trades(await self._get("/v1/trades/ticks", parameters), self._clock.now_ms())
+        return await self._call(
+            "/v1/trades/ticks", parameters, lambda body: rest.parse_trades(body, self._clock.now_ms())
+        )
 
-    async def candles(self, market: str, end_ms: int) -> tuple[rest.ExchangeCandle, ...]:
-        """Return up to `PAGE_CANDLES` one-minute candles that open before `end_ms`, newest first.
+    async def candles(
+        self, market: str, end_ms: int, count: int = PAGE_CANDLES
+    ) -> tuple[rest.ExchangeCandle, ...]:
+        """Return up to `count` one-minute candles that open before `end_ms`, newest first.
 
         Raises:
             RestError: unreachable, refused, or not a list of candles.
         """
         parameters: dict[str, str | int] = {
             "market": market,
-            "count": PAGE_CANDLES,
+            "count": min(count, PAGE_CANDLES),
             "to": rest.candles_before(end_ms),
         }
-        return rest.parse_candles(await self._get("/v1/candles/minutes/1", parameters))
+        return await self._call("/v1/candles/minutes/1", parameters, rest.parse_candles)
+
+    async def _call(self, path: str, parameters: dict[str, str | int], parse: Callable[[bytes], T]) -> T:
+        body = await self._get(path, parameters)
+        try:
+            return parse(body)
+        except RestLimited:
+            self._rest("error")
+            raise
+
+    async def _turn(self) -> None:
+        """Wait for a slot of the budget, and until no pause is in force."""
+        await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
+        while (left_s := self._resting_until_s - self._clock.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+            await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
+
+    def _rest(self, how: str) -> None:
+        """Let all calls of the process rest from now on; it is logged once for each such time."""
+        now_s = self._clock.monotonic()
+        self.counts[f"rest_limited:{how}"] += 1
+        if self._resting_until_s <= now_s:
+            log.warning(
+                "the exchange's REST limit is reached (%s): calls rest for %g s", how, self._blocked_s
+            )
+        self._resting_until_s = now_s + self._blocked_s
 
     async def _get(self, path: str, parameters: dict[str, str | int]) -> bytes:
-        await asyncio.sleep(self._budget.reserve(self._clock.monotonic()))
+        await self._turn()
+        self.counts["rest_calls"] += 1
         try:
             async with (
                 asyncio.timeout(self._timeout_s),  # httpx limits each wait, this the whole call
@@ -120,11 +165,22 @@ class RestClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise RestError(f"{self._http.base_url}{path}: {reason}{self._way.note}") from error
-        if reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            self._budget.pause(self._clock.monotonic(), _BLOCKED_S)
         if reply.status_code != httpx.codes.OK:
-            raise RestError(f"{self._http.base_url}{path}: HTTP {reply.status_code} {body[:200]!r}")
+            raise self._failure(reply, path, body)
+        if reply.headers.get(_REMAINING, "").strip() == "0":
+            self._rest("remaining")
         return body
+
+    def _failure(self, reply: httpx.Response, path: str, body: bytes) -> RestError:
+        """Return what a status other than 200 means; over the limit, all calls rest from now on."""
+        status = reply.status_code
+        said = f"{self._http.base_url}{path}: HTTP {status} {body[:200]!r}"
+        if status == httpx.codes.TOO_MANY_REQUESTS or rest.is_about_limits(body):
+            self._rest("429" if status == httpx.codes.TOO_MANY_REQUESTS else "error")
+            return RestLimited(said)
+        if httpx.codes.is_client_error(status) and status not in _PASSING:
+            return RestRefused(said)
+        return RestError(said)
 
 
 async def _bounded_body(reply: httpx.Response) -> bytes:

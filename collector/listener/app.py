@@ -32,7 +32,7 @@ from collector.feed.backfill import Backfill
 from collector.feed.connection import Connection
 from collector.feed.fleet import Fleet
 from collector.feed.redundancy import FirstCopy
-from collector.feed.rest_client import RestClient
+from collector.feed.rest_client import PAGE_ROWS, RestClient
 from collector.feed.session import MarketEvent, Session, State
 from collector.feed.watchdog import new_rhythms
 from collector.host import redis_client
@@ -134,6 +134,9 @@ class Listener:
             self._intake.add_recovered,
             self._holes.on_filled,
             self._intake.exchange_ms,
+            streamed_ms=self._intake.streamed_ms,
+            lag_max_s=settings.exchange.rest_lag_max_s,
+            page_rows=PAGE_ROWS,
         )
         self._holes.backfill = self._backfill
         self._sender = sender or Sender(settings.publish.state_expires_s)
@@ -517,6 +520,8 @@ class Listener:
                 *(session.totals() for session in sessions if session is not None),
                 intake.sequencer.held_back,
                 intake.counts,
+                self._rest.counts,
+                self._backfill.counts,
                 self._publisher.counts,
                 {f"{kind}_merged": count for kind, count in merged.items()},
             ]

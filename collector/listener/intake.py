@@ -55,6 +55,7 @@ class Intake:
         self._on_lost: Callable[[Gap], None] = _ignore
         self._on_market_hole: Callable[[str, Hole], None] = _ignore
         self._last_trade_s = clock.monotonic()
+        self._streamed_ms: dict[str, int] = {}
         #: Since when trades may be missing although other data flowed.
         self._untraded_since_s: float | None = None
         self._trade_silence = TradeSilence()
@@ -127,6 +128,10 @@ class Intake:
         """Return the exchange's time, about."""
         return self.exchange_time.at(self._clock.monotonic())
 
+    def streamed_ms(self, market: str) -> int | None:
+        """Return the exchange's time of the last trade of `market` that a socket brought, None for none."""
+        return self._streamed_ms.get(market)
+
     def add_recovered(self, trades: Iterable[Trade]) -> None:
         """Take trades of a backfill, all of them: the store decides which are copies.
 
@@ -181,6 +186,7 @@ class Intake:
             else:
                 self._on_market_hole(market, hole)
         self._last_trade_s = now_s
+        self._streamed_ms[trade.market] = trade.exchange_ms
         if self.covered_from_ms:
             self._check_start(trade)
 

@@ -1,25 +1,34 @@
 """REST replies (facts sheet section 3) as models; the calls themselves are in `collector.feed.rest_client`.
 
-An error usually arrives with HTTP 200 and an `error` object. Rows of `/v1/trades/ticks` are newest first and
-may number trades differently from the socket, so the trades made here say `source=rest`.
+An error usually arrives with HTTP 200 and an `error` object, one about limits too. Rows of `/v1/trades/ticks`
+are newest first and may number trades differently from the socket, or not at all, so the trades made here say
+`source=rest` and carry their place among the rows of their millisecond.
 """
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, NotRequired
 
+from msgspec import structs
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from collector.errors import MalformedMessage, RestError
+from collector.errors import MalformedMessage, RestError, RestLimited, RestRefused
 from collector.model import Side, Source, Trade
 from collector.protocol.codec import Amount, Integer, check_positive, check_time, parse_json
 from collector.protocol.current import check_market
 
 _SIDES = {"BID": Side.BUY, "ASK": Side.SELL}
 _KST_MS = 9 * 3_600_000
+#: What an error about limits says; its form is not documented.
+_ABOUT_LIMITS = re.compile(
+    r"\b(429|418)\b|too.?many|rate.?limit|limit.{0,20}(exceed|reach)|exceed.{0,20}limit|요청.{0,12}(초과|제한)",
+    re.IGNORECASE,
+)
 #: The whole seconds of `trade_time_utc` and of `timestamp` may differ by rounding, never by hours.
 _SAME_CLOCK_MS = 60_000
 
@@ -45,7 +54,7 @@ class TradeRow(TypedDict):
     trade_price: Amount
     trade_volume: Amount
     ask_bid: Literal["ASK", "BID"]
-    sequential_id: Integer
+    sequential_id: NotRequired[Integer | None]
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -76,12 +85,17 @@ class ExchangeCandle:
 
 @dataclass(frozen=True, slots=True)
 class TradePage:
-    """One page of past trades, newest first, and how many rows of it could not be understood."""
+    """One page of past trades, newest first, and how many rows of it could not be understood.
+
+    The rows of one millisecond are numbered from the oldest on: `order` among all of them, `nth` among those
+    that are equal. Those of the page's oldest millisecond may be cut off, so their numbers may be too low.
+    """
 
     trades: tuple[Trade, ...]
     rejected: int
-    #: To be handed back as `cursor` for the next, older page.
-    cursor: int | None
+
+    def __len__(self) -> int:
+        return len(self.trades) + self.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +141,26 @@ def parse_trades(body: bytes, received_ms: int) -> TradePage:
     if not isinstance(rows, list):
         raise RestError("the reply to trades/ticks is not a list")
     trades = []
-    cursor = None
     for raw in rows:
         try:
-            row = _trade_row(raw)
-            trades.append(_trade(row, received_ms))
-            cursor = row["sequential_id"]
+            trades.append(_trade(_trade_row(raw), received_ms))
         except (ValidationError, MalformedMessage):
             continue
-    return TradePage(tuple(trades), len(rows) - len(trades), cursor)
+    return TradePage(numbered(trades), len(rows) - len(trades))
+
+
+def numbered(trades: Sequence[Trade]) -> tuple[Trade, ...]:
+    """Return `trades`, newest first, with `order` and `nth` counted from the oldest of each millisecond."""
+    places: Counter[tuple[str, int]] = Counter()
+    equals: Counter[tuple[str, int, Decimal, Decimal, Side]] = Counter()
+    found = []
+    for trade in reversed(trades):
+        place = trade.market, trade.exchange_ms
+        equal = (*place, trade.price, trade.volume, trade.side)
+        equals[equal] += 1
+        found.append(structs.replace(trade, order=places[place], nth=equals[equal]))
+        places[place] += 1
+    return tuple(reversed(found))
 
 
 def parse_candles(body: bytes) -> tuple[ExchangeCandle, ...]:
@@ -161,21 +186,17 @@ def candles_before(end_ms: int) -> str:
     return datetime.fromtimestamp((end_ms + _KST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def oldest_ms(trades: Sequence[Trade]) -> int | None:
-    """Return the time of the oldest trade, or None where there is none."""
-    return min((trade.exchange_ms for trade in trades), default=None)
-
-
 def _trade(row: TradeRow, received_ms: int) -> Trade:
     check_positive("trade_price", row["trade_price"])
     check_positive("trade_volume", row["trade_volume"])
     exchange_ms = _true_utc(row)
     check_time(exchange_ms, received_ms)
-    if not 0 <= row["sequential_id"] < 1 << 63:
-        raise MalformedMessage("invalid_field", f"sequential_id {row['sequential_id']}")
+    number = row.get("sequential_id") or 0
+    if not 0 <= number < 1 << 63:
+        raise MalformedMessage("invalid_field", f"sequential_id {number}")
     return Trade(
         check_market(row["market"]),
-        row["sequential_id"],
+        number,
         row["trade_price"],
         row["trade_volume"],
         _SIDES[row["ask_bid"]],
@@ -222,8 +243,24 @@ def _payload(body: bytes) -> Any:  # noqa: ANN401 - not validated yet
         payload = parse_json(body)
     except MalformedMessage as error:
         raise RestError(f"the exchange's reply is not JSON: {error.detail}") from None
-    if isinstance(payload, dict) and isinstance(payload.get("error"), dict):
-        error_object = payload["error"]
-        reason = f"{error_object.get('name')} {error_object.get('message')}"
-        raise RestError(f"the exchange refused: {reason[:300]}")
+    if isinstance(payload, dict):
+        raise refusal(payload)
     return payload
+
+
+def is_about_limits(body: bytes) -> bool:
+    """Tell whether the body of a refused call says that there were too many."""
+    try:
+        payload = parse_json(body)
+    except MalformedMessage:
+        return False
+    return isinstance(payload, dict) and isinstance(refusal(payload), RestLimited)
+
+
+def refusal(payload: Mapping[str, Any]) -> RestError:
+    """Return what an object in place of rows says: whatever its form, about limits or not."""
+    inner = payload.get("error", payload)
+    parts = inner if isinstance(inner, dict) else {"message": inner}
+    reason = " ".join(str(parts[key]) for key in ("name", "code", "status", "message") if key in parts)
+    error = RestLimited if _ABOUT_LIMITS.search(reason) else RestRefused
+    return error(f"the exchange refused: {' '.join(reason.split())[:300] or 'without a reason'}")

@@ -1,11 +1,9 @@
-"""Holes are filled from REST, and called recovered only where everything in them was seen."""
+"""Holes are filled from REST, and called recovered only where every trade in them was seen."""
 
 import asyncio
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal as D
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,95 +12,70 @@ from hypothesis import strategies as st
 from collector.clock import ManualClock, SystemClock
 from collector.errors import RestError
 from collector.feed import backfill
-from collector.feed.backfill import Backfill, Hole, before_midnight_of, first_query, kst_day
+from collector.feed.backfill import Backfill, Hole
+from collector.feed.paging import Proof, Seen, judge
 from collector.feed.rest_client import RestClient
-from collector.model import Side, Source, Trade
+from collector.model import Trade
 from collector.protocol.rest import TradePage
 from collector.settings import ExchangeSettings
 from collector.simulator import Simulator, SimulatorOptions
+from tests.feed.exchange import DAY, HOUR, KST, MINUTE, Exchange, Rules, S
 
-S, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-KST = 9 * HOUR
 #: Some noon in Korea.
 NOON_MS = 20_000 * DAY + 12 * HOUR - KST
 MIDNIGHT_MS = NOON_MS - 12 * HOUR
 
 
-def trade(ms: int, number: int | None = None) -> Trade:
-    made = ms * 10_000 if number is None else number
-    return Trade("KRW-BTC", made, D(1), D(1), Side.BUY, ms, ms, source=Source.REST)
-
-
-@dataclass
-class Exchange:
-    """Past trades of one market, paged as the exchange might: what is not documented can be chosen."""
-
-    times: Iterable[int]
-    now_ms: int = NOON_MS
-    page_rows: int = 5
-    inclusive: bool = False
-    crosses_midnight: bool = True
-    failures: list[Exception | None] = field(default_factory=list)
-    rejected: int = 0
-    queries: list[dict[str, str | int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.kept = [trade(ms) for ms in sorted(self.times)]
-
-    async def trades(self, market: str, **query: str | int) -> TradePage:
-        self.queries.append({"market": market, **query})
-        await asyncio.sleep(0)
-        if self.failures and (failure := self.failures.pop(0)):
-            raise failure
-        kept = self._of_day(query)
-        if "cursor" in query:
-            ids = [it.id for it in kept]
-            kept = kept[: bisect_left(ids, int(query["cursor"])) + self.inclusive]
-        page = tuple(reversed(kept[-self.page_rows :]))
-        return TradePage(page, self.rejected, page[-1].id if page else None)
-
-    def _of_day(self, query: dict[str, str | int]) -> list[Trade]:
-        before_ms = self.now_ms + 1
-        days = int(query.get("daysAgo", 0))
-        assert 0 <= days <= 7
-        midnight_ms = self.now_ms - (self.now_ms + KST) % DAY - days * DAY
-        if "to" in query:
-            hours, minutes, seconds = map(int, str(query["to"]).split(":"))
-            before_ms = midnight_ms + ((hours * 60 + minutes) * 60 + seconds) * S
-        elif days:
-            before_ms = midnight_ms
-        least_ms = 0 if self.crosses_midnight else midnight_ms
-        return [it for it in self.kept if least_ms <= it.exchange_ms < before_ms]
+def exchange(times: Iterable[int], now_ms: int = NOON_MS, **changes: Any) -> Exchange:
+    """An exchange with a trade at each of `times`."""
+    names = set(Rules.__dataclass_fields__)
+    rules = Rules(**{name: value for name, value in changes.items() if name in names})
+    others = {name: value for name, value in changes.items() if name not in names}
+    return Exchange([(ms, 1) for ms in times], ManualClock(now_ms), rules, **others)
 
 
 class Result:
     """What a backfill reported."""
 
     def __init__(self) -> None:
-        self.times: list[int] = []
+        self.trades: list[Trade] = []
         self.done: list[tuple[Hole, bool]] = []
 
-    def on_trades(self, trades: list[Trade]) -> None:
-        self.times += [it.exchange_ms for it in trades]
+    @property
+    def times(self) -> list[int]:
+        return [it.exchange_ms for it in self.trades]
+
+    @property
+    def recovered(self) -> list[bool]:
+        return [recovered for _, recovered in self.done]
 
     def on_done(self, hole: Hole, recovered: bool) -> None:
         self.done.append((hole, recovered))
 
 
-async def fill(exchange: Exchange, *holes: Hole) -> Result:
+async def fill(
+    source: Exchange,
+    *holes: Hole,
+    totals: Callable[[Result, Hole], bool | None] | None = None,
+    **options: Any,
+) -> Result:
     """Run a backfill over `holes` until all are done, on a clock that skips the waiting."""
-    clock, result = ManualClock(exchange.now_ms), Result()
-    work = Backfill(exchange, clock, result.on_trades, result.on_done)
+    clock, result = source.clock, Result()
+    if totals is not None:
+        options["totals"] = lambda hole: totals(result, hole)
+    work = Backfill(
+        source, clock, result.trades.extend, result.on_done, page_rows=source.rules.rows_max, **options
+    )
     for hole in holes:
         work.add(hole)
     clock.advance(backfill.SETTLE_S)
     task = asyncio.create_task(work.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while len(result.done) < len(holes):
                 await asyncio.sleep(0)
                 assert not task.done(), task.exception()
-                if work._waiting and not work._ready:
+                if work._waiting and not work._ready and not work._busy:
                     clock.advance(1)
                     work._wake.set()
     finally:
@@ -115,155 +88,196 @@ def hole(from_ms: int, to_ms: int, *, is_known_before: bool = True, market: str 
     return Hole(market, from_ms, to_ms, "disconnected", is_known_before=is_known_before)
 
 
-@pytest.mark.parametrize("inclusive", [False, True])
-async def test_it_pages_back_until_before_the_hole(inclusive: bool) -> None:
-    """A trade every second; every trade of the hole comes, also if the cursor is inclusive."""
-    exchange = Exchange(range(NOON_MS - 300 * S, NOON_MS, S), inclusive=inclusive)
+@pytest.mark.parametrize("cursor", ["exclusive", "inclusive", "refused", "ignored"])
+@pytest.mark.parametrize("ids", ["unique", "shared", "none"])
+async def test_it_pages_back_until_before_the_hole(cursor: Any, ids: Any) -> None:
+    """A trade every half second: each of the hole comes exactly once, whatever the exchange makes of ids."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS, 500), cursor=cursor, ids=ids)
     wanted = hole(NOON_MS - 60 * S, NOON_MS - 30 * S)
-    result = await fill(exchange, wanted)
+    result = await fill(source, wanted)
     assert result.done == [(wanted, True)]
-    assert set(range(wanted.from_ms, wanted.to_ms + 1, S)) <= set(result.times)
-    assert len(exchange.queries) < 30
+    assert result.times == sorted(set(result.times), reverse=True)
+    assert set(range(wanted.from_ms, wanted.to_ms + 1, 500)) <= set(result.times)
+    assert len(source.queries) < 80
 
 
 async def test_it_fetches_some_seconds_on_either_side() -> None:
     """Events near the ends may have been on their way."""
-    exchange = Exchange(range(NOON_MS - 300 * S, NOON_MS, S), page_rows=7)
-    result = await fill(exchange, hole(NOON_MS - 60 * S, NOON_MS - 30 * S))
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS, S), rows_max=7)
+    result = await fill(source, hole(NOON_MS - 60 * S, NOON_MS - 30 * S))
     assert (min(result.times), max(result.times)) == (NOON_MS - 65 * S, NOON_MS - 25 * S)
 
 
 async def test_nothing_is_fetched_from_before_an_unknown_start() -> None:
     """A minute that is known in no part must not get some of its trades."""
-    exchange = Exchange(range(NOON_MS - 300 * S, NOON_MS, S))
-    result = await fill(exchange, hole(NOON_MS - 60 * S, NOON_MS, is_known_before=False))
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS, S))
+    result = await fill(source, hole(NOON_MS - 60 * S, NOON_MS - S, is_known_before=False))
     assert min(result.times) == NOON_MS - 60 * S
+
+
+@pytest.mark.parametrize("ids", ["unique", "shared", "none"])
+async def test_trades_of_one_millisecond_are_all_different(ids: Any) -> None:
+    """Four at one price, two at another, across the ends of pages; numbered among their equals."""
+    ms = NOON_MS - 40 * S
+    made = [(ms - S, 1), *[(ms, 1)] * 4, *[(ms, 2)] * 2, (ms + 1, 1), (NOON_MS, 1)]
+    source = Exchange([(ms - 20 * S, 1), *made], ManualClock(NOON_MS), Rules(ids=ids, rows_max=8))
+    result = await fill(source, hole(ms - 2 * S, ms + 2 * S))
+    assert result.recovered == [True]
+    kinds = [(int(it.price), it.order, it.nth) for it in result.trades if it.exchange_ms == ms]
+    assert sorted(kinds) == [(1, 0, 1), (1, 1, 2), (1, 2, 3), (1, 3, 4), (2, 4, 1), (2, 5, 2)]
+
+
+async def test_a_millisecond_that_fills_more_than_a_page() -> None:
+    """By their ids, if each has one; without, the hole stays open."""
+    ms = NOON_MS - 40 * S + 500
+    made = [(ms - 20 * S, 1), (ms - 3, 1), (ms - 3, 2), *[(ms, price % 3) for price in range(1, 24)], (NOON_MS, 1)]
+    for ids, cursor, recovered in (
+        ("unique", "exclusive", True),
+        ("unique", "inclusive", True),
+        ("unique", "ignored", False),
+        ("shared", "exclusive", False),
+        ("none", "exclusive", False),
+    ):
+        rules = Rules(ids=ids, cursor=cursor)  # type: ignore[arg-type]
+        result = await fill(Exchange(made, ManualClock(NOON_MS), rules), hole(ms - 2 * S, ms + 2 * S))
+        assert result.recovered == [recovered]
+        assert not recovered or result.times.count(ms) == 23
 
 
 async def test_a_new_listing_is_recovered_at_its_first_trade() -> None:
     """There is nothing before it."""
-    result = await fill(Exchange([NOON_MS - 20 * S, NOON_MS - 10 * S]), hole(NOON_MS - 60 * S, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [True]
-    assert len(set(result.times)) == 2
+    result = await fill(
+        exchange([NOON_MS - 20 * S, NOON_MS - 10 * S, NOON_MS]), hole(NOON_MS - 60 * S, NOON_MS - S)
+    )
+    assert result.recovered == [True]
+    assert len(result.times) == 3
 
 
 async def test_no_trade_at_all_proves_nothing() -> None:
     """An empty reply may as well be a fault of the exchange."""
-    result = await fill(Exchange([]), hole(NOON_MS - 60 * S, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [False]
+    result = await fill(exchange([]), hole(NOON_MS - 60 * S, NOON_MS))
+    assert result.recovered == [False]
 
 
-async def test_a_market_without_a_trade_today_is_proved_by_yesterday() -> None:
-    """A quiet market: its last trade was yesterday, and replies hold one day only."""
-    exchange = Exchange([MIDNIGHT_MS - HOUR], crosses_midnight=True)
-    result = await fill(exchange, hole(NOON_MS - HOUR, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [True]
-    assert result.times == []
+@pytest.mark.parametrize("midnight", ["crosses", "ends", "strict"])
+async def test_a_market_without_a_trade_today_is_proved_by_an_earlier_day(midnight: Any) -> None:
+    """A quiet market: its last trade was three days ago."""
+    source = exchange([MIDNIGHT_MS - 3 * DAY + HOUR], midnight=midnight)
+    result = await fill(source, hole(NOON_MS - HOUR, NOON_MS - 5 * MINUTE))
+    assert (result.recovered, result.times) == ([True], [])
 
 
 async def test_a_row_that_cannot_be_read_leaves_the_hole_open() -> None:
     """It may have been the missing trade."""
-    exchange = Exchange(range(NOON_MS - 300 * S, NOON_MS, S), rejected=1)
-    result = await fill(exchange, hole(NOON_MS - 60 * S, NOON_MS - 30 * S))
-    assert [recovered for _, recovered in result.done] == [False]
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS, S), rejected=1)
+    result = await fill(source, hole(NOON_MS - 60 * S, NOON_MS - 30 * S))
+    assert result.recovered == [False]
     assert result.times
 
 
 async def test_trades_of_another_market_prove_nothing() -> None:
     """A reply about a market that was not asked for brings no trades and leaves the hole open."""
-    exchange = Exchange([NOON_MS - n * S for n in range(30)])
-    result = await fill(exchange, hole(NOON_MS - 20 * S, NOON_MS - 10 * S, market="KRW-ETH"))
-    assert (result.times, [recovered for _, recovered in result.done]) == ([], [False])
+    source = exchange([NOON_MS - n * S for n in range(30)])
+    result = await fill(source, hole(NOON_MS - 20 * S, NOON_MS - 10 * S, market="KRW-ETH"))
+    assert (result.times, result.recovered) == ([], [False])
 
 
-async def test_a_hole_across_midnight_in_korea() -> None:
-    """Pages that stop at midnight are continued with `daysAgo`; the part before it is not taken on trust."""
+@pytest.mark.parametrize(("midnight", "recovered"), [("crosses", True), ("ends", True), ("strict", False)])
+async def test_a_hole_across_midnight_in_korea(midnight: Any, recovered: bool) -> None:
+    """Pages that stop at midnight are continued; of a second that can't be asked for nothing is claimed."""
     now_ms = MIDNIGHT_MS + 10 * MINUTE
     times = range(now_ms - 40 * MINUTE, now_ms, 30 * S)
     wanted = hole(MIDNIGHT_MS - 5 * MINUTE, MIDNIGHT_MS + 5 * MINUTE)
-    result = await fill(Exchange(times, now_ms=now_ms), wanted)
-    assert result.done == [(wanted, True)]
+    result = await fill(exchange(times, now_ms, midnight=midnight), wanted)
+    assert result.done == [(wanted, recovered)]
     assert {ms for ms in times if wanted.from_ms <= ms <= wanted.to_ms} <= set(result.times)
-    one_day = await fill(Exchange(times, now_ms=now_ms, crosses_midnight=False), wanted)
-    assert one_day.done == [(wanted, False)]
 
 
 async def test_an_old_hole_begins_at_its_own_time() -> None:
     """Three days back: the first page asks for that day and time instead of paging through three days."""
     then_ms = NOON_MS - 3 * DAY
-    exchange = Exchange([*range(then_ms - 60 * S, then_ms + 60 * S, S), *range(NOON_MS - HOUR, NOON_MS, S)])
-    result = await fill(exchange, hole(then_ms - 10 * S, then_ms))
-    assert exchange.queries[0] == {"market": "KRW-BTC", "to": "12:00:06", "daysAgo": 3}
-    assert [recovered for _, recovered in result.done] == [True]
-    assert len(exchange.queries) < 10
+    source = exchange([*range(then_ms - 60 * S, then_ms + 60 * S, S), *range(NOON_MS - HOUR, NOON_MS, S)])
+    result = await fill(source, hole(then_ms - 10 * S, then_ms))
+    assert source.queries[1] == {"market": "KRW-BTC", "to": "12:00:06", "daysAgo": 3}
+    assert result.recovered == [True]
+    assert len(source.queries) < 15
 
 
 async def test_older_than_seven_days_is_out_of_reach() -> None:
     """Nothing is asked for what the exchange has thrown away."""
-    exchange = Exchange([NOON_MS - 9 * DAY])
-    result = await fill(exchange, hole(NOON_MS - 9 * DAY, NOON_MS - 8 * DAY - HOUR))
-    assert [recovered for _, recovered in result.done] == [False]
-    assert exchange.queries == []
+    source = exchange([NOON_MS - 9 * DAY])
+    result = await fill(source, hole(NOON_MS - 9 * DAY, NOON_MS - 8 * DAY - HOUR))
+    assert result.recovered == [False]
+    assert source.queries == []
 
 
 async def test_what_is_left_of_a_hole_of_ten_days_is_fetched() -> None:
     """The last seven days come, and the gap stays open."""
     times = [NOON_MS - hours * HOUR for hours in range(1, 24 * 7, 12)]
-    exchange = Exchange(times)
-    result = await fill(exchange, hole(NOON_MS - 10 * DAY, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [False]
+    source = exchange(times, midnight="ends")
+    result = await fill(source, hole(NOON_MS - 10 * DAY, NOON_MS))
+    assert result.recovered == [False]
     assert set(times) == set(result.times)
-    assert all(int(query.get("daysAgo", 0)) <= 7 for query in exchange.queries)
+    assert all(int(query.get("daysAgo", 0)) <= 7 for query in source.queries)
 
 
 async def test_failures_are_tried_again() -> None:
     """Three refusals, then all is well; the delay grows and is capped."""
-    exchange = Exchange(range(NOON_MS - 99 * S, NOON_MS, S), failures=[RestError("HTTP 503")] * 3)
-    result = await fill(exchange, hole(NOON_MS - 9 * S, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [True]
+    source = exchange(range(NOON_MS - 99 * S, NOON_MS, S), failures=[RestError("HTTP 503")] * 3)
+    result = await fill(source, hole(NOON_MS - 9 * S, NOON_MS - S))
+    assert result.recovered == [True]
 
 
 async def test_it_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gap stays, and the next hole is worked on."""
     monkeypatch.setattr(backfill, "_ATTEMPTS_MAX", 3)
-    exchange = Exchange([NOON_MS], failures=[RestError("gone")] * 3)
-    result = await fill(exchange, hole(NOON_MS - 9 * S, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [False]
-    assert len(exchange.queries) == 3
+    source = exchange([NOON_MS], failures=[RestError("gone")] * 3)
+    result = await fill(source, hole(NOON_MS - 9 * S, NOON_MS))
+    assert result.recovered == [False]
+    assert len(source.queries) == 3
+
+
+async def test_an_exchange_that_does_not_heed_what_it_is_asked_for_proves_nothing() -> None:
+    """Neither cursor nor time: always the newest page. An old hole stays open, a near one does not."""
+    source = exchange(range(NOON_MS - 900 * S, NOON_MS, S), cursor="ignored", heeds_to=False, rows_max=20)
+    result = await fill(
+        source, hole(NOON_MS - 600 * S, NOON_MS - 500 * S), hole(NOON_MS - 9 * S, NOON_MS - S)
+    )
+    assert sorted((it.to_ms, recovered) for it, recovered in result.done) == [
+        (NOON_MS - 500 * S, False),
+        (NOON_MS - S, True),
+    ]
+    assert len(source.queries) < 40
 
 
 async def test_endless_pages_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor that goes in circles costs a bounded number of calls."""
-
-    class Circle(Exchange):
-        async def trades(self, market: str, **query: str | int) -> TradePage:
-            self.queries.append(query)
-            return TradePage((trade(NOON_MS),), 0, len(self.queries) % 2)
-
+    """However many pages there are, a hole costs a bounded number of calls."""
     monkeypatch.setattr(backfill, "_PAGES_MAX", 50)
-    exchange = Circle([])
-    result = await fill(exchange, hole(NOON_MS - 60 * S, NOON_MS))
-    assert [recovered for _, recovered in result.done] == [False]
-    assert len(exchange.queries) == 50
+    monkeypatch.setattr(backfill, "_UNPROVEN_MAX", 0)
+    source = exchange(range(NOON_MS - 900 * S, NOON_MS, S), rows_max=2)
+    result = await fill(source, hole(NOON_MS - 800 * S, NOON_MS))
+    assert result.recovered == [False]
+    assert len(source.queries) <= 51
 
 
 async def test_the_newest_hole_goes_first() -> None:
     """What is closest to now is most wanted."""
-    exchange = Exchange([NOON_MS - 2 * HOUR])
+    source = exchange([NOON_MS - 2 * HOUR])
     ends = [NOON_MS - minutes * MINUTE for minutes in (50, 10, 30, 20, 40)]
-    await fill(exchange, *(hole(end - S, end, market=f"KRW-{end}") for end in ends))
-    first_asked = list(dict.fromkeys(query["market"] for query in exchange.queries))
+    await fill(source, *(hole(end - S, end, market=f"KRW-{end}") for end in ends))
+    first_asked = list(dict.fromkeys(query["market"] for query in source.queries))
     assert first_asked == [f"KRW-{end}" for end in sorted(ends, reverse=True)]
 
 
 async def test_a_hole_that_has_just_ended_rests_first() -> None:
     """REST may lag behind the socket; monotonic time counts, not the wall clock."""
-    clock, result, exchange = ManualClock(NOON_MS), Result(), Exchange([NOON_MS - HOUR])
-    work = Backfill(exchange, clock, result.on_trades, result.on_done)
+    source, result = exchange([NOON_MS - HOUR, NOON_MS]), Result()
+    clock = source.clock
+    work = Backfill(source, clock, result.trades.extend, result.on_done)
     task = asyncio.create_task(work.run())
     work.add(hole(NOON_MS - 10 * S, NOON_MS))
     await asyncio.sleep(0.05)
-    assert exchange.queries == []
+    assert source.queries == []
     clock.jump(3600)
     clock.advance(backfill.SETTLE_S)
     work._wake.set()
@@ -275,15 +289,15 @@ async def test_a_hole_that_has_just_ended_rests_first() -> None:
 
 async def test_today_is_the_exchanges_today(eventually_async: Callable[..., Awaitable[None]]) -> None:
     """A machine clock that is a day ahead must not fetch another day."""
-    exchange, result = Exchange(range(NOON_MS - 300 * S, NOON_MS, S)), Result()
+    source, result = exchange(range(NOON_MS - 300 * S, NOON_MS, S)), Result()
     clock = ManualClock(NOON_MS + DAY)
-    work = Backfill(exchange, clock, result.on_trades, result.on_done, lambda: NOON_MS + 10 * MINUTE)
+    work = Backfill(source, clock, result.trades.extend, result.on_done, lambda: NOON_MS + 10 * MINUTE)
     task = asyncio.create_task(work.run())
     work.add(hole(NOON_MS - 60 * S, NOON_MS - 30 * S))
     await eventually_async(lambda: result.done)
     task.cancel()
     await asyncio.wait({task})
-    assert exchange.queries[0] == {"market": "KRW-BTC", "to": "11:59:36"}
+    assert {"market": "KRW-BTC", "to": "11:59:36"} in source.queries
     assert result.done[0][1] is True
 
 
@@ -291,67 +305,205 @@ async def test_waiting_holes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     """With REST away for good, memory does not grow."""
     monkeypatch.setattr(backfill, "_HOLES_MAX", 10)
     result = Result()
-    work = Backfill(Exchange([]), ManualClock(NOON_MS), result.on_trades, result.on_done)
+    work = Backfill(exchange([]), ManualClock(NOON_MS), result.trades.extend, result.on_done)
     for _ in range(25):
         work.add(hole(NOON_MS - S, NOON_MS))
     assert (len(work), len(result.done)) == (10, 15)
 
 
-@settings(max_examples=150, deadline=None)
+# -- REST lags
+
+
+@pytest.mark.parametrize("lag_s", [0, 3, 12, 15, 45])
+async def test_rest_that_lags_is_asked_again_until_it_is_past_the_hole(lag_s: int) -> None:
+    """A page that ends before the hole does proves nothing."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS + 300 * S, S), lag_ms=lag_s * S)
+    wanted = hole(NOON_MS - 10 * S, NOON_MS)
+    result = await fill(source, wanted)
+    assert result.done == [(wanted, True)]
+    assert set(range(wanted.from_ms, wanted.to_ms + 1, S)) <= set(result.times)
+    assert len(source.queries) < 60
+    assert source.clock.now_ms() - NOON_MS <= max(lag_s * 2, 5) * S
+
+
+async def test_while_rest_lags_one_market_asks_for_all() -> None:
+    """A hundred markets: those whose holes REST can't have come to the end of are not asked for each time."""
+    markets = [f"KRW-{number}" for number in range(100)]
+    all_times = range(NOON_MS - 300 * S, NOON_MS + 60 * S, S)
+    sources = [exchange(all_times, lag_ms=20 * S, market=market) for market in markets]
+    for source in sources:
+        source.clock = sources[0].clock
+    holes = [hole(NOON_MS - 10 * S, NOON_MS, market=market) for market in markets]
+    result = await fill(_Both(*sources), *holes)  # type: ignore[arg-type]
+    assert result.recovered == [True] * 100
+    first_look, last_look, probes = 1, 4, 2
+    assert sum(len(source.queries) for source in sources) < 100 * (first_look + last_look + probes)
+
+
+async def test_a_quiet_market_is_proved_by_a_busy_one() -> None:
+    """REST shows newer trades of another market, so it has come past the hole; no waiting then."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS + 300 * S, S), lag_ms=8 * S)
+    quiet = exchange([NOON_MS - HOUR, NOON_MS - 2 * S], lag_ms=8 * S, market="KRW-QUIET")
+    quiet.clock = source.clock
+    both = _Both(source, quiet)
+    holes = (hole(NOON_MS - 10 * S, NOON_MS), hole(NOON_MS - 10 * S, NOON_MS, market="KRW-QUIET"))
+    result = await fill(both, *holes)  # type: ignore[arg-type]
+    assert result.recovered == [True, True]
+    assert NOON_MS - 2 * S in [it.exchange_ms for it in result.trades if it.market == "KRW-QUIET"]
+    assert source.clock.now_ms() - NOON_MS < 30 * S
+
+
+class _Both:
+    """Two markets of one exchange."""
+
+    def __init__(self, *markets: Exchange) -> None:
+        self.clock, self.rules = markets[0].clock, markets[0].rules
+        self._of = {market.market: market for market in markets}
+
+    async def trades(self, market: str, **query: str | int) -> TradePage:
+        return await self._of[market].trades(market, **query)
+
+
+async def test_where_nothing_is_traded_any_more_the_wait_is_bounded() -> None:
+    """Nothing shows how far REST is; it is taken to be a minute behind at the most."""
+    result = await fill(
+        source := exchange([NOON_MS - 2 * HOUR]), hole(NOON_MS - 10 * S, NOON_MS), lag_max_s=60
+    )
+    assert result.recovered == [True]
+    assert 60 * S <= source.clock.now_ms() - NOON_MS < 80 * S
+
+
+async def test_a_trade_of_the_socket_that_rest_does_not_show_is_waited_for() -> None:
+    """However long: REST is behind, whatever it is taken to be."""
+    source = exchange([NOON_MS - HOUR, NOON_MS - 5 * S, NOON_MS + S], lag_ms=100 * S)
+    result = await fill(
+        source, hole(NOON_MS - 10 * S, NOON_MS), lag_max_s=60, streamed_ms=lambda _: NOON_MS + S
+    )
+    assert result.recovered == [True]
+    assert NOON_MS - 5 * S in result.times
+
+
+# -- the exchange's totals
+
+
+async def test_totals_that_agree_prove_more_than_pages() -> None:
+    """A row can't be read and nothing is newer than the hole, and yet nothing is missing."""
+    source = exchange([NOON_MS - HOUR, NOON_MS - 5 * S], rejected=1)
+    result = await fill(source, hole(NOON_MS - 10 * S, NOON_MS), totals=lambda *_: True)
+    assert result.recovered == [True]
+
+
+async def test_what_rest_has_lost_too_is_not_recovered() -> None:
+    """The pages look whole; the day's totals do not agree."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS + 60 * S, S), lost=frozenset({295}))
+    lost_ms = source.trades_made[295].exchange_ms
+    result = await fill(
+        source, hole(NOON_MS - 10 * S, NOON_MS), totals=lambda result, _: lost_ms in result.times
+    )
+    assert result.recovered == [False]
+    assert NOON_MS - 6 * S in result.times
+
+
+@pytest.mark.parametrize(
+    ("proof", "changes"),
+    [
+        (Proof.RECOVERED, {}),
+        (Proof.RECOVERED, {"newest_ms": 1, "fresh_ms": 100}),
+        (Proof.STALE, {"newest_ms": 1, "fresh_ms": 99}),
+        (Proof.STALE, {"newest_ms": 1, "fresh_ms": None}),
+        (Proof.STALE, {"newest_ms": None, "fresh_ms": None}),
+        (Proof.STALE, {"newest_ms": 1, "fresh_ms": 100, "streamed_ms": 2}),
+        (Proof.RECOVERED, {"newest_ms": 1, "fresh_ms": 100, "streamed_ms": 10_000}),  # stamped ahead: doubted
+        (Proof.RECOVERED, {"newest_ms": 1, "asked_ms": 400}),
+        (Proof.STALE, {"newest_ms": 1, "asked_ms": 400, "streamed_ms": 2}),
+        (Proof.UNPROVEN, {"totals": False}),
+        (Proof.UNPROVEN, {"covered": False}),
+        (Proof.UNPROVEN, {"rejected": 1}),
+        (Proof.LOST, {"covered": False, "is_too_old": True}),
+        (Proof.RECOVERED, {"covered": False, "totals": True}),
+    ],
+)
+def test_what_a_look_proves(proof: Proof, changes: dict[str, Any]) -> None:
+    """A hole that ended at 100, asked for at 300, REST being 300 behind at the most."""
+    values: dict[str, Any] = {
+        "is_too_old": False, "totals": None, "newest_ms": 100, "fresh_ms": None, "streamed_ms": None,
+        "asked_ms": 300, "lag_max_ms": 300,
+    }  # fmt: skip
+    seen = Seen(changes.pop("covered", True), 100, changes.pop("rejected", 0))
+    assert judge(seen, 100, **{**values, **changes}) is proof
+
+
+# -- whatever the rules
+
+
+def times_near(start_ms: int) -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Draw trades, many of them in one millisecond and equal: (ms, price)."""
+    moments = st.one_of(
+        st.integers(0, 3), st.integers(0, 90).map(lambda s: s * S), st.integers(0, 40_000_000)
+    )
+    return st.lists(st.tuples(moments.map(lambda ms: start_ms + ms), st.sampled_from([1, 1, 2])), max_size=40)
+
+
+@settings(max_examples=400, deadline=None)
 @given(
-    seconds=st.lists(st.integers(0, 100_000), max_size=60, unique=True),
-    start=st.integers(0, 90_000),
-    length=st.integers(0, 20_000),
-    page_rows=st.integers(2, 9),
-    inclusive=st.booleans(),
-    crosses=st.booleans(),
+    data=st.data(),
+    ids=st.sampled_from(["unique", "shared", "none", "unordered"]),
+    cursor=st.sampled_from(["exclusive", "inclusive", "refused", "ignored"]),
+    midnight=st.sampled_from(["crosses", "ends", "strict"]),
+    lag_s=st.sampled_from([0, 0, 7, 15, 40]),
+    heeds_to=st.sampled_from([True, True, True, False]),
+    rows_max=st.integers(2, 9),
+    lost=st.frozensets(st.integers(0, 40), max_size=1),
+    start_of_day=st.booleans(),
 )
 def test_recovered_means_that_every_trade_of_the_hole_came(
-    seconds: list[int], start: int, length: int, page_rows: int, inclusive: bool, crosses: bool
+    data: st.DataObject,
+    ids: Any,
+    cursor: Any,
+    midnight: Any,
+    lag_s: int,
+    heeds_to: bool,
+    rows_max: int,
+    lost: frozenset[int],
+    start_of_day: bool,
 ) -> None:
-    """Trades over 28 hours with a midnight among them, any hole, any way of paging."""
-    first_ms = NOON_MS - 100_000 * S
-    exchange = Exchange(
-        [first_ms + second * S for second in seconds],
-        page_rows=page_rows,
-        inclusive=inclusive,
-        crosses_midnight=crosses,
+    """Each as often as it was made, never more often, whatever the exchange does; lost ones by the totals."""
+    start_ms = MIDNIGHT_MS - 30 * S if start_of_day else NOON_MS
+    made = data.draw(times_near(start_ms))
+    from_ms = start_ms + data.draw(st.integers(-2, 60_000))
+    to_ms = from_ms + data.draw(st.integers(0, 60_000))
+    now_ms = to_ms + data.draw(st.sampled_from([0, 0, 0, 30 * S, HOUR, DAY]))
+    rules = Rules(
+        ids=ids, cursor=cursor, midnight=midnight, lag_ms=lag_s * S, heeds_to=heeds_to, rows_max=rows_max
     )
-    wanted = hole(first_ms + start * S, min(first_ms + (start + length) * S, NOON_MS))
-    result = asyncio.run(fill(exchange, wanted))
-    inside = {it.exchange_ms for it in exchange.kept if wanted.from_ms <= it.exchange_ms <= wanted.to_ms}
-    ((_, recovered),) = result.done
-    if recovered:
-        assert inside <= set(result.times)
-    if crosses and any(it.exchange_ms < wanted.from_ms for it in exchange.kept):
-        assert recovered, exchange.queries
+    source = Exchange(made, ManualClock(now_ms), rules, lost)
+    wanted = hole(from_ms, to_ms)
+
+    def totals(result: Result, _: Hole) -> bool | None:
+        """Trusted where something is lost; they speak of all that was made until the hole's end."""
+        return _inside(source.trades_made, wanted) == _inside(result.trades, wanted) if lost else None
+
+    result = asyncio.run(fill(source, wanted, totals=totals))
+    came, true = _inside(result.trades, wanted), _inside(source.trades_made, wanted)
+    assert not came - true, "a trade came more often than it was made"
+    assert result.recovered == [True] or came <= true
+    if result.recovered == [True]:
+        assert came == true
+    fits = max(Counter(it.exchange_ms // S for it in source.trades_made).values(), default=0) < rows_max
+    has_older = any(it.exchange_ms < from_ms - 5 * S for it in source.trades_made)
+    if fits and has_older and heeds_to and not lost and midnight != "strict":
+        assert result.recovered == [True], source.queries
 
 
-@given(st.integers(0, 7 * DAY), st.integers(0, DAY - 1))
-def test_the_first_query_reaches_the_hole_and_no_later_day(age_ms: int, now_of_day_ms: int) -> None:
-    """`to` and `daysAgo` together mean a moment just after the hole's end."""
-    now_ms = MIDNIGHT_MS + now_of_day_ms
-    latest_ms = now_ms - age_ms
-    query = first_query(latest_ms, now_ms)
-    if not query:
-        assert age_ms < 120_000
-        return
-    clock = datetime.strptime(str(query["to"]), "%H:%M:%S").time()
-    day = kst_day(now_ms) - timedelta(days=int(query.get("daysAgo", 0)))
-    before_ms = int(datetime.combine(day, clock, UTC).timestamp() * 1000) - KST
-    assert latest_ms < before_ms <= latest_ms + 1000 + S
-
-
-def test_before_midnight() -> None:
-    """Of today without `daysAgo`, which must be at least 1."""
-    today = date(2026, 5, 7)
-    assert before_midnight_of(today, today) == {"to": "00:00:00"}
-    assert before_midnight_of(date(2026, 5, 5), today) == {"to": "00:00:00", "daysAgo": 2}
+def _inside(trades: Iterable[Trade], wanted: Hole) -> Counter[tuple[int, Any]]:
+    return Counter(
+        (it.exchange_ms, it.price) for it in trades if wanted.from_ms <= it.exchange_ms <= wanted.to_ms
+    )
 
 
 @pytest.mark.server
 async def test_over_the_simulators_rest(eventually_async: Callable[..., Awaitable[None]]) -> None:
-    """Real HTTP, pages of 500: every trade the simulated exchange made within the hole comes once or more."""
+    """Real HTTP, pages of 500, a thousand trades of one millisecond: each comes once."""
     options = SimulatorOptions(markets=3, rate=0)
     async with Simulator(options) as exchange:
         exchange.make_trades(3000)
@@ -359,9 +511,8 @@ async def test_over_the_simulators_rest(eventually_async: Callable[..., Awaitabl
             ExchangeSettings(rest_url=exchange.rest_url, rest_requests_per_s=100), SystemClock()
         )
         result, clock = Result(), SystemClock()
-        found: list[Trade] = []
         async with client:
-            work = Backfill(client, clock, found.extend, result.on_done)
+            work = Backfill(client, clock, result.trades.extend, result.on_done, lag_max_s=1)
             task = asyncio.create_task(work.run())
             markets = await client.markets()
             now_ms = clock.now_ms()
@@ -371,5 +522,5 @@ async def test_over_the_simulators_rest(eventually_async: Callable[..., Awaitabl
             task.cancel()
             await asyncio.wait({task})
         made = exchange.trades_made
-    assert len({(it.market, it.id) for it in found}) == made == 3000
-    assert all(recovered for _, recovered in result.done)
+    assert len(result.trades) == made == 3000
+    assert all(result.recovered)

@@ -80,11 +80,3 @@ def test_no_window_ever_holds_more_than_the_budget(per_s: float, waits: list[flo
 def test_the_first_slot_is_free_at_once() -> None:
     """No delay before the first connect."""
     assert ConnectBudget(1).reserve(5.0) == 0
-
-
-def test_a_pause_delays_every_slot_and_never_shortens_a_wait() -> None:
-    """After a 429 all calls rest."""
-    budget = ConnectBudget(2)
-    budget.pause(0.0, 10.0)
-    budget.pause(0.0, 1.0)
-    assert [budget.reserve(0.0), budget.reserve(0.0)] == [10.0, 10.5]

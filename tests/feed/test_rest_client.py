@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from collector.clock import SystemClock
-from collector.errors import RestError
+from collector.errors import RestError, RestLimited, RestRefused
 from collector.feed import rest_client
 from collector.feed.rest_client import RestClient
 from collector.settings import ExchangeSettings
@@ -132,16 +132,65 @@ async def test_calls_keep_to_the_budget() -> None:
         assert time.monotonic() - started >= 0.49
 
 
-async def test_429_makes_all_calls_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused calls count too at the exchange: the next one waits."""
-    monkeypatch.setattr(rest_client, "_BLOCKED_S", 0.4)
-    async with client(reply("429 Too Many Requests", b"")) as it:
-        with pytest.raises(RestError, match="HTTP 429"):
-            await it.markets()
+LIMIT_ERROR = b'{"error":{"name":"too_many_requests","message":"slow down"}}'
+
+
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [
+        ("429", reply("429 Too Many Requests", b"")),
+        ("error", reply("200 OK", LIMIT_ERROR)),
+        ("error", reply("403 Forbidden", LIMIT_ERROR)),
+        ("remaining", reply("200 OK", MARKETS, "X-RateLimit-Remaining: 0\r\n")),
+    ],
+)
+async def test_over_the_limit_all_calls_rest(
+    how: str, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever form it has: the next calls wait, those that waited for their turn too; it is logged once."""
+    async with client(answer, rest_blocked_s=0.25, rest_requests_per_s=20) as it:
         started = time.monotonic()
-        with pytest.raises(RestError, match="HTTP 429"):
-            await it.trades("KRW-BTC")
-        assert time.monotonic() - started >= 0.35
+        kinds = [it.markets(), it.markets(), it.trades("KRW-BTC"), it.candles("KRW-BTC", 0)]
+        replies = await asyncio.gather(*kinds, return_exceptions=True)
+        took_s = time.monotonic() - started
+    limited = sum(isinstance(each, RestLimited) for each in replies)
+    assert limited == (0 if how == "remaining" else 4)
+    assert took_s >= 3 * 0.25
+    assert it.counts == {"rest_calls": 4, f"rest_limited:{how}": 4}
+    assert caplog.text.count("REST limit is reached") == 4  # each after the pause of the one before
+
+
+async def test_a_limit_that_two_calls_meet_is_one_pause(caplog: pytest.LogCaptureFixture) -> None:
+    """Both were on their way when the first was refused."""
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        await reply("429 Too Many Requests", b"")(writer)
+
+    async with client(slowly, rest_blocked_s=0.3, rest_requests_per_s=100) as it:
+        await asyncio.gather(it.markets(), it.markets(), return_exceptions=True)
+    assert it.counts["rest_limited:429"] == 2
+    assert caplog.text.count("REST limit is reached") == 1
+
+
+async def test_what_remains_does_no_harm_while_something_does() -> None:
+    """One left, none told, nonsense: the next call goes at once."""
+    for header in ("X-RateLimit-Remaining: 1\r\n", "", "X-RateLimit-Remaining: ?\r\n"):
+        async with client(reply("200 OK", MARKETS, header), rest_blocked_s=30) as it:
+            async with asyncio.timeout(2):
+                await it.markets()
+                await it.markets()
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [("400 Bad Request", True), ("404 Not Found", True), ("408 Timeout", False)]
+)
+async def test_a_refusal_is_told_from_a_failure(status: str, refused: bool) -> None:
+    """What repeating can't help, as far as the status tells."""
+    async with client(reply(status, b"")) as it:
+        with pytest.raises(RestError) as failure:
+            await it.markets()
+        assert isinstance(failure.value, RestRefused) is refused
 
 
 async def test_the_simulators_limit_is_respected_too() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.errors import RestError
+from collector.errors import RestError, RestLimited, RestRefused
 from collector.model import Side, Source, Trade
 from collector.protocol import rest
 
@@ -44,8 +44,26 @@ def test_a_trade_has_every_field_and_says_where_it_came_from() -> None:
         TRADE_MS,
         RECEIVED_MS,
         source=Source.REST,
+        nth=1,
     )
-    assert ((expected,), 0, 17829816707050000) == (page(ROW).trades, page(ROW).rejected, page(ROW).cursor)
+    assert page(ROW) == rest.TradePage((expected,), 0)
+
+
+def test_rows_of_a_millisecond_are_numbered_from_the_oldest() -> None:
+    """Their place among all, and among those that are equal; neither depends on what is newer."""
+    other, earlier = {**ROW, "trade_price": 7}, {**ROW, "timestamp": TRADE_MS - 1}
+    rows = [ROW, other, ROW, ROW, earlier]
+    for shown in (rows, rows[1:], rows[2:]):
+        numbers = [(trade.order, trade.nth) for trade in page(*shown).trades]
+        assert numbers == [(3, 3), (2, 1), (1, 2), (0, 1), (0, 1)][-len(shown) :]
+
+
+@pytest.mark.parametrize("changes", [{"sequential_id": None}, {}])
+def test_a_row_without_an_id_is_a_trade(changes: dict[str, object]) -> None:
+    """The documented example has none."""
+    row = {name: value for name, value in ROW.items() if name != "sequential_id"}
+    (trade,) = page({**row, **changes}).trades
+    assert (trade.id, trade.exchange_ms) == (0, TRADE_MS)
 
 
 def test_numbers_are_exact() -> None:
@@ -90,16 +108,13 @@ def test_odd_rows_cost_only_themselves_and_are_counted() -> None:
         {**ROW, "ask_bid": "BUY"},
         {**ROW, "market": "nonsense"},
     ]
-    last = {**ROW, "sequential_id": 3}
-    read = page(ROW, *odd, last)
-    assert (2, len(odd), 3) == (len(read.trades), read.rejected, read.cursor)
+    read = page(ROW, *odd, {**ROW, "sequential_id": 3})
+    assert (2, len(odd), len(odd) + 2) == (len(read.trades), read.rejected, len(read))
 
 
 def test_an_empty_page() -> None:
-    """A market without trades has an empty list, no cursor and no oldest trade."""
-    assert rest.TradePage((), 0, None) == page()
-    assert rest.oldest_ms(()) is None
-    assert rest.oldest_ms(page(ROW, {**ROW, "timestamp": TRADE_MS - 1}).trades) == TRADE_MS - 1
+    """A market without trades has an empty list."""
+    assert rest.TradePage((), 0) == page()
 
 
 ERRORS = [
@@ -122,6 +137,32 @@ def test_errors_arrive_with_http_200(body: bytes) -> None:
             parse()
         assert len(str(failure.value)) < 400
         assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "body"),
+    [
+        (True, {"error": {"name": 429, "message": "Too Many Requests"}}),
+        (True, {"error": {"name": "429", "message": ""}}),
+        (True, {"error": {"name": "too_many_requests", "message": "요청 수 제한을 초과했습니다."}}),
+        (True, {"error": {"name": "x", "message": "API rate limit exceeded"}}),
+        (True, {"error": {"name": 400, "message": "초당 요청 횟수를 초과하였습니다."}}),
+        (True, {"name": "too_many_requests", "message": "slow down"}),
+        (True, {"error": "Rate limit"}),
+        (True, {"status": "5600", "message": "요청 수가 제한을 초과"}),
+        (False, {"error": {"name": 404, "message": "Code not found"}}),
+        (False, {"error": {"name": "400", "message": "Parameter 'markets' must be at most 200 items."}}),
+        (False, {"error": {"name": 500, "message": "order 1429 failed"}}),
+        (False, {"error": {}}),
+        (False, {"error": None}),
+        (False, {}),
+    ],
+)
+def test_an_error_about_limits_is_told_from_others(limits: bool, body: object) -> None:
+    """Number or text, in English or Korean, with or without the usual object around it."""
+    with pytest.raises(RestLimited if limits else RestRefused) as failure:
+        rest.parse_trades(json.dumps(body).encode(), RECEIVED_MS)
+    assert isinstance(failure.value, RestError)
 
 
 def test_the_error_name_is_in_the_message() -> None:
