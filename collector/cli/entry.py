@@ -120,6 +120,10 @@ def simulate(
         float, typer.Option(min=0, help="Speed of the recording; 0 = as fast as it is read.")
     ] = 1,
     faults: Faults = "",
+    rules: Annotated[
+        str,
+        typer.Option(help="What is not known of the exchange: `rest-lag=15s,rest-ids=shared`."),
+    ] = "",
     truth: Annotated[
         Path | None, typer.Option(help="Write every trade made to this file, JSON lines.")
     ] = None,
@@ -148,6 +152,7 @@ def simulate(
             recording=recording,
             speed=speed,
             faults=faults,
+            rules=rules,
             truth=truth,
             stop_trading_after=stop_after,
             first_day_markets=first_day_markets,

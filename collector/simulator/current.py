@@ -96,7 +96,7 @@ class CurrentDialect:
             return [self.book_frame(market.view, SNAPSHOT, simple)]
         if channel == "ticker":
             return [ticker_frame(market.ticker(now_ms), SNAPSHOT, simple)]
-        last = market.trades[-self._snapshot_trades :] if self._snapshot_trades else ()
+        last = market.last_shown(self._snapshot_trades)
         return [trade_frame(made, now_ms, SNAPSHOT, simple) for made in last]
 
     def book_frame(self, book: SimBook, stream_type: str, simple: bool) -> bytes:

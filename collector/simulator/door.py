@@ -14,6 +14,14 @@ from collector.simulator.gate import Gatekeeper
 from collector.simulator.mischief import Mischief
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.rest import Reply, category
+from collector.simulator.rules import Rules
+
+#: Status and body of a REST call that is one too many, by the rule `limit`.
+OVER_LIMIT = {
+    "429": (429, ""),
+    "error": (200, '{"error":{"name":429,"message":"Too many API requests."}}'),
+    "error-text": (200, '{"error":{"name":"too_many_requests","message":"요청 수 제한을 초과했습니다."}}'),
+}
 
 
 class FrontDoor:
@@ -22,6 +30,7 @@ class FrontDoor:
     def __init__(
         self,
         options: SimulatorOptions,
+        rules: Rules,
         mischief: Mischief,
         counters: Counter[str],
         sockets: frozenset[str],
@@ -29,6 +38,7 @@ class FrontDoor:
         now_s: Callable[[], float],
     ) -> None:
         self._limit = options.rest_requests_per_s
+        self._over_limit = OVER_LIMIT[rules.limit]
         self._mischief = mischief
         self._counters = counters
         self._sockets = sockets
@@ -59,6 +69,9 @@ class FrontDoor:
             if self._mischief.is_on(f"rest{status}", self._now_s()):
                 self._counters["rest_refused"] += 1
                 return _response(status, "", {})
+        if self._mischief.is_on("rest-limit", self._now_s()):
+            self._counters["rest_refused"] += 1
+            return _response(*self._over_limit, {})
         left = self._gatekeeper.calls_left(address, category(target), time.monotonic())
         headers = {
             "x-ratelimit-remaining": str(left or 0),
@@ -68,7 +81,7 @@ class FrontDoor:
         }
         if left is None:
             self._counters["rest_refused"] += 1
-            return _response(429, "", headers)
+            return _response(*self._over_limit, headers)
         reply = self._answer(target)
         return _response(reply.status, reply.body, headers)
 

@@ -15,6 +15,7 @@ the end; a share without a start is on from the beginning. The names are in `KIN
     silent-channel=trade@20s:30s    no trades for half a minute
     cut-every:3000                  each socket dropped after 3,000 frames
     delist=KRW-XRP@30s              a market goes away
+    leave-out:0.01@10s:30s          one trade in a hundred reaches no socket, for half a minute
 
 Half-open connections, where packets vanish, are the business of `collector.simulator.proxy`.
 """
@@ -51,10 +52,13 @@ KINDS: dict[str, tuple[Shape, str]] = {
     "accept-close": (Shape.SPAN, "handshakes succeed, then the connection is dropped at once"),
     "rest429": (Shape.SPAN, "REST calls get HTTP 429"),
     "rest503": (Shape.SPAN, "REST calls get HTTP 503"),
+    "rest-limit": (Shape.SPAN, "REST calls are refused as too many, in the form of the rule `limit`"),
     "garbage": (Shape.SHARE, "a junk frame is sent before a good one"),
     "duplicate": (Shape.SHARE, "a frame is sent twice"),
     "shuffle": (Shape.SHARE, "a frame is held back and sent among later ones"),
     "lose": (Shape.SHARE, "a frame is not sent"),
+    "leave-out": (Shape.SHARE, "a trade is sent to no socket; REST, candles and totals have it"),
+    "vanish": (Shape.SHARE, "a trade is neither sent nor listed in REST; candles and totals have it"),
     "cut-every": (Shape.COUNT, "the connection is dropped after so many frames"),
 }
 _NEEDS_AMOUNT = (Shape.SHARE, Shape.COUNT)

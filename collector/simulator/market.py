@@ -1,7 +1,10 @@
 """One simulated market: its book, its day's figures, its trades and minutes for REST."""
 
 import random
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from collector.model import MINUTE_MS
 from collector.simulator.book import MakerBook, volume_worth
@@ -54,6 +57,9 @@ class SimMarket:
         self._prev_close = 0 if is_first_day else listing.price
         self._start_day(listing.price, now_us // 1000)
         self._rest_ms = self._rest_number = 0
+        #: Ids of trades that no socket brought, and of those that REST does not list either.
+        self._left_out: set[int] = set()
+        self._vanished: set[int] = set()
 
     def trade(self, price: int, volume: int, buy: bool, us: int, id: int = 0) -> SimTrade:
         """Execute one fill: number it for REST, keep the books of the day."""
@@ -90,6 +96,60 @@ class SimMarket:
             self._earlier_value + self._day_value,
             self.listing.caution,
         )
+
+    def hide(self, made: SimTrade, *, from_rest: bool) -> None:
+        """Remember that a trade was sent to no socket, and whether REST lists it."""
+        self._left_out.add(made.id)
+        if from_rest:
+            self._vanished.add(made.id)
+
+    def last_shown(self, count: int) -> list[SimTrade]:
+        """Return the newest trades that sockets may know, oldest first."""
+        if not self._left_out:
+            return self.trades[-count:] if count else []
+        shown = (made for made in reversed(self.trades) if made.id not in self._left_out)
+        return list(islice(shown, count))[::-1]
+
+    def listed(self, from_ms: int, before_ms: int) -> list[SimTrade]:
+        """Return the trades that REST lists of a stretch, oldest first."""
+        found = self._made(from_ms, before_ms)
+        return [made for made in found if made.id not in self._vanished] if self._vanished else found
+
+    def minutes_as_of(self, ms: int) -> dict[int, SimCandle]:
+        """Return the minutes by open as they stood at `ms`."""
+        found = {open_ms: candle for open_ms, candle in self.minutes.items() if open_ms <= ms}
+        for open_ms, candle in found.items():
+            if candle.last_ms > ms:
+                found[open_ms] = _candle_of(self._made(open_ms, ms + 1))
+        return {open_ms: candle for open_ms, candle in found.items() if candle.volume}
+
+    def ticker_as_of(self, ms: int) -> SimTicker:
+        """Summarise the market as it stood at `ms`, as far as its trades are kept."""
+        now = self.ticker(ms)
+        later = self._made(ms + 1, self._last_ms + 1)
+        if not later:
+            return now
+        today = [made for made in later if self._day(made.ms) == self._day(ms)]
+        last = (self._made(0, ms + 1)[-1:] or later[:1])[0]
+        buys = sum(made.volume for made in today if made.buy)
+        sells = sum(made.volume for made in today if not made.buy)
+        value = sum(made.price * made.volume for made in today)
+        return now._replace(
+            price=last.price,
+            volume=last.volume,
+            buy=last.buy,
+            trade_ms=last.ms,
+            day_volume=now.day_volume - buys - sells,
+            day_value=now.day_value - value,
+            buy_volume=now.buy_volume - buys,
+            sell_volume=now.sell_volume - sells,
+            volume_24h=now.volume_24h - buys - sells,
+            value_24h=now.value_24h - value,
+        )
+
+    def _made(self, from_ms: int, before_ms: int) -> list[SimTrade]:
+        start = bisect_left(self.trades, from_ms, key=lambda made: made.ms)
+        return self.trades[start : bisect_left(self.trades, before_ms, key=lambda made: made.ms)]
 
     def show(self, us: int) -> SimBook:
         """Publish the book as it stands."""
@@ -141,3 +201,11 @@ class SimMarket:
             return
         candle.high, candle.low, candle.close = max(candle.high, price), min(candle.low, price), price
         candle.volume, candle.value, candle.last_ms = candle.volume + made.volume, candle.value + value, ms
+
+
+def _candle_of(trades: Sequence[SimTrade]) -> SimCandle:
+    """Return the candle of some trades, oldest first; without any its volume is 0."""
+    prices = [made.price for made in trades] or [0]
+    volume, value = sum(made.volume for made in trades), sum(made.price * made.volume for made in trades)
+    last_ms = trades[-1].ms if trades else 0
+    return SimCandle(prices[0], max(prices), min(prices), prices[-1], volume, value, last_ms)

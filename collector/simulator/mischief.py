@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+from collector.simulator.events import SimTrade
 from collector.simulator.faults import KINDS, Fault, Shape
 from collector.simulator.wire import Payload
 
@@ -34,6 +35,10 @@ GARBAGE: tuple[Payload, ...] = (
 )
 
 
+#: Shares of trades, not of frames.
+HIDING = ("leave-out", "vanish")
+
+
 class Mischief:
     """The schedule in force: one per simulator, dice seeded, times in seconds since its start."""
 
@@ -41,7 +46,9 @@ class Mischief:
         self._rng = random.Random(f"faults {seed}")
         self._moments = [fault for fault in faults if KINDS[fault.name][0] is Shape.MOMENT]
         self._spans = [fault for fault in faults if KINDS[fault.name][0] is Shape.SPAN]
-        self._shares = [fault for fault in faults if KINDS[fault.name][0] is Shape.SHARE]
+        shares = [fault for fault in faults if KINDS[fault.name][0] is Shape.SHARE]
+        self._shares = [fault for fault in shares if fault.name not in HIDING]
+        self._hiding = [fault for fault in shares if fault.name in HIDING]
         self._due_s = [fault.start_s for fault in self._moments]
         self._held: dict[int, list[Payload]] = {}
         self.cut_every = [fault for fault in faults if fault.name == "cut-every"]
@@ -60,6 +67,15 @@ class Mischief:
         return any(
             fault.name == name and fault.hits(is_oldest) and fault.is_on(now_s) for fault in self._spans
         )
+
+    def hidden(self, trades: Sequence[SimTrade], now_s: float) -> dict[str, list[SimTrade]]:
+        """Return those of `trades` that are hidden from somebody, by the name of the fault."""
+        found: dict[str, list[SimTrade]] = {}
+        for fault in self._hiding:
+            if fault.is_on(now_s):
+                hit = [made for made in trades if self._rng.random() < fault.amount]
+                found.setdefault(fault.name, []).extend(hit)
+        return found
 
     def distort(
         self, client: int, payloads: Sequence[Payload], now_s: float, *, is_oldest: bool

@@ -18,7 +18,8 @@ class SimulatorOptions:
     Instead of the market a `recording` can be played: `speed` 1 is real time, 2 twice as fast, 0 as fast as
     the readers take it; it starts once `recording_sockets` sockets have subscribed.
 
-    `faults` is the text form of `collector.simulator.faults`.
+    `faults` is the text form of `collector.simulator.faults`: what goes wrong, and when; `rules` that of
+    `collector.simulator.rules`: how the exchange behaves where that is not known.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,7 @@ class SimulatorOptions:
     recording_sockets: int = 1
 
     faults: str = ""
+    rules: str = ""
 
     tick_s: float = 0.02
     snapshot_delay_s: float = 0.15

@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -57,6 +57,9 @@ class PlayedStep:
         self._path = path
         self._frames = frames
         self.trades = trades
+
+    def without(self, trades: Collection[SimTrade]) -> "PlayedStep":  # noqa: ARG002 - frames are as recorded
+        return self
 
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
         if dialect.path != self._path or not subscription.streams:

@@ -6,7 +6,7 @@ HTTP 200, ticker times run 9 h ahead, trade ids are of another number scheme tha
 
 import json
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from collector.simulator.current import LEVELS, UNIT, comparison, levels_text
 from collector.simulator.events import SimTicker, SimTrade
-from collector.simulator.fixed import ONE, PLACES, text
+from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, text
 from collector.simulator.market import SimCandle, SimMarket
+from collector.simulator.rules import Rules
 from collector.simulator.times import KST, KST_OFFSET_MS, compact, kst, utc
 
 Markets = Mapping[str, SimMarket]
@@ -39,6 +40,18 @@ class Reply:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a call was made, until when its answer knows what happened, and the rules in force."""
+
+    now_ms: int
+    shown_ms: int
+    rules: Rules
+
+
+OBSERVED = Rules()
+
+
 class Rejected(Exception):
     """The call gets an error object; most come with HTTP 200."""
 
@@ -47,8 +60,9 @@ class Rejected(Exception):
         self.reply = Reply(status, json.dumps({"error": {"name": name, "message": message}}))
 
 
-def answer(target: str, markets: Markets, now_ms: int) -> Reply:
+def answer(target: str, markets: Markets, now_ms: int, rules: Rules = OBSERVED) -> Reply:
     """Answer `GET target` (path and query)."""
+    asked = Asked(now_ms, now_ms - rules.rest_lag_ms, rules)
     if len(target) > MAX_TARGET:
         return Reply(414, "")
     parts = urlsplit(target)
@@ -56,7 +70,7 @@ def answer(target: str, markets: Markets, now_ms: int) -> Reply:
     for pattern, call in _ROUTES:
         if found := pattern.fullmatch(parts.path):
             try:
-                return Reply(200, f"[{','.join(call(markets, {**query, **found.groupdict()}, now_ms))}]")
+                return Reply(200, f"[{','.join(call(markets, {**query, **found.groupdict()}, asked))}]")
             except Rejected as error:
                 return error.reply
     return Reply(404, '{"name":"not_found","message":"No Route matched with those values"}')
@@ -68,7 +82,7 @@ def category(target: str) -> str:
     return parts[2] if len(parts) > 2 else ""
 
 
-def _market_all(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Iterator[str]:
+def _market_all(markets: Markets, query: Mapping[str, str], _asked: Asked) -> Iterator[str]:
     for market in markets.values():
         listing = market.listing
         row = {
@@ -81,12 +95,15 @@ def _market_all(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Ite
         yield json.dumps(row, ensure_ascii=False)
 
 
-def _ticker(markets: Markets, query: Mapping[str, str], now_ms: int) -> Iterator[str]:
+def _ticker(markets: Markets, query: Mapping[str, str], asked: Asked) -> Iterator[str]:
     codes = _required(query, "markets").split(",")
     if len(codes) > MAX_TICKERS:
         message = f"Parameter 'markets' must be less than or equal to {MAX_TICKERS} items."
         raise Rejected("400", message, status=400)
-    return (_ticker_row(market.ticker(now_ms)) for market in _known(markets, codes))
+    found = _known(markets, codes)
+    if asked.rules.rest_lag_ms:
+        return (_ticker_row(market.ticker_as_of(asked.shown_ms)) for market in found)
+    return (_ticker_row(market.ticker(asked.now_ms)) for market in found)
 
 
 def _ticker_row(ticker: SimTicker) -> str:
@@ -110,7 +127,7 @@ def _ticker_row(ticker: SimTicker) -> str:
     )
 
 
-def _orderbook(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Iterator[str]:
+def _orderbook(markets: Markets, query: Mapping[str, str], _asked: Asked) -> Iterator[str]:
     codes = _required(query, "markets").split(",")
     depth = LEVELS_OF_ONE if len(codes) == 1 else LEVELS
     return (_book_row(market, depth) for market in _known(markets, codes))
@@ -124,55 +141,86 @@ def _book_row(market: SimMarket, depth: int) -> str:
     )
 
 
-def _ticks(markets: Markets, query: Mapping[str, str], now_ms: int) -> Iterator[str]:
+def _ticks(markets: Markets, query: Mapping[str, str], asked: Asked) -> Iterator[str]:
     (market,) = _known(markets, [_required(query, "market")])
-    count = _number(query, "count", 1, MAX_TICKS)
-    before = _before(query, now_ms)
-    end = len(market.trades)
-    if before is not None:
-        end = bisect_left(market.trades, before, key=lambda made: made.ms)
+    count, rules = _number(query, "count", 1, MAX_TICKS), asked.rules
+    midnight, before = _before(query, asked.now_ms)
+    if before is None:
+        before = asked.now_ms + 1
+    least = {"crosses": 0, "ends": _midnight(before - 1), "strict": midnight}[rules.midnight]
+    trades = market.listed(least, min(before, asked.shown_ms + 1))
     if "cursor" in query:
-        end = min(end, bisect_left(market.trades, _integer(query, "cursor"), key=lambda made: made.rest_id))
-    return map(_tick_row, reversed(market.trades[max(0, end - count) : end]))
+        trades = trades[: _place(trades, _integer(query, "cursor"), rules)]
+    return (_tick_row(made, rules.rest_ids) for made in reversed(trades[-count:]))
 
 
-def _tick_row(made: SimTrade) -> str:
+def _place(trades: list[SimTrade], cursor: int, rules: Rules) -> int:
+    """Return how many of `trades` a page before `cursor` may show."""
+    if rules.cursor == "refused":
+        raise Rejected(400, "Invalid parameter 'cursor'.", status=400)
+    if rules.cursor == "ignored" or rules.rest_ids == "none":
+        return len(trades)
+    find = bisect_right if rules.cursor == "inclusive" else bisect_left
+    return find(trades, cursor, key=lambda made: _rest_id(made, rules.rest_ids))
+
+
+def _rest_id(made: SimTrade, ids: str) -> int:
+    match ids:
+        case "stream":
+            return made.id
+        case "shared":
+            return made.ms * 10_000
+        case _:
+            return made.rest_id
+
+
+def _tick_row(made: SimTrade, ids: str) -> str:
     date, time = utc(made.ms)
     closing, _, _, change, _, _ = comparison(made.price, made.prev_close)
+    number = "" if ids == "none" else f',"sequential_id":{_rest_id(made, ids)}'
     return (
         f'{{"market":"{made.market}","trade_date_utc":"{date}","trade_time_utc":"{time}",'
         f'"timestamp":{made.ms},"trade_price":{text(made.price)},"trade_volume":{text(made.volume)},'
         f'"prev_closing_price":{closing},"change_price":{change},'
-        f'"ask_bid":"{"BID" if made.buy else "ASK"}","sequential_id":{made.rest_id}}}'
+        f'"ask_bid":"{"BID" if made.buy else "ASK"}"{number}}}'
     )
 
 
-def _before(query: Mapping[str, str], now_ms: int) -> int | None:
-    """Return the millisecond the trades must be older than: `to` is a Korean time of day, without a date."""
+def _midnight(ms: int) -> int:
+    """Return the start of the Korean day of `ms`."""
+    return ms - (ms + KST_OFFSET_MS) % DAY_MS
+
+
+def _before(query: Mapping[str, str], now_ms: int) -> tuple[int, int | None]:
+    """Return the start of the day that is asked for, and the millisecond the trades must be older than.
+
+    `to` is a Korean time of day, without a date.
+    """
     if "to" not in query and "daysAgo" not in query:
-        return None
+        return _midnight(now_ms), None
     days = _number(query, "daysAgo", 1, MAX_DAYS_AGO) if "daysAgo" in query else 0
     clock = re.fullmatch(r"([01]\d|2[0-3]):?([0-5]\d):?([0-5]\d)", query.get("to", "00:00:00"))
     if clock is None:
         raise Rejected(400, "Invalid parameter 'to'.", status=400)
-    midnight = now_ms - (now_ms + KST_OFFSET_MS) % DAY_MS
+    midnight = _midnight(now_ms) - days * DAY_MS
     hours, minutes, seconds = map(int, clock.groups())
-    return midnight - days * DAY_MS + ((hours * 60 + minutes) * 60 + seconds) * 1000
+    return midnight, midnight + ((hours * 60 + minutes) * 60 + seconds) * 1000
 
 
-def _minutes(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Iterator[str]:
+def _minutes(markets: Markets, query: Mapping[str, str], asked: Asked) -> Iterator[str]:
     unit = int(query["unit"])
     if unit not in UNITS:
         raise Rejected(400, "Invalid unit.", status=400)
     (market,) = _known(markets, [_required(query, "market")])
-    candles = _candles(market, unit * MINUTE_MS, query)
-    return (f'{_candle_fields(market.code, *each)},"unit":{unit}}}' for each in candles)
+    candles = _candles(market, unit * MINUTE_MS, query, asked)
+    volume = _rounded if asked.rules.candle_volumes == "rounded" else text
+    return (f'{_candle_fields(market.code, *each, volume)},"unit":{unit}}}' for each in candles)
 
 
-def _days(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Iterator[str]:
+def _days(markets: Markets, query: Mapping[str, str], asked: Asked) -> Iterator[str]:
     (market,) = _known(markets, [_required(query, "market")])
     previous = market.listing.price
-    for open_ms, candle in _candles(market, DAY_MS, query):
+    for open_ms, candle in _candles(market, DAY_MS, query, asked):
         change = candle.close - previous
         rate = round(abs(change) * ONE / previous) * (-1 if change < 0 else 1)
         yield (
@@ -181,11 +229,18 @@ def _days(markets: Markets, query: Mapping[str, str], _now_ms: int) -> Iterator[
         )
 
 
-def _candles(market: SimMarket, length_ms: int, query: Mapping[str, str]) -> list[tuple[int, SimCandle]]:
+def _rounded(volume: int) -> str:
+    """Write a volume with four decimals."""
+    return four_decimals((volume + SIZE_UNIT // 2) // SIZE_UNIT)
+
+
+def _candles(
+    market: SimMarket, length_ms: int, query: Mapping[str, str], asked: Asked
+) -> list[tuple[int, SimCandle]]:
     """Merge minutes into candles aligned to Korean midnight, newest first; no trades, no candle."""
     before = _candle_end(query)
     merged: dict[int, SimCandle] = {}
-    for open_ms, minute in market.minutes.items():
+    for open_ms, minute in market.minutes_as_of(asked.shown_ms).items():
         start = open_ms - (open_ms + KST_OFFSET_MS) % length_ms
         if before is None or start < before:
             merged[start] = _merged(merged.get(start), minute)
@@ -206,13 +261,13 @@ def _merged(candle: SimCandle | None, later: SimCandle) -> SimCandle:
     )
 
 
-def _candle_fields(code: str, open_ms: int, candle: SimCandle) -> str:
+def _candle_fields(code: str, open_ms: int, candle: SimCandle, volume: Callable[[int], str] = text) -> str:
     return (
         f'{{"market":"{code}","candle_date_time_utc":"{"T".join(utc(open_ms))}",'
         f'"candle_date_time_kst":"{"T".join(kst(open_ms))}","opening_price":{text(candle.open)},'
         f'"high_price":{text(candle.high)},"low_price":{text(candle.low)},"trade_price":{text(candle.close)},'
         f'"timestamp":{candle.last_ms},"candle_acc_trade_price":{text(candle.value, 2 * PLACES)},'
-        f'"candle_acc_trade_volume":{text(candle.volume)}'
+        f'"candle_acc_trade_volume":{volume(candle.volume)}'
     )
 
 
@@ -257,7 +312,7 @@ def _number(query: Mapping[str, str], name: str, least: int, most: int) -> int:
     return value
 
 
-_Call = Callable[[Markets, Mapping[str, str], int], Iterator[str]]
+_Call = Callable[[Markets, Mapping[str, str], Asked], Iterator[str]]
 _ROUTES: tuple[tuple[re.Pattern[str], _Call], ...] = (
     (re.compile("/v1/market/all"), _market_all),
     (re.compile("/v1/ticker"), _ticker),

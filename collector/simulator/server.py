@@ -28,6 +28,7 @@ from collector.simulator.model import MarketModel, Pace
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.player import Player
 from collector.simulator.requests import Refused
+from collector.simulator.rules import parse_rules
 from collector.simulator.source import MarketSource, Source, Step
 from collector.simulator.truth import TruthFile
 
@@ -42,13 +43,14 @@ class Simulator:
     `idle_cuts`, `slow_cuts`, `frames`, `rest_calls`, `rest_refused`, `fault_<name>`.
 
     Raises:
-        ConfigurationError: when the faults, the recording, the truth file or the port can't be used.
+        ConfigurationError: when faults, rules, the recording, the truth file or the port can't be used.
     """
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions()
         self.counters: Counter[str] = Counter()
         faults = parse_faults(self.options.faults)
+        self._rules = parse_rules(self.options.rules)
         self._mischief = Mischief(faults, self.options.seed)
         self._audience = Audience(self.options, self._mischief, self.counters)
         current = CurrentDialect(self.options.snapshot_trades)
@@ -58,7 +60,13 @@ class Simulator:
         self._source = _source(self.options, self._started_us)
         self._check_listings(faults)
         self._door = FrontDoor(
-            self.options, self._mischief, self.counters, frozenset(self._dialects), self._answer, self._now_s
+            self.options,
+            self._rules,
+            self._mischief,
+            self.counters,
+            frozenset(self._dialects),
+            self._answer,
+            self._now_s,
         )
         self._stack = contextlib.AsyncExitStack()
         self._port = 0
@@ -203,12 +211,21 @@ class Simulator:
             self._audience.strike(fault, now)
 
     def _publish(self, step: Step) -> None:
-        """Write down the truth, then tell everybody."""
+        """Write down the truth, then send it to everybody, but for what is hidden."""
         self._truth.write(step.trades)
-        self._audience.publish(step, asyncio.get_running_loop().time(), self._now_s())
+        self._audience.publish(self._without_hidden(step), asyncio.get_running_loop().time(), self._now_s())
+
+    def _without_hidden(self, step: Step) -> Step:
+        hidden = self._mischief.hidden(step.trades, self._now_s())
+        for name, trades in hidden.items():
+            self.counters[f"fault_{name}"] += len(trades)
+            for made in trades:
+                self._source.markets[made.market].hide(made, from_rest=name == "vanish")
+        left_out = {made for trades in hidden.values() for made in trades}
+        return step.without(left_out) if left_out else step
 
     def _answer(self, target: str) -> rest.Reply:
-        return rest.answer(target, self._source.markets, self._now_us() // 1000)
+        return rest.answer(target, self._source.markets, self._now_us() // 1000, self._rules)
 
     def _now_s(self) -> float:
         """Seconds since the start, the time of the fault schedule."""

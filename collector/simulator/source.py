@@ -1,6 +1,6 @@
 """Where frames come from: the invented market here, a recording in `player`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from collector.simulator.dialect import Dialect
@@ -21,6 +21,10 @@ class Step(Protocol):
 
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
         """Return what one subscription gets of it."""
+        ...
+
+    def without(self, trades: Collection[SimTrade]) -> "Step":
+        """Return what happened but for some trades, if it can be told apart."""
         ...
 
 
@@ -58,6 +62,9 @@ class MarketStep:
         self._events = events
         self._now_ms = now_ms
         self.trades = [event for event in events if type(event) is SimTrade]
+
+    def without(self, trades: Collection[SimTrade]) -> "MarketStep":
+        return MarketStep([event for event in self._events if event not in trades], self._now_ms)
 
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
         return [*dialect.live(self._events, subscription, self._now_ms)]

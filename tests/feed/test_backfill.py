@@ -130,7 +130,13 @@ async def test_trades_of_one_millisecond_are_all_different(ids: Any) -> None:
 async def test_a_millisecond_that_fills_more_than_a_page() -> None:
     """By their ids, if each has one; without, the hole stays open."""
     ms = NOON_MS - 40 * S + 500
-    made = [(ms - 20 * S, 1), (ms - 3, 1), (ms - 3, 2), *[(ms, price % 3) for price in range(1, 24)], (NOON_MS, 1)]
+    made = [
+        (ms - 20 * S, 1),
+        (ms - 3, 1),
+        (ms - 3, 2),
+        *[(ms, price % 3) for price in range(1, 24)],
+        (NOON_MS, 1),
+    ]
     for ids, cursor, recovered in (
         ("unique", "exclusive", True),
         ("unique", "inclusive", True),

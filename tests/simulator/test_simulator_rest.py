@@ -1,7 +1,9 @@
 """The REST calls answer in the exchange's shapes, with its traps (protocol section 3)."""
 
 import asyncio
+import contextlib
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,12 +13,15 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.asyncio.client import connect
 
+from collector.errors import ConfigurationError, RestLimited
 from collector.model import Side
 from collector.protocol import rest as product
 from collector.simulator import Simulator, SimulatorOptions, rest
 from collector.simulator.fixed import ONE, text
 from collector.simulator.model import MarketModel, Pace
+from collector.simulator.rules import parse_rules
 
 US = 1_790_133_505_546_000
 MS = US // 1000
@@ -230,3 +235,174 @@ async def test_a_backfill_finds_every_trade_nobody_heard(tmp_path: Path) -> None
     rows = [json.loads(line) for line in truth.read_text().splitlines()]
     assert sorted((row["market"], row["rest_id"]) for row in rows) == sorted(found)
     assert not {row["id"] for row in rows} & {row["rest_id"] for row in rows}
+
+
+# -- what is not known about the exchange
+
+
+def ticks(model: MarketModel, rules: str, query: str = "") -> list[dict[str, Any]]:
+    reply = rest.answer(
+        f"/v1/trades/ticks?market=KRW-BTC&count=500{query}", model.markets, MS, parse_rules(rules)
+    )
+    assert reply.status == 200
+    rows: list[dict[str, Any]] = json.loads(reply.body, parse_float=Decimal)
+    return rows
+
+
+def test_rest_may_lag(model: MarketModel) -> None:
+    """Trades, candles and tickers are those of a moment ago, each as it stood then."""
+    made = model.markets["KRW-BTC"].trades
+    shown_ms = made[-40].ms
+    rules = parse_rules(f"rest-lag={(MS - shown_ms) / 1000}s")
+    kept = [trade for trade in made if trade.ms <= shown_ms]
+    (newest, *_), *_ = [json.loads(rest.answer(BTC_TICKS, model.markets, MS, rules).body)]
+    assert newest["timestamp"] == shown_ms
+    candles = json.loads(
+        rest.answer("/v1/candles/minutes/1?market=KRW-BTC&count=3", model.markets, MS, rules).body,
+        parse_float=Decimal,
+    )
+    start = _start(shown_ms, 60_000)
+    volume = sum(trade.volume for trade in kept if trade.ms >= start)
+    assert (_utc_ms(candles[0]["candle_date_time_utc"]), candles[0]["candle_acc_trade_volume"]) == (
+        start,
+        Decimal(volume) / ONE,
+    )
+    (now,) = get(model, "/v1/ticker?markets=KRW-BTC")
+    (then,) = json.loads(
+        rest.answer("/v1/ticker?markets=KRW-BTC", model.markets, MS, rules).body, parse_float=Decimal
+    )
+    later = sum(trade.volume for trade in made if trade.ms > shown_ms)
+    assert now["acc_trade_volume"] - then["acc_trade_volume"] == Decimal(later) / ONE
+    assert then["trade_timestamp"] == shown_ms + HOURS_9_MS
+
+
+BTC_TICKS = "/v1/trades/ticks?market=KRW-BTC&count=500"
+
+
+def test_ids_may_be_anything(model: MarketModel) -> None:
+    """Of their own, the socket's, one for all of a millisecond, none."""
+    made = model.markets["KRW-BTC"].trades[::-1][:500]
+    expected = {
+        "own": [trade.rest_id for trade in made],
+        "stream": [trade.id for trade in made],
+        "shared": [trade.ms * 10_000 for trade in made],
+        "none": [None] * len(made),
+    }
+    for ids, numbers in expected.items():
+        assert [row.get("sequential_id") for row in ticks(model, f"rest-ids={ids}")] == numbers
+    assert len(set(expected["shared"])) < len(made)
+
+
+def test_a_cursor_may_mean_anything(model: MarketModel) -> None:
+    """Its own row left out or shown, with ids of their own and shared; refused; not heeded."""
+    for ids in ("own", "shared"):
+        first = ticks(model, f"rest-ids={ids}")
+        cursor = first[10]["sequential_id"]
+        after = [row for row in ticks(model, f"rest-ids={ids}") if row["sequential_id"] < cursor]
+        own = [row for row in first if row["sequential_id"] == cursor]
+        exclusive = ticks(model, f"rest-ids={ids}", f"&cursor={cursor}")
+        inclusive = ticks(model, f"rest-ids={ids},cursor=inclusive", f"&cursor={cursor}")
+        assert exclusive[: len(after)] == after
+        assert inclusive[: len(own) + 5] == own + after[:5]
+        assert ticks(model, f"rest-ids={ids},cursor=ignored", f"&cursor={cursor}") == first
+    refused = rest.answer(f"{BTC_TICKS}&cursor=5", model.markets, MS, parse_rules("cursor=refused"))
+    assert refused.status == 400
+
+
+def test_pages_may_end_at_midnight() -> None:
+    """Then `to` 00:00:00 is the end of the day before, or an empty page."""
+    midnight_ms = MS - (MS + HOURS_9_MS) % 86_400_000
+    model = MarketModel(1, Pace(rate=2), seed=5, now_us=(midnight_ms - 60_000) * 1000)
+    for second in range(-59, 60):
+        model.advance((midnight_ms + second * 1000) * 1000)
+
+    def sides(rules: str, query: str) -> tuple[bool, bool]:
+        """Whether there are trades from before and from after midnight."""
+        target = f"{BTC_TICKS}{query}"
+        body = rest.answer(target, model.markets, midnight_ms + 60_000, parse_rules(rules)).body
+        times = [row["timestamp"] for row in json.loads(body)]
+        return any(ms < midnight_ms for ms in times), any(ms >= midnight_ms for ms in times)
+
+    yesterday = "&to=23:59:59&daysAgo=1"
+    expected = {
+        "crosses": [(True, True), (True, False), (True, False)],
+        "ends": [(False, True), (True, False), (True, False)],
+        "strict": [(False, True), (False, False), (True, False)],
+    }
+    for rule, found in expected.items():
+        assert [sides(f"midnight={rule}", query) for query in ("", "&to=00:00:00", yesterday)] == found
+
+
+def test_volumes_of_candles_may_have_four_decimals(model: MarketModel) -> None:
+    """The turnover stays exact."""
+    rules = parse_rules("candle-volumes=rounded")
+    rounded = json.loads(rest.answer(BTC_CANDLES, model.markets, MS, rules).body, parse_float=Decimal)
+    exact = get(model, BTC_CANDLES)
+    assert rounded != exact
+    for theirs, ours in zip(rounded, exact, strict=True):
+        assert abs(theirs["candle_acc_trade_volume"] - ours["candle_acc_trade_volume"]) <= Decimal("0.00005")
+        assert theirs["candle_acc_trade_volume"].as_tuple().exponent == -4
+        assert theirs["candle_acc_trade_price"] == ours["candle_acc_trade_price"]
+
+
+BTC_CANDLES = "/v1/candles/minutes/1?market=KRW-BTC&count=200"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("rule", "status"), [("429", 429), ("error", 200), ("error-text", 200)])
+async def test_too_many_calls_are_refused_in_several_forms(rule: str, status: int) -> None:
+    """By the limit itself, and by the fault `rest-limit`."""
+    for faults, calls in (("", 3), ("rest-limit@0s:60s", 1)):
+        options = SimulatorOptions(
+            markets=1, rate=0, rest_requests_per_s=2, rules=f"limit={rule}", faults=faults
+        )
+        async with Simulator(options) as exchange, httpx.AsyncClient(base_url=exchange.rest_url) as client:
+            replies = [await client.get("/v1/market/all") for _ in range(calls)]
+        assert replies[-1].status_code == status
+        if status == 200:
+            with pytest.raises(RestLimited):
+                product.parse_markets(replies[-1].content)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("rest-lagg=3", "did you mean rest-lag?"),
+        ("nonsense=3", "Known: rest-lag,"),
+        ("cursor=both", "one of exclusive, inclusive, refused, ignored"),
+        ("rest-lag=soon", "a number of seconds"),
+    ],
+)
+def test_a_rule_that_is_none_is_named(rules: str, said: str) -> None:
+    """Before anything starts."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        Simulator(SimulatorOptions(rules=rules))
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("fault", "listed"), [("leave-out", True), ("vanish", False)])
+async def test_a_trade_may_reach_no_socket(fault: str, listed: bool, tmp_path: Path) -> None:
+    """Totals and candles count it; REST lists it, or does not. The truth has it."""
+    truth = tmp_path / "truth.jsonl"
+    options = SimulatorOptions(markets=1, rate=0, truth=truth, faults=f"{fault}:0.3")
+    async with (
+        Simulator(options) as exchange,
+        httpx.AsyncClient(base_url=exchange.rest_url) as client,
+        connect(exchange.websocket_url, compression=None) as socket,
+    ):
+        await socket.send('[{"ticket":"x"},{"type":"trade","codes":["KRW-BTC"],"isOnlyRealtime":true}]')
+        await asyncio.sleep(0.4)
+        exchange.make_trades(200)
+        came = set()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                came.add(json.loads(await asyncio.wait_for(socket.recv(), 0.5))["sequential_id"])
+        rows = (await client.get(BTC_TICKS)).json()
+        (candle, *_) = (await client.get(BTC_CANDLES)).json()
+    made = [json.loads(line) for line in truth.read_text().splitlines()]
+    left_out = {row["rest_id"] for row in made if row["id"] not in came}
+    assert len(made) == 200
+    assert 20 < len(left_out) == exchange.counters[f"fault_{fault}"] < 120
+    assert bool(left_out & {row["sequential_id"] for row in rows}) is listed
+    assert len(rows) == (200 if listed else 200 - len(left_out))
+    assert Decimal(str(candle["candle_acc_trade_volume"])) == sum(Decimal(row["volume"]) for row in made)
