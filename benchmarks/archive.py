@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from benchmarks.frames import market_names
-from collector.analytics.candles import Losses
+from collector.analytics.completeness import NO_LOSSES
 from collector.analytics.identity import Row
 from collector.archive import library, parquet
 from collector.archive.files import Files
@@ -54,7 +54,6 @@ from collector.store.store import Store
 #: 2026-09-21, UTC.
 DAY_START_MS = 1_789_948_800_000
 SAMPLE_MS = 300_000
-NO_LOSSES = Losses(())
 
 QUERIES = {
     "5-minute candles of one market": """

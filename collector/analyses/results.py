@@ -27,9 +27,25 @@ class WindowResult(Result):
 
 
 class TradesResult(WindowResult):
-    """Of one market's trades; `complete` is false where some may be missing."""
+    """Of one market's trades.
 
+    `complete` is false where some may be missing; `since_ms` is where our data begin, if the window begins
+    before them.
+    """
+
+    since_ms: int | None
     complete: bool
+
+
+class MarketsResult(WindowResult):
+    """Of several markets: `incomplete_count` of them are not `complete`, as in `TradesResult`.
+
+    `since_ms` is where the data of all begin, if the window begins before them.
+    """
+
+    since_ms: int | None
+    complete: bool
+    incomplete_count: int
 
 
 class BookResult(Result):
@@ -218,7 +234,7 @@ class Pair(Result):
     return_count: int
 
 
-class Correlations(WindowResult):
+class Correlations(MarketsResult):
     """The strongest of `pair_count` pairs."""
 
     pair_count: int
@@ -226,16 +242,18 @@ class Correlations(WindowResult):
 
 
 class Mover(Result):
-    """A market's change over the window."""
+    """A market's change over the window; `since_ms` and `complete` as in `TradesResult`."""
 
     market: str
     window: str
     change_rate: Decimal | None
     from_price: Decimal | None
     to_price: Decimal | None
+    since_ms: int | None
+    complete: bool
 
 
-class TopMovers(WindowResult):
+class TopMovers(MarketsResult):
     """The strongest first; who did not move is in neither list."""
 
     market_count: int
@@ -255,7 +273,7 @@ class Spike(Result):
     trade_count: int
 
 
-class VolumeSpikes(WindowResult):
+class VolumeSpikes(MarketsResult):
     """The strongest first; `windows` is how many windows are usual."""
 
     market_count: int

@@ -1,17 +1,20 @@
 """What an analysis looks at: the candles or the trades of a window, the newest book, several markets."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Struct, structs
 
 from collector.analyses.registry import Answer
 from collector.analytics.book_window import BookSample
-from collector.analytics.candles import Losses, Minute
+from collector.analytics.candles import Minute
+from collector.analytics.change import End
+from collector.analytics.completeness import NEVER_MS, Known
 from collector.analytics.windows import window_minutes, window_start_ms
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS
 from collector.settings import current
+from collector.store.history import Opens
 from collector.store.read import Book, Reader, TradeRow, plain
 from collector.store.redis_client import client
 
@@ -54,9 +57,20 @@ class Window:
     market: str
     span: Span
     reader: Reader
+    opens: Opens
     minutes: dict[int, Minute]
+    known: Known
     #: Executions that the candles count, but that are no longer kept one by one; known once they are read.
     expired: list[int] = field(default_factory=list)
+    #: Where the figures reach back to: the window's start, or the older candle whose close was asked for.
+    reach_ms: list[int] = field(default_factory=list)
+
+    def end_before(self) -> End | None:
+        """Return the price as the window began, None where no older candle is kept."""
+        end = self.reader.ends_before(self.opens, self.span.start_ms)[self.market]
+        if end:
+            self.reach_ms.append(end.open_ms)
+        return end
 
     def trades(self) -> list[TradeRow]:
         """Return the executions of the window that are still kept.
@@ -71,10 +85,16 @@ class Window:
         return rows
 
     def answer(self, *figures: Struct, **more: object) -> Answer:
-        """Return figures with what they are about; `complete` is false where trades may be missing."""
-        losses = Losses(self.reader.open_trade_gaps([self.market]))
-        lost = losses.touch(self.span.start_ms, self.span.as_of_ms) or any(self.expired)
-        return self.span.answer(self.market, *figures, **more, complete=not lost)
+        """Return figures with what they are about, and whether trades may be missing."""
+        start_ms = self.span.start_ms
+        is_complete = self.known.is_complete(min(start_ms, *self.reach_ms, NEVER_MS))
+        return self.span.answer(
+            self.market,
+            *figures,
+            **more,
+            since_ms=self.known.since_ms(start_ms),
+            complete=is_complete and not any(self.expired),
+        )
 
 
 def span_of(reader: Reader, window: str) -> Span:
@@ -102,10 +122,13 @@ def window_of(market: str, window: str) -> Window:
     reader = open_reader()
     market = reader.check(market)
     span = span_of(reader, window)
-    minutes = reader.minutes(market, span.start_ms, span.as_of_ms)
+    opens = reader.opens([market])
+    minutes = reader.minutes_of(opens, span.start_ms, span.as_of_ms)[market]
+    known = reader.known(opens)[market]
     if not minutes:
-        raise NoData(f"{market}: no trade in the last {window}")
-    return Window(market, span, reader, minutes)
+        loss = "" if known.is_complete(span.start_ms) else ", or it is missing (collector show completeness)"
+        raise NoData(f"{market}: no trade in the last {window}{loss}")
+    return Window(market, span, reader, opens, minutes, known)
 
 
 def book_of(market: str) -> Book:
@@ -147,18 +170,35 @@ def book_answer(book: Book, *figures: Struct, **more: object) -> Answer:
     return dict(plain(about | more))
 
 
-def candles_of(
-    reader: Reader, markets: Iterable[str], span: Span, minutes: int
-) -> dict[str, dict[int, Minute]]:
-    """Return the candles of each of `markets` in the last `minutes` minutes of `span`.
+def opens_of(reader: Reader, markets: Collection[str], minutes: int) -> Opens:
+    """Return the opens of the candles of `markets`, of which the last `minutes` minutes are to be read.
 
     Raises:
         ConfigurationError: more than `CANDLES_MAX` candles could be asked for.
     """
-    names = list(markets)
-    if len(names) * minutes > CANDLES_MAX:
+    if len(markets) * minutes > CANDLES_MAX:
         raise ConfigurationError(
-            f"{len(names)} markets x {minutes} minutes is too much at once: name fewer or a shorter window"
+            f"{len(markets)} markets x {minutes} minutes is too much at once: name fewer or a shorter window"
         )
-    start_ms = window_start_ms(span.as_of_ms, minutes)
-    return {market: reader.minutes(market, start_ms, span.as_of_ms) for market in names}
+    return reader.opens(markets)
+
+
+def candles_of(reader: Reader, opens: Opens, span: Span, minutes: int) -> dict[str, dict[int, Minute]]:
+    """Return the candles of each market of `opens` in the last `minutes` minutes of `span`."""
+    return reader.minutes_of(opens, window_start_ms(span.as_of_ms, minutes), span.as_of_ms)
+
+
+def markets_answer(
+    span: Span, market: str, known: Mapping[str, Known], start_ms: int, *figures: Struct, **more: object
+) -> Answer:
+    """Return figures of several markets since `start_ms`, and whether trades may be missing."""
+    incomplete = sum(not each.is_complete(start_ms) for each in known.values())
+    whole = Known(from_ms=min((each.from_ms for each in known.values()), default=NEVER_MS))
+    return span.answer(
+        market,
+        *figures,
+        **more,
+        since_ms=whole.since_ms(start_ms),
+        complete=not incomplete,
+        incomplete_count=incomplete,
+    )

@@ -43,8 +43,8 @@ def vwap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
 def twap(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Time-weighted average price: the mean of the prices at the end of each minute."""
     found = window_of(market, window)
-    before = found.reader.price_before(found.market, found.span.start_ms)
-    return found.answer(twap=profile.twap(found.minutes, found.span.opens, before))
+    before = found.end_before()
+    return found.answer(twap=profile.twap(found.minutes, found.span.opens, before.price if before else None))
 
 
 @analysis(explained_by=flow.imbalance, answers=results.Imbalance)
@@ -87,9 +87,10 @@ def volume(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
 def changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     """Change of the price over the window, with its range."""
     found = window_of(market, window)
-    newest = found.minutes[max(found.minutes)]
-    before = found.reader.price_before(found.market, found.span.start_ms)
-    figures = change.change(found.market, window, before, newest.last.price)
+    newest = change.end_before(found.minutes, found.span.as_of_ms + 1)
+    figures = change.change(
+        found.market, window, found.end_before(), newest, found.span.start_ms, found.known
+    )
     return found.answer(
         change_rate=figures.change_rate,
         from_price=figures.from_price,
@@ -153,6 +154,7 @@ def volume_profile(
 def realised_volatility(market: Market, window: Window = LONG_WINDOW) -> Answer:
     """Realised volatility of minute returns, of the window and by the year."""
     found = window_of(market, window)
-    before = found.reader.price_before(found.market, found.span.start_ms)
+    end = found.end_before()
+    before = end.price if end else None
     prices = [before, *profile.closes(found.minutes, found.span.opens, before)]
     return found.answer(risk.realised_volatility(prices))

@@ -9,17 +9,17 @@ stream's.
 Intervals are aligned to Korean midnight (UTC+9), like the exchange's day.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct, structs
 
+from collector.analytics.completeness import ALL_KNOWN, Known, all_verified
 from collector.analytics.exact import EXACT, ZERO, ratio
 from collector.errors import ConfigurationError
-from collector.model import MINUTE_MS, Gap, Side, Source, Trade
+from collector.model import MINUTE_MS, Side, Source, Trade
 
 KST_MS = 9 * 3_600_000
 INTERVALS: dict[str, int] = {
@@ -68,20 +68,35 @@ class Minute(Struct, frozen=True, array_like=True):
     copies: int
 
 
+class Prices(NamedTuple):
+    """Of a candle with a trade."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
 class Candle(Struct, frozen=True):
-    """A candle of any interval as it is read; `complete` is false where trades may be missing.
+    """A candle of any interval as it is read.
 
     `open_time` is `open_ms` as an aware `datetime` in UTC; in JSON it is ISO 8601 to the second, with `Z`.
+    A candle of which every trade is missing has no prices and `trade_count` 0.
+
+    Attributes:
+        complete: false where trades may be missing (`collector.analytics.completeness`).
+        verified: true where the exchange's own candles agree in every minute with trades, false where one
+            differs, None where not all have been compared.
     """
 
     market: str
     interval: str
     open_ms: int
     open_time: datetime
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    close: Decimal | None
     base_volume: Decimal
     quote_volume: Decimal
     buy_volume: Decimal
@@ -89,6 +104,14 @@ class Candle(Struct, frozen=True):
     vwap: Decimal | None
     trade_count: int
     complete: bool
+    verified: bool | None = None
+
+    @property
+    def prices(self) -> Prices | None:
+        """Its four prices, None where all its trades are missing."""
+        if self.open is None or self.high is None or self.low is None or self.close is None:
+            return None
+        return Prices(self.open, self.high, self.low, self.close)
 
 
 def merge(minute: Minute | None, counted: Sequence[Trade], copies: Sequence[Trade]) -> Minute:
@@ -118,30 +141,42 @@ def view(
     market: str,
     minutes: Mapping[int, Minute],
     interval: str = "1m",
-    gaps: Iterable[Gap] = (),
-    known_from_ms: int = 0,
+    known: Known = ALL_KNOWN,
+    *,
+    missing: Iterable[int] = (),
+    verdicts: Mapping[int, bool | None] | None = None,
 ) -> list[Candle]:
     """Return the candles of `interval` that `minutes` (by open, epoch ms) make up, oldest first.
 
     Args:
-        known_from_ms: open of the oldest minute there is; of a candle that opens before it nobody knows
-            whether its beginning is missing, so it is not complete.
+        market: whose candles.
+        minutes: the stored ones by open, epoch ms.
+        interval: one of `INTERVALS`.
+        known: where trades may be missing, and where our data begin: of a candle that opens before it nobody
+            knows whether its beginning is missing.
+        missing: opens of minutes without a stored candle that a loss touches; they make candles too.
+        verdicts: what a comparison with the exchange's candles found, by open.
 
     Raises:
         ConfigurationError: no such interval; the message lists them.
     """
     length_ms = interval_ms(interval)
-    losses = Losses(gaps)
-
-    def is_complete(open_ms: int) -> bool:
-        return open_ms >= known_from_ms and not losses.touch(open_ms, open_ms + length_ms - 1)
-
-    groups: dict[int, list[Minute]] = {}
-    for open_ms in sorted(minutes):
-        groups.setdefault(align(open_ms, length_ms), []).append(minutes[open_ms])
+    verdicts = verdicts or {}
+    groups: dict[int, list[int]] = {}
+    for open_ms in sorted({*minutes, *missing}):
+        groups.setdefault(align(open_ms, length_ms), []).append(open_ms)
     return [
-        _candle(market, interval, open_ms, group, complete=is_complete(open_ms))
-        for open_ms, group in groups.items()
+        _candle(
+            market,
+            interval,
+            open_ms,
+            [minutes[each] for each in opens if each in minutes],
+            complete=known.is_complete(open_ms, open_ms + length_ms - 1),
+            verified=all_verified(
+                verdicts.get(each) for each in opens if each in minutes or verdicts.get(each) is False
+            ),
+        )
+        for open_ms, opens in groups.items()
     ]
 
 
@@ -172,22 +207,6 @@ def total(minutes: Iterable[Minute]) -> tuple[Decimal, Decimal, Decimal, int]:
             sell += minute.sell_volume
             count += minute.trade_count
     return quote, buy, sell, count
-
-
-class Losses:
-    """Stretches of time in which trades may be missing: the unrecovered trade gaps of one market."""
-
-    def __init__(self, gaps: Iterable[Gap]) -> None:
-        self._from_ms: list[int] = []
-        self._to_ms: list[int] = []
-        for from_ms, to_ms in sorted((gap.from_ms, gap.to_ms) for gap in gaps if not gap.recovered):
-            self._from_ms.append(from_ms)
-            self._to_ms.append(max(to_ms, self._to_ms[-1] if self._to_ms else to_ms))
-
-    def touch(self, from_ms: int, to_ms: int) -> bool:
-        """Whether any gap shares a millisecond with `from_ms … to_ms`, both included."""
-        started = bisect_right(self._from_ms, to_ms)
-        return started > 0 and self._to_ms[started - 1] >= from_ms
 
 
 def iso(time_ms: int) -> str:
@@ -233,7 +252,15 @@ def _joined(known: Mark | None, mine: Mark, pick: Pick) -> Mark:
     return Mark(known.copies + 1, first.order, first.id, first.price)
 
 
-def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, complete: bool) -> Candle:
+def _candle(
+    market: str,
+    interval: str,
+    open_ms: int,
+    minutes: Sequence[Minute],
+    *,
+    complete: bool,
+    verified: bool | None,
+) -> Candle:
     quote, buy, sell, count = total(minutes)
     base = EXACT.add(buy, sell)
     return Candle(
@@ -241,10 +268,10 @@ def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, 
         interval=interval,
         open_ms=open_ms,
         open_time=datetime.fromtimestamp(open_ms // 1000, UTC),
-        open=minutes[0].first.price,
-        high=max(minute.high for minute in minutes),
-        low=min(minute.low for minute in minutes),
-        close=minutes[-1].last.price,
+        open=minutes[0].first.price if minutes else None,
+        high=max((minute.high for minute in minutes), default=None),
+        low=min((minute.low for minute in minutes), default=None),
+        close=minutes[-1].last.price if minutes else None,
         base_volume=base,
         quote_volume=quote,
         buy_volume=buy,
@@ -252,4 +279,5 @@ def _candle(market: str, interval: str, open_ms: int, minutes: list[Minute], *, 
         vwap=ratio(quote, base),
         trade_count=count,
         complete=complete,
+        verified=verified,
     )

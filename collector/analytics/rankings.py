@@ -6,7 +6,8 @@ from decimal import Decimal
 from msgspec import Struct
 
 from collector.analytics.candles import Minute, total
-from collector.analytics.change import Change, change
+from collector.analytics.change import Change, End, change
+from collector.analytics.completeness import Known
 from collector.analytics.exact import EXACT, ratio
 from collector.analytics.windows import window_start_ms
 from collector.model import MINUTE_MS
@@ -41,10 +42,12 @@ class Spikes(Struct, frozen=True):
 
 
 #: Price as the window began and newest price, None where unknown.
-Ends = tuple[Decimal | None, Decimal | None]
+Ends = tuple[End | None, End | None]
 
 
-def top_movers(ends: Mapping[str, Ends], window: str, limit: int) -> Movers:
+def top_movers(
+    ends: Mapping[str, Ends], window: str, limit: int, start_ms: int, known: Mapping[str, Known]
+) -> Movers:
     """Return the `limit` markets that rose most and the `limit` that fell most.
 
     Formula: (newest price - price as the window began) / price as the window began, the latter being the
@@ -52,7 +55,9 @@ def top_movers(ends: Mapping[str, Ends], window: str, limit: int) -> Movers:
     Source: the exchange's own definition of a change, with the window's start for the previous close
         (bithumb-protocol.md, ticker).
     """
-    rows = [change(market, window, *prices) for market, prices in sorted(ends.items())]
+    rows = [
+        change(market, window, *prices, start_ms, known[market]) for market, prices in sorted(ends.items())
+    ]
     rated = [(row.change_rate, row) for row in rows if row.change_rate is not None]
     rising = sorted((pair for pair in rated if pair[0] > 0), key=lambda pair: -pair[0])
     falling = sorted((pair for pair in rated if pair[0] < 0), key=lambda pair: pair[0])

@@ -15,7 +15,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from collector.analytics.candles import Losses, iso
+from collector.analytics.candles import iso
+from collector.analytics.completeness import Losses
 from collector.model import MINUTE_MS, Channel, Gap
 
 #: Numbers the exchange has put through a double carry this many digits that can be trusted.

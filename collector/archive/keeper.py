@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from collector.analytics.candles import Losses
+from collector.analytics.completeness import Losses
 from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
 from collector.archive.layout import DAY_MS, HOUR_MS, day_of, expired, hour_of, start_ms

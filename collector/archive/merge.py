@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from collector.analytics.candles import Losses, Minute
+from collector.analytics.candles import Minute
+from collector.analytics.completeness import NO_LOSSES, Losses
 from collector.analytics.identity import SEEN, Row, copy_name
 from collector.analytics.minutes import absorb
 from collector.archive.records import (
@@ -28,7 +29,6 @@ from collector.model import Source, Trade
 
 #: Losses per market; a market that is not in it lost nothing.
 LossesOf = Mapping[str, Losses]
-NO_LOSSES = Losses(())
 
 
 class Update(NamedTuple):

@@ -11,7 +11,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from collector.analytics.candles import Losses, Minute
+from collector.analytics.candles import Minute
+from collector.analytics.completeness import Losses
 from collector.analytics.depth import Book
 from collector.analytics.exact import EXACT
 from collector.analytics.identity import Row, executions

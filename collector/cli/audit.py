@@ -155,7 +155,8 @@ def _from_redis(reader: Reader, market: str, from_ms: int, to_ms: int) -> _Ours:
         Gap(market, row.channel, row.from_ms, row.to_ms, row.reason, row.recovered)
         for row in reader.gaps(market)
     ]
-    return _Ours({row.open_ms: Figures(*(getattr(row, name) for name in names)) for row in candles}, gaps)
+    traded = (row for row in candles if row.prices)
+    return _Ours({row.open_ms: Figures(*(getattr(row, name) for name in names)) for row in traded}, gaps)
 
 
 def _theirs(settings: Settings, market: str, from_ms: int, to_ms: int) -> dict[int, Figures]:

@@ -66,9 +66,7 @@ def chart(
             )
         stale = notice(reader, SystemClock().now_ms()) if to_ms is None else ""
         book = next(iter(reader.books([market])), None)
-        picture = Picture(
-            candles=candles, length_ms=length_ms, gaps=reader.gaps(market), book=book, title=title
-        )
+        picture = Picture(candles=candles, length_ms=length_ms, book=book, title=title)
     _write(out, render(picture, kind))
     if stale:
         log.warning("%s", stale)

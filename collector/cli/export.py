@@ -162,6 +162,7 @@ def _candle(row: dict[str, Any]) -> Row:
         "vwap": plain(vwap),
         "trade_count": row["trade_count"],
         "complete": row["complete"],
+        "verified": None,
     }
 
 

@@ -8,6 +8,9 @@
                                            recovered]`
     markets                        SET     every market ever seen                           for ever
     newest                         HASH    `as_of`, `trade:{market}` -> epoch ms; `doubted` for ever
+    coverage                       HASH    shard -> `analytics.completeness.Status`; for ever
+                                           `{shard}:markets` -> JSON list; by the listener
+    coverage-alive:{shard}         STRING  the shard's listener lives, written by it        seconds
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
     recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
@@ -36,6 +39,8 @@ from time import gmtime, strftime
 from collector.model import Channel
 
 DAY_MS = 86_400_000
+#: Ends the field of `coverage` that holds the markets of a shard.
+SHARD_MARKETS = ":markets"
 
 
 @lru_cache(maxsize=1024)
@@ -99,6 +104,15 @@ class Keys:
     def newest(self) -> str:
         """Newest event times."""
         return f"{self.prefix}newest"
+
+    @property
+    def coverage(self) -> str:
+        """How far each share of the markets is covered, and which markets it has."""
+        return f"{self.prefix}coverage"
+
+    def coverage_alive(self, shard: str) -> str:
+        """Whether the listener of a share (`i/n`) is alive."""
+        return f"{self.prefix}coverage-alive:{shard}"
 
     @property
     def counters(self) -> str:

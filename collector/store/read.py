@@ -15,7 +15,6 @@ there is nothing; a market that was never seen is `NoData`.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any, Self, TypeVar, overload
 
 import msgspec
@@ -24,7 +23,8 @@ import redis
 from collector import market_names
 from collector.analytics.book_window import BookSample
 from collector.analytics.candles import Candle, Minute, align, interval_ms, view
-from collector.analytics.change import Change, changes, close_before
+from collector.analytics.change import Change, End, changes, end_before
+from collector.analytics.completeness import Known, is_open
 from collector.analytics.depth import Book
 from collector.analytics.identity import executions
 from collector.analytics.volume import Volume, volumes
@@ -35,10 +35,11 @@ from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.routing import all_queues
 from collector.settings import Settings, current
 from collector.store.dead_letters import DeadLetter, DeadLetters
-from collector.store.keys import DAY_MS, Keys
+from collector.store.history import History, Opens
+from collector.store.keys import Keys
 from collector.store.redis_client import connect, translated
 from collector.store.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
-from collector.store.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+from collector.store.store import VALUE, decode_book, decode_rows, decode_ticker
 
 __all__ = [
     "Book",
@@ -73,8 +74,8 @@ class Reader:
         settings: those of this process by default.
 
     A market may be given as people write it (`btc`, `BTC/KRW`); the rows have its code. The methods that
-    other packages build on take codes alone: `minutes`, `book_samples`, `last_trade_ms`, `open_trade_gaps`,
-    `price_before`.
+    other packages build on take codes alone: `opens`, `known`, `minutes`, `minutes_of`, `ends_before`,
+    `book_samples`, `last_trade_ms`, `open_trade_gaps`.
 
     Every method raises:
         NoData: the market was never seen, or it is not clear which is meant.
@@ -88,6 +89,7 @@ class Reader:
         self._is_own = isinstance(source, str)
         self._redis = connect(source, self._settings) if isinstance(source, str) else source
         self._keys = Keys(self._settings.store.key_prefix)
+        self._history = History(self._redis, self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -179,43 +181,43 @@ class Reader:
         """
         market = self.check(market)
         length_ms = interval_ms(interval)
-        known = self._minute_opens(market)
-        opens = sorted(
-            {
-                align(open_ms, length_ms)
-                for open_ms in known
-                if (from_ms is None or align(open_ms, length_ms) >= from_ms)
-                and (to_ms is None or align(open_ms, length_ms) <= to_ms)
-            }
-        )
-        opens = opens[-limit:] if limit else opens
-        if not opens:
-            return []
-        minutes = self.minutes(market, opens[0], opens[-1] + length_ms - 1)
-        return view(market, minutes, interval, self._trade_gaps(market), known_from_ms=min(known))
+        found = self.opens([market])
+        stored, known = set(found[market]), self.known(found)[market]
+        first_ms, last_ms = self._bounds(known)
+        opens: dict[int, list[int]] = {}
+        for open_ms in sorted(stored | set(known.losses.minutes(first_ms, last_ms))):
+            candle_ms = align(open_ms, length_ms)
+            if (from_ms is None or candle_ms >= from_ms) and (to_ms is None or candle_ms <= to_ms):
+                opens.setdefault(candle_ms, []).append(open_ms)
+        chosen = [each for candle_ms in sorted(opens)[-(limit or 0) :] for each in opens[candle_ms]]
+        minutes = self._history.minutes({market: stored.intersection(chosen)})[market]
+        return view(market, minutes, interval, known, missing=chosen)
 
     def volume(self, market: str) -> list[Volume]:
         """Return what was traded in the last 1m 5m 15m 1h 24h."""
         market = self.check(market)
         as_of_ms = self.as_of_ms()
-        if as_of_ms is None or not self._minute_opens(market):
+        opens = self.opens([market])
+        known = self.known(opens)[market]
+        if as_of_ms is None or known.is_empty:
             return []
         start_ms = window_start_ms(as_of_ms, max(WINDOWS.values()))
-        return volumes(market, self.minutes(market, start_ms, as_of_ms), as_of_ms)
+        return volumes(market, self.minutes_of(opens, start_ms, as_of_ms)[market], as_of_ms, known)
 
     def changes(self, market: str) -> list[Change]:
         """Return the change of price over the last 1m 5m 15m 1h 24h and since the previous close."""
         market = self.check(market)
         as_of_ms = self.as_of_ms()
         tickers = self._tickers([market])
-        opens = self._minute_opens(market)
-        if as_of_ms is None or not (tickers or opens):
+        found = self.opens([market])
+        if as_of_ms is None or not (tickers or found[market]):
             return []
         # Only closes are needed: of the newest candle, and of the newest before each window.
         ends = [as_of_ms + 1, *(window_start_ms(as_of_ms, length) for length in WINDOWS.values())]
-        wanted = {max((open_ms for open_ms in opens if open_ms < end), default=None) for end in ends}
-        minutes = self._minutes(market, [open_ms for open_ms in wanted if open_ms is not None])
-        return changes(market, minutes, tickers[0] if tickers else None, as_of_ms)
+        wanted = {open_ms for end in ends for open_ms in [ms for ms in found[market] if ms < end][-1:]}
+        minutes = self._history.minutes({market: wanted})[market]
+        ticker = tickers[0] if tickers else None
+        return changes(market, minutes, ticker, as_of_ms, self.known(found)[market])
 
     def trades(
         self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
@@ -231,12 +233,12 @@ class Reader:
 
     def candle_stretch(self, market: str) -> tuple[int, int] | None:
         """Return the first and the last millisecond of the candles of `market`, None where it has none."""
-        opens = self._minute_opens(market)
+        opens = self.opens([market])[market]
         return (opens[0], opens[-1] + MINUTE_MS - 1) if opens else None
 
     def trade_stretch(self, market: str) -> tuple[int, int] | None:
         """Return the times of the oldest and the newest kept trade of `market`, None where none is kept."""
-        opens = self._minute_opens(market)
+        opens = self.opens([market])[market]
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for minute_ms in opens:
@@ -292,26 +294,38 @@ class Reader:
 
     def last_trade_ms(self, markets: Sequence[str]) -> dict[str, int]:
         """Return the time of the newest stored trade of those of `markets` that have one."""
-        if not markets:
-            return {}
-        with translated():
-            times = self._redis.hmget(self._keys.newest, [f"trade:{market}" for market in markets])
-        return {market: int(ms) for market, ms in zip(markets, times, strict=True) if ms}
+        return self._history.last_trade_ms(markets)
 
     def open_trade_gaps(self, markets: Sequence[str]) -> list[Gap]:
         """Return the stretches of `markets` in which trades are missing."""
-        return [gap for gap in self._gaps(markets) if gap.channel is Channel.TRADE and not gap.recovered]
+        return [gap for gap in self._gaps(markets) if is_open(gap)]
 
-    def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
-        """Return the stored one-minute candles that open in `from_ms … to_ms`, by open, oldest first."""
-        return self._minutes(
-            market, [open_ms for open_ms in self._minute_opens(market) if from_ms <= open_ms <= to_ms]
+    def opens(self, markets: Iterable[str]) -> Opens:
+        """Return the opens of all stored one-minute candles of each market, oldest first.
+
+        What follows takes them from here; for several markets they are much to read, so read them once.
+        """
+        return self._history.opens(markets)
+
+    def known(self, opens: Opens) -> dict[str, Known]:
+        """Return what may be missing of the trades of each market, and since when there are any."""
+        return self._history.known(opens)
+
+    def minutes_of(self, opens: Opens, from_ms: int, to_ms: int) -> dict[str, dict[int, Minute]]:
+        """Return the stored one-minute candles of each market that open in `from_ms … to_ms`, by open."""
+        return self._history.minutes(
+            {market: [ms for ms in times if from_ms <= ms <= to_ms] for market, times in opens.items()}
         )
 
-    def price_before(self, market: str, time_ms: int) -> Decimal | None:
-        """Return the close of the newest stored candle that opened before `time_ms`, None where none did."""
-        newest = [open_ms for open_ms in self._minute_opens(market) if open_ms < time_ms][-1:]
-        return close_before(self._minutes(market, newest), time_ms)
+    def ends_before(self, opens: Opens, time_ms: int) -> dict[str, End | None]:
+        """Return the close of the newest stored candle of each market that opened before `time_ms`."""
+        newest = {market: [ms for ms in times if ms < time_ms][-1:] for market, times in opens.items()}
+        found = self._history.minutes(newest)
+        return {market: end_before(minutes, time_ms) for market, minutes in found.items()}
+
+    def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
+        """Return what `minutes_of` does, of one market."""
+        return self.minutes_of(self.opens([market]), from_ms, to_ms)[market]
 
     def check(self, market: str) -> str:
         """Return the code of a market given as people write it (`collector.market_names`).
@@ -333,42 +347,16 @@ class Reader:
 
     # -- how it is stored
 
-    def _days(self, market: str) -> list[str]:
-        """Return the keys of all days of candles that may be kept, oldest first."""
-        newest = max(self.last_trade_ms([market]).values(), default=None)
-        if newest is None:
-            return []
-        kept_ms = self._settings.store.candle_retention_h * 3_600_000 + DAY_MS
-        return [self._keys.candle(market, newest - back) for back in range(kept_ms, -1, -DAY_MS)]
-
-    def _minute_opens(self, market: str) -> list[int]:
-        """Return the opens of all stored one-minute candles, oldest first."""
-        with translated():
-            pipeline = self._redis.pipeline(transaction=False)
-            for key in self._days(market):
-                pipeline.hkeys(key)
-            return sorted(int(open_ms) for opens in pipeline.execute() for open_ms in opens)
-
-    def _minutes(self, market: str, opens: Iterable[int]) -> dict[int, Minute]:
-        days: dict[str, list[int]] = {}
-        for open_ms in sorted(opens):
-            days.setdefault(self._keys.candle(market, open_ms), []).append(open_ms)
-        with translated():
-            pipeline = self._redis.pipeline(transaction=False)
-            for key, times in days.items():
-                pipeline.hmget(key, times)
-            replies = pipeline.execute()
-        return {
-            open_ms: decode_minute(value)
-            for times, values in zip(days.values(), replies, strict=True)
-            for open_ms, value in zip(times, values, strict=True)
-            if value
-        }
+    def _bounds(self, known: Known) -> tuple[int, int]:
+        """Return the stretch in which minutes that are wholly missing can be told from others."""
+        as_of_ms = self.as_of_ms() or 0
+        kept_ms = self._settings.store.candle_retention_h * 3_600_000
+        return max(known.from_ms, as_of_ms - kept_ms), as_of_ms
 
     def _kept_minutes(self, market: str, from_ms: int | None, to_ms: int | None) -> list[int]:
         return [
             open_ms
-            for open_ms in self._minute_opens(market)
+            for open_ms in self.opens([market])[market]
             if (from_ms is None or open_ms + MINUTE_MS > from_ms) and (to_ms is None or open_ms <= to_ms)
         ]
 
@@ -403,19 +391,7 @@ class Reader:
             return [value for value in pipeline.execute() if value]
 
     def _gaps(self, markets: Sequence[str]) -> list[Gap]:
-        with translated():
-            pipeline = self._redis.pipeline(transaction=False)
-            for market in markets:
-                pipeline.hgetall(self._keys.gaps(market))
-            replies = pipeline.execute()
-        return [
-            decode_gap(market, _text(field), value)
-            for market, stored in zip(markets, replies, strict=True)
-            for field, value in stored.items()
-        ]
-
-    def _trade_gaps(self, market: str) -> list[Gap]:
-        return [gap for gap in self._gaps([market]) if gap.channel is Channel.TRADE]
+        return [gap for gaps in self._history.gaps(markets).values() for gap in gaps]
 
     def _reports(self, pattern: str) -> list[dict[str, Any]]:
         with translated():

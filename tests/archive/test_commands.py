@@ -136,7 +136,7 @@ def test_export_writes_what_show_shows(run: Run, stored: list[Trade], kind: str,
 
 def text(value: object) -> str:
     """Return a value as a CSV file says it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_export_of_several_markets_is_one_file(run: Run, stored: list[Trade], tmp_path: Path) -> None:

@@ -67,9 +67,10 @@ def plain_candles(reader: Reader) -> list[tuple[Any, ...]]:
     """Return the candles in Redis."""
     found = [row for market in reader.markets() for row in reader.candles(market)]
     return sorted(
-        (row.market, row.open_ms, *(format(n, "f") for n in (row.open, row.high, row.low, row.close)),
+        (row.market, row.open_ms, *(format(n, "f") for n in row.prices),
          *(format(n, "f") for n in (row.base_volume, row.quote_volume)), row.trade_count, row.complete)
         for row in found
+        if row.prices
     )  # fmt: skip
 
 

@@ -2,18 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from collector.analytics.candles import Candle, iso
+from collector.analytics.candles import Candle
 from collector.cli.render import chart
 from collector.cli.render.chart import check_kind, render
 from collector.cli.render.panels import Picture, PriceFormatter, incomplete_spans, running_vwap, short
 from collector.errors import ConfigurationError
-from collector.model import Channel
-from collector.store.read import GapRow
 
 from .conftest import MINUTE, T0, Run
 
@@ -21,17 +21,23 @@ D = Decimal
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def candle(number: int, price: str = "100", base: str = "2", quote: str = "200") -> Candle:
+def candle(
+    number: int, price: str = "100", base: str = "2", quote: str = "200", *, complete: bool = True
+) -> Candle:
     open_ms = T0 + number * MINUTE
     half = D(base) / 2
     return Candle(
-        "KRW-BTC", "1m", open_ms, iso(open_ms), D(price), D(price) + 2, D(price) - 1, D(price) + 1,
-        D(base), D(quote), half, half, None, 3, True,
+        "KRW-BTC", "1m", open_ms, datetime.fromtimestamp(open_ms / 1000, UTC), D(price), D(price) + 2,
+        D(price) - 1, D(price) + 1, D(base), D(quote), half, half, None, 3, complete,
     )  # fmt: skip
 
 
-def gap(from_ms: int, to_ms: int, channel: Channel = Channel.TRADE, recovered: bool = False) -> GapRow:
-    return GapRow("KRW-BTC", channel, from_ms, to_ms, "disconnected", recovered)
+def lost(number: int) -> Candle:
+    """Return a candle of which every trade is missing."""
+    return structs.replace(
+        candle(number, base="0", quote="0", complete=False),
+        open=None, high=None, low=None, close=None, trade_count=0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -41,13 +47,14 @@ def gap(from_ms: int, to_ms: int, channel: Channel = Channel.TRADE, recovered: b
         [candle(0, "0.00000021", "0", "0")],
         [candle(0), candle(5000)],
         [candle(number, str(100 + number % 7)) for number in range(600)],
+        [candle(0, complete=False), lost(1), candle(2)],
+        [lost(0), lost(1)],
     ],
-    ids=["one", "no volume", "far apart", "hundreds"],
+    ids=["one", "no volume", "far apart", "hundreds", "one is lost", "all are lost"],
 )
 def test_any_number_of_candles_is_a_picture(candles: Sequence[Candle]) -> None:
-    """One candle, one without volume, two far apart, hundreds."""
-    picture = Picture(candles=candles, length_ms=MINUTE, gaps=[gap(T0, T0 + MINUTE)])
-    assert render(picture, "png").startswith(PNG)
+    """One candle, one without volume, two far apart, hundreds; with trades missing, or all of them."""
+    assert render(Picture(candles=candles, length_ms=MINUTE), "png").startswith(PNG)
 
 
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")  # no Hangul font on this machine
@@ -61,17 +68,13 @@ def test_page_needs_nothing_but_itself() -> None:
     assert "<script" not in page
 
 
-def test_open_trade_gaps_shade_the_candles_they_touch() -> None:
-    """Whole candles, joined where they meet; recovered gaps and other channels leave no mark."""
-    gaps = [
-        gap(T0 + 5 * MINUTE + 10, T0 + 5 * MINUTE + 20),
-        gap(T0 + 1, T0 + MINUTE + 1),
-        gap(T0 + 2 * MINUTE, T0 + 2 * MINUTE),
-        gap(T0 + 8 * MINUTE, T0 + 9 * MINUTE, recovered=True),
-        gap(T0 + 8 * MINUTE, T0 + 9 * MINUTE, Channel.ORDERBOOK),
-    ]
-    expected = [(T0, T0 + 3 * MINUTE), (T0 + 5 * MINUTE, T0 + 6 * MINUTE)]
-    assert incomplete_spans(gaps, MINUTE) == expected
+def test_candles_that_are_not_complete_are_hatched() -> None:
+    """Whole candles, joined where they meet: what the candles themselves tell, and nothing else."""
+    rows = [candle(0, complete=False), lost(1), candle(2), candle(5, complete=False)]
+    picture = Picture(candles=rows, length_ms=MINUTE)
+    assert incomplete_spans(picture) == [(T0, T0 + 2 * MINUTE), (T0 + 5 * MINUTE, T0 + 6 * MINUTE)]
+    assert "<pattern" in render(picture, "svg").decode()
+    assert "<pattern" not in render(Picture(candles=[candle(0)], length_ms=MINUTE), "svg").decode()
 
 
 def test_vwap_runs_from_the_first_candle() -> None:

@@ -220,7 +220,9 @@ def _books() -> Sheet:
 
 def _volumes() -> Sheet:
     base, quote, half = D("1234.56789012"), D("104305622612.61"), D("617.28394506")
-    return results.volumes([Volume("KRW-BTC", "24h", base, quote, half, half, D("116208190.7672"), 12_345)])
+    return results.volumes(
+        [Volume("KRW-BTC", "24h", base, quote, half, half, D("116208190.7672"), 12_345, T0, False)]
+    )
 
 
 def _trades() -> Sheet:

@@ -34,6 +34,7 @@ FIRST_CANDLE = {
     "vwap": "100000666.6666666666666666667",
     "trade_count": 2,
     "complete": False,
+    "verified": None,
 }
 SECOND_CANDLE = {
     "market": "KRW-BTC",
@@ -51,6 +52,7 @@ SECOND_CANDLE = {
     "vwap": "99999000",
     "trade_count": 1,
     "complete": True,
+    "verified": None,
 }
 TICKER = {
     "market": "KRW-BTC",
@@ -350,7 +352,7 @@ def test_table_of_candles_reads_well(run: Run, filled: str) -> None:
     line = next(line for line in out.splitlines() if "23:13" in line)
     assert line.split()[:4] == ["2026-09-21", "23:13", "100,000,000", "100,002,000"]
     assert line.split()[-1] == "incomplete"
-    assert "collector show gaps" in out
+    assert "collector show completeness" in out
 
 
 def test_times_are_read_in_the_zone_that_is_shown(

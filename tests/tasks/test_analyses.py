@@ -141,11 +141,33 @@ def test_volume_spikes_look_back_only_as_far_as_the_data(store: Store, ask: Ask)
 
 
 def test_figures_of_a_window_with_a_gap_are_not_complete(store: Store, ask: Ask) -> None:
-    """Nor those of a window whose single trades are partly gone."""
+    """Nor those of a window that begins before our data, which name where these begin."""
     store.put_trades(walk(BTC, [1, 2, 3]))
-    assert ask("vpin", BTC)["complete"]
+    assert (ask("vpin", BTC, "3m")["complete"], ask("vpin", BTC, "3m")["since_ms"]) == (True, None)
+    assert (ask("vpin", BTC)["complete"], ask("vpin", BTC)["since_ms"]) == (False, T0)
     store.put_gaps([Gap(BTC, Channel.TRADE, T0, T0 + 5, "stalled")])
-    assert not ask("vpin", BTC)["complete"]
+    assert not ask("vpin", BTC, "3m")["complete"]
+    assert ask("vpin", BTC, "2m")["complete"]
+
+
+def test_figures_that_start_from_an_older_price_are_as_complete_as_that(store: Store, ask: Ask) -> None:
+    """A loss between the close before the window and the window counts; a volume has no such price."""
+    store.put_trades([trade(1), trade(2, exchange_ms=T0 + 5 * MINUTE_MS)])
+    store.put_gaps([Gap(BTC, Channel.TRADE, T0 + 2 * MINUTE_MS, T0 + 2 * MINUTE_MS, "stalled")])
+    assert not any(ask(name, BTC, "2m")["complete"] for name in ("changes", "twap", "realised_volatility"))
+    assert ask("volume", BTC, "2m")["complete"]
+
+
+def test_figures_of_several_markets_count_those_that_are_not_complete(store: Store, ask: Ask) -> None:
+    """Each row of the movers has its own word."""
+    store.put_trades(walk(BTC, [1, 2, 3]) + walk("KRW-ETH", [5, 9, 7], 100))
+    store.put_gaps([Gap("KRW-ETH", Channel.TRADE, T0 + MINUTE_MS, T0 + MINUTE_MS, "stalled")])
+    moved = ask("top_movers", "*", "2m")
+    assert (moved["complete"], moved["incomplete_count"], moved["since_ms"]) == (False, 1, None)
+    assert {row["market"]: row["complete"] for row in moved["risers"]} == {BTC: True, "KRW-ETH": False}
+    assert ask("top_movers", "*", "1m")["complete"]
+    assert ask("correlation", "*", "4m")["since_ms"] == T0
+    assert ask("volume_spikes", window="1m")["incomplete_count"] == 1
 
 
 @pytest.mark.parametrize(

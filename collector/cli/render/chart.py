@@ -77,8 +77,8 @@ def draw(picture: Picture) -> Figure:
     panels.volumes(volume, picture)
     panels.time_axis(volume, picture)
     price.tick_params(labelbottom=False)
-    panels.gaps(volume, picture)
-    panels.legend(price, has_gaps=panels.gaps(price, picture))
+    panels.losses(volume, picture)
+    panels.legend(price, has_losses=panels.losses(price, picture))
     depth = figure.add_subplot(grid[0, 1], title="order book, summed")
     panels.book(depth, picture.book)
     _facts(figure.add_subplot(grid[1, 1]), picture)
@@ -87,13 +87,15 @@ def draw(picture: Picture) -> Figure:
 
 
 def _headline(figure: Figure, picture: Picture) -> None:
-    first, last = picture.candles[0], picture.candles[-1]
+    figure.text(LEFT, 0.935, picture.title or picture.candles[0].market, fontsize=19, fontweight="bold")
+    figure.text(RIGHT, 0.897, _about(picture), color=QUIET, ha="right")
+    if not picture.traded:
+        return
+    first, last = picture.traded[0][1], picture.traded[-1][1]
     change = ratio(EXACT.subtract(last.close, first.open), first.open)
     tone = INK if last.close == first.open else UP if last.close > first.open else DOWN
     price = f"{values.number(last.close)}   {values.percent(change)}"
-    figure.text(LEFT, 0.935, picture.title or first.market, fontsize=19, fontweight="bold")
     figure.text(RIGHT, 0.935, price, fontsize=19, fontweight="bold", ha="right", color=tone)
-    figure.text(RIGHT, 0.897, _about(picture), color=QUIET, ha="right")
 
 
 def _about(picture: Picture) -> str:

@@ -1,4 +1,4 @@
-"""The panels of a chart: candles with VWAP, volume by side, order book, shaded gaps.
+"""The panels of a chart: candles with VWAP, volume by side, order book, hatched where trades may be missing.
 
 Floats are for pixels alone; every figure that is written out comes from the exact decimals.
 """
@@ -15,12 +15,11 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator
 
-from collector.analytics.candles import Candle, align
+from collector.analytics.candles import Candle, Prices
 from collector.analytics.depth import Book
 from collector.analytics.exact import EXACT, ZERO, ratio
 from collector.cli.render import values
-from collector.model import Channel, Level
-from collector.store.read import GapRow
+from collector.model import Level
 
 UP, DOWN, LINE = "#1a9c87", "#e0524d", "#3b6fd4"
 INK, QUIET, GRID, SHADE = "#1f2430", "#7a8194", "#eceef3", "#f1b54a"
@@ -37,9 +36,13 @@ class Picture:
 
     candles: Sequence[Candle]
     length_ms: int
-    gaps: Sequence[GapRow] = ()
     book: Book | None = None
     title: str = ""
+
+    @property
+    def traded(self) -> list[tuple[Candle, Prices]]:
+        """The candles that have a trade, with their prices."""
+        return [(candle, prices) for candle in self.candles if (prices := candle.prices)]
 
     def middle(self, candle: Candle) -> float:
         """Return where a candle stands on the time axis."""
@@ -48,16 +51,24 @@ class Picture:
 
 def candles(axes: Axes, picture: Picture) -> None:
     """Draw the candles and their running VWAP, prices on the right."""
-    rows = picture.candles
-    colours = [colour(row) for row in rows]
-    wicks = [[(picture.middle(row), float(price)) for price in (row.low, row.high)] for row in rows]
+    rows, prices = [row for row, _ in picture.traded], [prices for _, prices in picture.traded]
+    on_the_right(axes)
+    if not prices:
+        axes.text(0.5, 0.5, "every trade is missing", ha="center", color=QUIET, transform=axes.transAxes)
+        axes.set_yticks([])
+        return
+    colours = list(map(colour, prices))
+    wicks = [
+        [(picture.middle(row), float(price)) for price in (of.low, of.high)]
+        for row, of in zip(rows, prices, strict=True)
+    ]
     axes.add_collection(LineCollection(wicks, colors=colours, linewidths=1))
-    lows = [float(min(row.open, row.close)) for row in rows]
-    highs = [float(max(row.open, row.close)) for row in rows]
-    _boxes(axes, picture, lows, highs, colours, edge=0.8)
+    lows = [float(min(of.open, of.close)) for of in prices]
+    highs = [float(max(of.open, of.close)) for of in prices]
+    _boxes(axes, picture, rows, lows, highs, colours, edge=0.8)
     _vwap(axes, picture)
-    _price_range(axes, rows)
-    _last_price(axes, rows[-1])
+    _price_range(axes, prices)
+    _last_price(axes, prices[-1])
 
 
 def volumes(axes: Axes, picture: Picture) -> None:
@@ -65,8 +76,8 @@ def volumes(axes: Axes, picture: Picture) -> None:
     bought = [float(row.buy_volume) for row in picture.candles]
     summed = [float(row.base_volume) for row in picture.candles]
     count = len(picture.candles)
-    _boxes(axes, picture, [0.0] * count, bought, [UP] * count)
-    _boxes(axes, picture, bought, summed, [DOWN] * count)
+    _boxes(axes, picture, picture.candles, [0.0] * count, bought, [UP] * count)
+    _boxes(axes, picture, picture.candles, bought, summed, [DOWN] * count)
     axes.set_ylim(0, max(summed) * 1.12 or 1)
     on_the_right(axes)
     axes.yaxis.set_major_locator(MaxNLocator(3, prune="upper"))
@@ -117,21 +128,24 @@ def time_axis(axes: Axes, picture: Picture) -> None:
     )
 
 
-def gaps(axes: Axes, picture: Picture) -> bool:
-    """Shade where trades may be missing; tell whether there was anything to shade."""
-    left, right = axes.get_xlim()
-    spans = [(days(start), days(end)) for start, end in incomplete_spans(picture.gaps, picture.length_ms)]
-    visible = [(max(start, left), min(end, right)) for start, end in spans if start < right and end > left]
-    for start, end in visible:
-        axes.axvspan(start, end, facecolor=SHADE, alpha=0.22, edgecolor="none", zorder=0)
-    return bool(visible)
+def losses(axes: Axes, picture: Picture) -> bool:
+    """Hatch where trades may be missing; tell whether there was anything to hatch."""
+    spans = incomplete_spans(picture)
+    for start, end in spans:
+        axes.axvspan(days(start), days(end), facecolor=SHADE, alpha=0.16, edgecolor="none", zorder=0)
+        axes.axvspan(
+            days(start), days(end), facecolor="none", edgecolor=SHADE, alpha=0.6, hatch="///", lw=0, zorder=0
+        )
+    return bool(spans)
 
 
-def legend(axes: Axes, *, has_gaps: bool) -> None:
+def legend(axes: Axes, *, has_losses: bool) -> None:
     """Name the colours above the panel."""
     handles = [Patch(color=UP, label="up, bought"), Patch(color=DOWN, label="down, sold")]
-    if has_gaps:
-        handles.append(Patch(color=SHADE, alpha=0.35, label="trades may be missing"))
+    if has_losses:
+        handles.append(
+            Patch(facecolor="none", edgecolor=SHADE, hatch="///", lw=0, label="trades may be missing")
+        )
     axes.legend(
         handles=[*(line for line in axes.lines if line.get_label() == "VWAP"), *handles],
         loc="lower left",
@@ -144,15 +158,12 @@ def legend(axes: Axes, *, has_gaps: bool) -> None:
     )
 
 
-def incomplete_spans(rows: Iterable[GapRow], length_ms: int) -> list[tuple[int, int]]:
-    """Return the candles that open trade gaps touch, as joined stretches in epoch ms."""
+def incomplete_spans(picture: Picture) -> list[tuple[int, int]]:
+    """Return the candles that are not complete, as joined stretches in epoch ms."""
     spans: list[tuple[int, int]] = []
-    lost = (gap for gap in rows if gap.channel == Channel.TRADE and not gap.recovered)
-    for from_ms, to_ms in sorted((gap.from_ms, gap.to_ms) for gap in lost):
-        start, end = align(from_ms, length_ms), align(to_ms, length_ms) + length_ms
-        if spans and start <= spans[-1][1]:
-            start, end = spans[-1][0], max(end, spans.pop()[1])
-        spans.append((start, end))
+    for start in (row.open_ms for row in picture.candles if not row.complete):
+        first = spans.pop()[0] if spans and spans[-1][1] == start else start
+        spans.append((first, start + picture.length_ms))
     return spans
 
 
@@ -191,9 +202,9 @@ def short(number: float, _: int | None = None) -> str:
     return f"{number:.6g}"
 
 
-def colour(row: Candle) -> str:
+def colour(of: Prices) -> str:
     """Return the colour of a candle; one that closes where it opened counts as up."""
-    return UP if row.close >= row.open else DOWN
+    return UP if of.close >= of.open else DOWN
 
 
 def days(time_ms: float) -> float:
@@ -217,6 +228,7 @@ def price_ticks(axes: Axes) -> None:
 def _boxes(
     axes: Axes,
     picture: Picture,
+    rows: Sequence[Candle],
     bottoms: Sequence[float],
     tops: Sequence[float],
     colours: Sequence[str],
@@ -229,7 +241,7 @@ def _boxes(
     half = days(picture.length_ms) * BODY / 2
     corners = [
         [(x - half, low), (x - half, high), (x + half, high), (x + half, low)]
-        for x, low, high in zip(map(picture.middle, picture.candles), bottoms, tops, strict=True)
+        for x, low, high in zip(map(picture.middle, rows), bottoms, tops, strict=True)
     ]
     axes.add_collection(  # snapped to whole pixels, bars thinner than one would vanish
         PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidths=edge, snap=False)
@@ -246,26 +258,25 @@ def _vwap(axes: Axes, picture: Picture) -> None:
     )
 
 
-def _price_range(axes: Axes, rows: Sequence[Candle]) -> None:
-    low, high = float(min(row.low for row in rows)), float(max(row.high for row in rows))
+def _price_range(axes: Axes, prices: Sequence[Prices]) -> None:
+    low, high = float(min(of.low for of in prices)), float(max(of.high for of in prices))
     room = (high - low) * 0.08 or high * 0.002
     axes.set_ylim(low - room, high + room)
-    on_the_right(axes)
     price_ticks(axes)
 
 
-def _last_price(axes: Axes, row: Candle) -> None:
-    axes.axhline(float(row.close), color=colour(row), linewidth=0.8, linestyle=(0, (4, 3)))
+def _last_price(axes: Axes, of: Prices) -> None:
+    axes.axhline(float(of.close), color=colour(of), linewidth=0.8, linestyle=(0, (4, 3)))
     axes.annotate(
-        values.number(row.close),
-        (1, float(row.close)),
+        values.number(of.close),
+        (1, float(of.close)),
         xycoords=("axes fraction", "data"),
         xytext=(5, 0),
         textcoords="offset points",
         va="center",
         color="white",
         fontweight="bold",
-        bbox={"boxstyle": "round,pad=0.25", "facecolor": colour(row), "edgecolor": "none"},
+        bbox={"boxstyle": "round,pad=0.25", "facecolor": colour(of), "edgecolor": "none"},
     )
 
 

@@ -1,6 +1,6 @@
 """Stored results as tables: one function per `collector show WHAT`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,8 @@ from collector.store.read import GapRow, TickerRow, TradeRow
 
 RISE, FALL, WARN, QUIET = "green", "red", "yellow", "dim"
 SIDES = {Side.BUY: RISE, Side.SELL: FALL}
+#: Of a comparison with the exchange's own figures; None is not compared yet.
+VERDICTS = {True: "yes", False: "no", None: values.NOTHING}
 LADDER_LEVELS = 10
 BAR_CELLS = 16
 
@@ -85,10 +87,11 @@ def candles(rows: Sequence[Candle]) -> Sheet:
             priced("high", (row.high for row in rows)),
             priced("low", (row.low for row in rows)),
             priced("close", (row.close for row in rows), styles=[_way(row.open, row.close) for row in rows]),
-            Column("volume", values.column(row.base_volume for row in rows), rank=1),
+            Column("volume", values.column(row.base_volume if row.prices else None for row in rows), rank=1),
             Column("trades", [values.count(row.trade_count) for row in rows], rank=2),
             Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
             priced("vwap", (row.vwap for row in rows), more=2, rank=4),
+            *_verdicts(rows),
             _marks("incomplete", [not row.complete for row in rows]),
         ),
         _incomplete_note(rows),
@@ -108,8 +111,9 @@ def volumes(rows: Sequence[Volume]) -> Sheet:
             Column("value", values.column((row.quote_volume for row in rows), 2), rank=2),
             Column("vwap", values.column((row.vwap for row in rows), 4)),
             Column("trades", [values.count(row.trade_count) for row in rows]),
+            _marks("incomplete", [not row.complete for row in rows]),
         ),
-        "windows are whole minutes and end with the newest data",
+        _noted("windows are whole minutes and end with the newest data", *_window_notes(rows)),
     )
 
 
@@ -126,10 +130,14 @@ def changes(rows: Sequence[Change]) -> Sheet:
                 [values.percent(row.change_rate) for row in rows],
                 styles=[sign(row.change_rate) for row in rows],
             ),
+            _marks("incomplete", [not row.complete for row in rows]),
         ),
-        f"{values.NOTHING}: the data do not reach back that far"
-        if any(row.change_rate is None for row in rows)
-        else "",
+        _noted(
+            f"{values.NOTHING}: the data do not reach back that far"
+            if any(row.change_rate is None for row in rows)
+            else "",
+            *_window_notes(rows),
+        ),
     )
 
 
@@ -181,7 +189,7 @@ def _gaps(title: str, rows: Sequence[GapRow], more: str = "") -> Sheet:
                 [QUIET if row.recovered else WARN for row in rows],
             ),
         ),
-        "; ".join(filter(None, (touched, more))),
+        _noted(touched, more),
     )
 
 
@@ -296,9 +304,25 @@ def _clipped(text: str, length: int) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def _incomplete_note(rows: Sequence[Candle]) -> str:
-    return "incomplete (*): trades may be missing, see `collector show gaps`" if _any_incomplete(rows) else ""
+def _incomplete_note(rows: Iterable[Candle | Volume | Change]) -> str:
+    """Return what the mark means, where a row has it."""
+    if all(row.complete for row in rows):
+        return ""
+    return "incomplete (*): trades may be missing, see `collector show completeness`"
 
 
-def _any_incomplete(rows: Iterable[Candle]) -> bool:
-    return not all(row.complete for row in rows)
+def _verdicts(rows: Sequence[Candle]) -> list[Column]:
+    """Return the column of what comparing with the exchange's candles found, where anything was compared."""
+    if all(row.verified is None for row in rows):
+        return []
+    return [Column("verified", [VERDICTS[row.verified] for row in rows], False, rank=5)]
+
+
+def _window_notes(rows: Sequence[Volume | Change]) -> Iterator[str]:
+    yield _incomplete_note(rows)
+    if since_ms := max((row.since_ms or 0 for row in rows), default=0):
+        yield f"the data begin at {values.second(since_ms)}"
+
+
+def _noted(*notes: str) -> str:
+    return "; ".join(filter(None, notes))

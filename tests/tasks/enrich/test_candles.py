@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from collector.analytics.candles import INTERVALS, Losses, Minute, align, merge, view
+from collector.analytics.candles import INTERVALS, Minute, align, merge, view
+from collector.analytics.completeness import Known, Losses
 from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS, Channel, Gap, Source
 from tests.tasks.making import BTC, T0, trade
@@ -89,22 +88,14 @@ def test_a_gap_makes_the_candles_it_touches_incomplete(from_ms: int, to_ms: int,
     minutes = {T0: minute(trade(1))}
     gap = Gap(BTC, Channel.TRADE, T0 + from_ms, T0 + to_ms, "stalled")
     closed = Gap(BTC, Channel.TRADE, T0 + from_ms, T0 + to_ms, "stalled", recovered=True)
-    assert [row.complete for row in view(BTC, minutes, "1m", [gap])] == [complete]
-    assert [row.complete for row in view(BTC, minutes, "1m", [closed])] == [True]
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20))), st.integers(0, 60), st.integers(0, 10))
-def test_losses_are_found_like_one_by_one(gaps: list[tuple[int, int]], start: int, length: int) -> None:
-    """The sorted search agrees with looking at every gap."""
-    stretches = [Gap(BTC, Channel.TRADE, begin, begin + width, "x") for begin, width in gaps]
-    touched = any(gap.from_ms <= start + length and gap.to_ms >= start for gap in stretches)
-    assert touched == Losses(stretches).touch(start, start + length)
+    assert [row.complete for row in view(BTC, minutes, "1m", Known(Losses([gap])))] == [complete]
+    assert [row.complete for row in view(BTC, minutes, "1m", Known(Losses([closed])))] == [True]
 
 
 def test_a_candle_that_opens_before_the_oldest_minute_is_not_complete() -> None:
     """Nobody knows what its beginning was: the listener was not there yet, or the minutes have expired."""
     minutes = {T0 + number * MINUTE_MS: minute(trade(1)) for number in range(10)}
     assert T0 % (5 * MINUTE_MS) != 0
-    rows = view(BTC, minutes, "5m", known_from_ms=T0)
+    rows = view(BTC, minutes, "5m", Known(from_ms=T0))
     assert [row.complete for row in rows] == [False, *[True] * (len(rows) - 1)]
-    assert all(row.complete for row in view(BTC, minutes, "1m", known_from_ms=T0))
+    assert all(row.complete for row in view(BTC, minutes, "1m", Known(from_ms=T0)))

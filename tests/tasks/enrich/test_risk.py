@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from collector.analytics import rankings, risk
 from collector.analytics.candles import Minute, merge
+from collector.analytics.change import End
+from collector.analytics.completeness import ALL_KNOWN
 from collector.model import MINUTE_MS
 from tests.tasks import checks, naive
 from tests.tasks.making import T0, trade
@@ -57,8 +59,11 @@ def test_a_price_that_doubles_and_halves() -> None:
 def test_movers_are_ordered_and_counted() -> None:
     """Unmoved and unknown markets are in neither list."""
     ends = {"UP": (10, 11), "UPPER": (10, 15), "DOWN": (10, 9), "SAME": (10, 10), "NEW": (None, 5)}
-    prices = {name: tuple(Decimal(p) if p is not None else None for p in pair) for name, pair in ends.items()}
-    found = rankings.top_movers(prices, "15m", 1)  # type: ignore[arg-type]
+    prices = {
+        name: tuple(End(Decimal(p), T0) if p is not None else None for p in pair)
+        for name, pair in ends.items()
+    }
+    found = rankings.top_movers(prices, "15m", 1, T0, dict.fromkeys(ends, ALL_KNOWN))  # type: ignore[arg-type]
     assert (found.market_count, found.rising_count, found.falling_count) == (4, 2, 1)
     assert [(row.market, row.change_rate) for row in found.risers] == [("UPPER", Decimal("0.5"))]
     assert [(row.market, row.change_rate) for row in found.fallers] == [("DOWN", Decimal("-0.1"))]
