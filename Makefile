@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types format bench soak clean
+.PHONY: help install demo up test check wheel coverage lint types format bench soak clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -27,10 +27,16 @@ up: install ## the whole system against the live exchange
 	$(BIN)/collector up
 
 test: install ## all tests: real Redis, real workers, real sockets
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: install ## the tests that need no server, in seconds
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -q -m 'not soak and not server'
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -q -m 'not soak and not wheel and not server'
+
+wheel: install ## the wheel, built, installed in an empty environment and used there
+	$(BIN)/python -m pytest -m wheel
+
+coverage: install ## all tests, and which lines no test runs, in processes of their own too
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check .

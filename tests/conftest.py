@@ -28,6 +28,28 @@ SYSTEMS = {"documented", "smoke", "scenarios", "recorded", "system", "pressure"}
 SERVERS = {"redis_server", "listen"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `.ci/run` needs, to run later what could not be run at first."""
+    parser.addoption("--skipped-to", type=Path, help="write the skipped tests there, for `pytest @FILE`")
+
+
+class Skipped:
+    """Notes which tests were skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: dict[str, None] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note one."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._names[report.nodeid] = None
+
+    def pytest_sessionfinish(self) -> None:
+        """Write them down, one a line."""
+        self._path.write_text("".join(f"{name}\n" for name in self._names), encoding="utf-8")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a server, and begin with the long files."""
@@ -54,6 +76,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Forget the caller's settings: a test must not talk to anyone's real Redis."""
+    path = config.getoption("skipped_to")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Skipped(path))
     for name in [name for name in os.environ if name.startswith("COLLECTOR_") or name == "REDIS_URL"]:
         del os.environ[name]
 
