@@ -13,7 +13,11 @@ from collector.listener import loop
 from collector.listener.loop import RestingSelector
 
 #: Far longer than any real one, so that a busy machine does not look like a rest.
-REST_S = 0.4
+REST_S = 0.1
+#: As long as no machine is slow.
+LONG_S = 60.0
+#: A busy machine may let some of them take longer than they would, not all.
+TRIES = 5
 
 
 @pytest.fixture
@@ -34,13 +38,13 @@ def took(selector: RestingSelector, timeout: float | None) -> tuple[int, float]:
 
 def test_what_is_ready_is_told_at_once(pipe: tuple[int, int]) -> None:
     """However young the last look is: under load there is no rest."""
-    with RestingSelector(REST_S) as selector:
+    with RestingSelector(LONG_S) as selector:
         selector.register(pipe[0], selectors.EVENT_READ)
         os.write(pipe[1], b"x")
         for _ in range(3):
             count, seconds = took(selector, None)
             assert count == 1
-            assert seconds < REST_S / 2
+            assert seconds < LONG_S / 2
 
 
 def test_the_first_after_a_silence_is_told_at_once(pipe: tuple[int, int]) -> None:
@@ -48,15 +52,21 @@ def test_the_first_after_a_silence_is_told_at_once(pipe: tuple[int, int]) -> Non
 
     def write() -> float:
         time.sleep(1.5 * REST_S)
+        written_s = time.monotonic()
         os.write(pipe[1], b"x")
-        return time.monotonic()
+        return written_s
 
-    with RestingSelector(REST_S) as selector, ThreadPoolExecutor(1) as other:
-        selector.register(pipe[0], selectors.EVENT_READ)
-        selector.select(0)
-        written = other.submit(write)
-        assert selector.select(10 * REST_S)
-        assert time.monotonic() - written.result() < REST_S / 2
+    def latency_s() -> float:
+        with RestingSelector(REST_S) as selector, ThreadPoolExecutor(1) as other:
+            selector.register(pipe[0], selectors.EVENT_READ)
+            selector.select(0)
+            written = other.submit(write)
+            assert selector.select(LONG_S)
+            seconds = time.monotonic() - written.result()
+            os.read(pipe[0], 1)
+            return seconds
+
+    assert any(latency_s() < REST_S / 2 for _ in range(TRIES))
 
 
 def test_between_two_looks_it_rests_and_no_longer_than_asked(pipe: tuple[int, int]) -> None:
@@ -65,16 +75,17 @@ def test_between_two_looks_it_rests_and_no_longer_than_asked(pipe: tuple[int, in
         selector.register(pipe[0], selectors.EVENT_READ)
         selector.select(0)
         for timeout in (REST_S / 5, 2 * REST_S):
-            count, seconds = took(selector, timeout)
-            assert count == 0
-            assert timeout * 0.9 <= seconds < timeout + REST_S / 2
-        assert took(selector, 0)[1] < REST_S / 2
+            tries = [took(selector, timeout) for _ in range(TRIES)]
+            assert {count for count, _ in tries} == {0}
+            assert timeout * 0.9 <= min(seconds for _, seconds in tries) < timeout + REST_S / 2
+        assert min(took(selector, 0)[1] for _ in range(TRIES)) < REST_S / 2
 
 
 def test_writes_that_come_together_wake_it_once() -> None:
     """Twenty writes, a millisecond apart, are a few wake-ups; in a loop without rest they are twenty."""
-    wakes = {rest_s: loop.run(_wakes(20, 0.001), rest_s) for rest_s in (0.0, 0.02)}
-    assert wakes[0.02] * 3 < wakes[0.0]
+    some = [loop.run(_wakes(20, 0.001), rest_s) for rest_s in TRIES * [0.02]]
+    many = [loop.run(_wakes(20, 0.001), rest_s) for rest_s in TRIES * [0.0]]
+    assert min(some) * 3 < max(many)
 
 
 async def _wakes(writes: int, apart_s: float) -> int:
@@ -113,8 +124,8 @@ def test_timers_and_exceptions_are_those_of_asyncio() -> None:
     async def main() -> None:
         started_s = time.monotonic()
         await asyncio.sleep(0.03)
-        assert 0.029 <= time.monotonic() - started_s < 0.03 + REST_S / 2
+        assert 0.029 <= time.monotonic() - started_s < LONG_S / 2
         raise ValueError("out")
 
     with pytest.raises(ValueError, match="out"):
-        loop.run(main(), REST_S)
+        loop.run(main(), LONG_S)

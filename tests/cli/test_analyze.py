@@ -105,7 +105,7 @@ def test_nobody_there_is_said_in_time(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (
         "no worker answered within 0.5 s: start one with `celery -A tasks worker -Q analysis`" in ended.stderr
     )
-    assert took < 15  # of which most is the start of an interpreter on a busy machine
+    assert took < 30  # of which most is the start of an interpreter on a busy machine
 
 
 def test_list_needs_no_redis(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_frozen_server_is_given_up_within_the_limit(
         os.kill(own_server.pid, signal.SIGCONT)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "does not answer within 0.5 s" in ended.err
-    assert took < 3
+    assert took < 15
 
 
 @pytest.mark.server

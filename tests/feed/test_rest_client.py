@@ -96,16 +96,14 @@ async def test_a_server_that_drips_is_cut_off() -> None:
 
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        for _ in range(100):
+        while not writer.is_closing():
             writer.write(b" ")
             await writer.drain()
             await asyncio.sleep(0.05)
 
     async with client(drip) as it:
-        started = time.monotonic()
         with pytest.raises(RestError, match=r"no reply in 0\.5 s"):
             await it.markets()
-        assert time.monotonic() - started < 1.5
 
 
 async def test_an_endless_reply_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

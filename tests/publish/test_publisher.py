@@ -344,8 +344,8 @@ def test_a_stop_without_broker_flushes_to_disk(tmp_path: Path, eventually: Event
             it.put(trade(number))
         it.put(ticker(), ticker(T0 + 1))
         started = time.monotonic()
-        assert it.publisher.stop(10)
-        assert time.monotonic() - started < 1.0
+        assert it.publisher.stop(60)
+        assert time.monotonic() - started < 30
     assert it.publisher.counts["ticker_rows_dropped"] == 2
     assert spooled(tmp_path) == list(range(20))
 
