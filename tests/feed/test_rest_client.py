@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 
@@ -24,11 +24,13 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 async def client(answer: Answer, **changes: float) -> AsyncIterator[RestClient]:
     """A client of a server that sends what `answer` writes to every request."""
 
+    serving = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        with suppress(ConnectionError):
+        serving.add(asyncio.current_task())
+        with suppress(ConnectionError), closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
             await answer(writer)
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -36,6 +38,9 @@ async def client(answer: Answer, **changes: float) -> AsyncIterator[RestClient]:
     async with RestClient(settings, SystemClock()) as it:
         yield it
     server.close()
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
 def reply(status: str, body: bytes, headers: str = "") -> Answer:

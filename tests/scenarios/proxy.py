@@ -16,9 +16,7 @@ class ProxyThread:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=(self._serve(),), daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self.proxy = TcpProxy(target_port)
 
     def start(self) -> int:
@@ -45,6 +43,10 @@ class ProxyThread:
         if self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(TIMEOUT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
