@@ -4,6 +4,7 @@ Nothing here is shared between pytest-xdist's workers: each has its own server o
 """
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -81,6 +82,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Skipped(path))
     for name in [name for name in os.environ if name.startswith("COLLECTOR_") or name == "REDIS_URL"]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """What a file leaves unclosed fails there, not in whatever test runs when it is found."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

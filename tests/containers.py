@@ -3,8 +3,10 @@
 Whatever a test of containers needs, it asks for here; where it is missing the test is skipped, saying what.
 """
 
+import gc
 import shutil
 import subprocess
+import warnings
 from functools import cache
 
 import docker
@@ -39,15 +41,25 @@ def without_compose() -> str:
 @cache
 def without_engine() -> str:
     """Return why no engine answers; empty where one does, with a `docker` command or without one."""
+    # A socket that nobody answers is left open by the library, until it is collected.
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        missing = _ask_engine()
+        gc.collect()
+    return missing
+
+
+def _ask_engine() -> str:
     try:
-        client = docker.from_env(timeout=ENGINE_S)
-        try:
-            client.ping()
-        finally:
-            client.close()
+        docker.from_env(timeout=ENGINE_S).close()  # it asks for the engine's version
     except docker.errors.DockerException as error:
-        return f"no Docker engine answers: {error}"
+        return f"no Docker engine answers ({_innermost(error)})"
     return ""
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
 
 
 def need_client(untested: str) -> None:
