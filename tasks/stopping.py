@@ -33,7 +33,7 @@ from tasks.liveness import end, kill_children
 log = logging.getLogger(__name__)
 
 SOFT_S = 1.5
-END_S = 5.0
+END_S = 4.0
 SIGNALS = (signal.SIGQUIT, signal.SIGTERM) if REMAP_SIGTERM == "SIGQUIT" else (signal.SIGQUIT,)
 
 

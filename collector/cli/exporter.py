@@ -7,7 +7,6 @@ there: so nothing has to be collected from processes that come and go.
 import logging
 import signal
 import threading
-from typing import TYPE_CHECKING
 
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
@@ -17,10 +16,6 @@ from collector.host.metrics import Snapshot
 from collector.host.web import Web
 from collector.settings import Settings
 from collector.store.read import Reader
-from collector.store.redis_client import translated
-
-if TYPE_CHECKING:
-    import redis
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +41,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         signal.signal(number, on_signal)
     with open_running(settings) as client:
         reader = Reader(client, settings)
-        web = Web(port, lambda: look(reader, client), SystemClock().now_ms, host=host, setting="--port")
+        web = Web(port, lambda: look(reader), SystemClock().now_ms, host=host, setting="--port")
         log.info("metrics at http://%s:%d/metrics, beside /healthz and /readyz", host, web.port)
         try:
             stop.wait()
@@ -55,16 +50,22 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     return INTERRUPTED if signal.SIGINT in received else 0
 
 
-def look(reader: Reader, client: "redis.Redis") -> Snapshot:
+def look(reader: Reader) -> Snapshot:
     """Return the state of the whole system, or that Redis does not answer."""
     try:
         queues = reader.queues()
-        with translated():
-            memory = client.info("memory")
+        state = reader.condition()
+        memory = (
+            {
+                "redis_memory_bytes": state.memory_bytes,
+                "redis_memory_limit_bytes": state.memory_limit_bytes,
+            }
+            if state
+            else {}
+        )
         system = {
             "redis_up": 1,
-            "redis_memory_bytes": memory["used_memory"],
-            "redis_memory_limit_bytes": memory.get("maxmemory", 0),
+            **memory,
             "batches_unacknowledged": queues.pop(UNACKED),
             "dead_letters": queues.pop(DEAD_LETTERS),
         }
@@ -74,6 +75,7 @@ def look(reader: Reader, client: "redis.Redis") -> Snapshot:
             workers=reader.workers(),
             worker_counters=reader.counters(),
             system=system,
+            redis_problems=[problem.kind for problem in state.problems] if state else None,
         )
     except BrokerUnavailable:
         return Snapshot(system={"redis_up": 0})

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from collector.feed.rest_client import http_options
 from collector.host.redis_server import find_binary, find_url
 from collector.protocol.rest import parse_markets
 from collector.settings import ConnectionSettings, Settings
+from collector.store.condition import LOSING, OF_MEMORY, Condition, Problem, condition_of
 from collector.store.redis_client import translated
 from collector.util.network import Way, way_to
 
@@ -83,7 +84,8 @@ def probe_redis(settings: Settings) -> list[Finding]:
         return [Finding("redis", State.FAILED, str(error))]
     version = info.get("valkey_version") or info.get("redis_version")
     where = f"{masked(url)}, version {version}, answers in {took_ms:.0f} ms"
-    return [Finding("redis", State.OK, where), _memory(settings, info), _persistence(info)]
+    state = condition_of(info, settings.pressure.redis_memory_high)
+    return [Finding("redis", State.OK, where), _memory(state), _persistence(state)]
 
 
 def probe_folder(settings: Settings) -> list[Finding]:
@@ -179,32 +181,21 @@ def _private_redis(settings: Settings) -> Finding:
     )
 
 
-def _memory(settings: Settings, info: Mapping[str, Any]) -> Finding:
-    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    said = f"{values.size(used)} of {values.size(limit) if limit else 'no limit'}, policy {policy}"
-    if limit and policy != "noeviction":
-        advice = "it may throw batches away: `CONFIG SET maxmemory-policy noeviction`"
-        return Finding("redis memory", State.FAILED, f"{said}; {advice}")
-    if not limit:
-        advice = "`CONFIG SET maxmemory` so that it slows us down before it fills the machine"
-        return Finding("redis memory", State.WARNING, f"{said}; {advice}")
-    if used > settings.pressure.redis_memory_high * limit:
-        return Finding(
-            "redis memory", State.WARNING, f"{said}; nearly full: trades go to disk until there is room"
-        )
-    return Finding("redis memory", State.OK, said)
+def _memory(state: Condition) -> Finding:
+    limit = values.size(state.memory_limit_bytes) if state.memory_limit_bytes else "no limit"
+    said = f"{values.size(state.memory_bytes)} of {limit}, policy {state.policy}"
+    return _judged("redis memory", said, [it for it in state.problems if it.kind in OF_MEMORY])
 
 
-def _persistence(info: Mapping[str, Any]) -> Finding:
-    if info.get("loading"):
-        return Finding("redis persistence", State.WARNING, "still loading its data: try again in a moment")
-    if not info.get("aof_enabled"):
-        advice = "batches and results are lost when it ends: `CONFIG SET appendonly yes`"
-        return Finding("redis persistence", State.WARNING, f"no append-only file; {advice}")
-    if info.get("aof_last_write_status", "ok") != "ok":
-        return Finding("redis persistence", State.FAILED, "the last append-only write failed: see its disk")
-    return Finding("redis persistence", State.OK, "append-only file")
+def _persistence(state: Condition) -> Finding:
+    problems = [problem for problem in state.problems if problem.kind not in OF_MEMORY]
+    return _judged("redis persistence", "" if problems else "append-only file", problems)
+
+
+def _judged(name: str, said: str, problems: Sequence[Problem]) -> Finding:
+    kinds = {problem.kind for problem in problems}
+    worst = State.FAILED if kinds & LOSING else State.WARNING if kinds else State.OK
+    return Finding(name, worst, "; ".join(filter(None, (said, *(problem.detail for problem in problems)))))
 
 
 def _clock(reply: httpx.Response, took_s: float) -> Finding:

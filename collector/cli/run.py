@@ -4,7 +4,11 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import ParamSpec, TypeVar
+
+import redis
 
 from collector.cli.store import greet
 from collector.errors import BrokerUnavailable, CollectorError, LeaseLost
@@ -12,8 +16,13 @@ from collector.host.redis_server import find_url
 from collector.listener import loop
 from collector.listener.app import Listener, connect_redis, new_lease
 from collector.settings import Settings
+from collector.store.condition import WORTH_A_WARNING
+from collector.store.read import Reader
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 INTERRUPTED = 130
 
@@ -34,9 +43,9 @@ async def _run(settings: Settings) -> int:
         log.info("listener %s: %s", listener.id, settings.exchange.websocket_url)
         try:
             await listener.run(stop)
+            log.log(*listener.farewell())
         except LeaseLost as error:
             log.warning("%s; on standby", error)
-    log.info("stopped, everything flushed")
     return INTERRUPTED if signal.SIGINT in received else 0
 
 
@@ -58,18 +67,56 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
         BrokerUnavailable: Redis refuses or does not answer; there is nothing to begin with.
     """
     client = connect_redis(settings)
-    lease = new_lease(settings, client)
     said = ""
     try:
-        await asyncio.to_thread(greet, client, find_url(settings), settings.publish.socket_timeout_s)
-        while (holder := await asyncio.to_thread(lease.take)) and not stop.is_set():
-            if holder != said:
-                said = holder
-                log.warning("share %s is served by %s: on standby", settings.shard, holder)
+        await _unless(stop, _greet, settings, client)
+        while not stop.is_set():
+            sentence = await _unless(stop, _why_wait, settings, client)
+            if sentence is None:
+                return
+            if sentence != said:
+                said = sentence
+                log.warning("%s: on standby", sentence)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), settings.publish.lease_ttl_s / 6)
     finally:
         client.close()
+
+
+def _greet(settings: Settings, client: redis.Redis) -> None:
+    """See that Redis answers, and log what of it will lose data.
+
+    Raises:
+        BrokerUnavailable: it refuses or does not answer.
+    """
+    greet(client, find_url(settings), settings.publish.socket_timeout_s)
+    state = Reader(client, settings).condition()
+    for problem in state.problems if state else ():
+        if problem.kind in WORTH_A_WARNING:
+            log.warning("Redis, %s: %s", problem.kind, problem.detail)
+
+
+def _why_wait(settings: Settings, client: redis.Redis) -> str | None:
+    """Take the lease; return why it can't be taken now, or None."""
+    try:
+        holder = new_lease(settings, client).take()
+    except BrokerUnavailable as error:
+        return str(error)
+    return f"share {settings.shard} is served by {holder}" if holder else None
+
+
+async def _unless(
+    stop: asyncio.Event, work: Callable[P, T], *arguments: P.args, **named: P.kwargs
+) -> T | None:
+    """Return what `work` gives in a thread, or None at once when the stop comes: a Redis may hang."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not stop.is_set():
+        return working.result()
+    working.add_done_callback(lambda task: task.exception())  # of no interest any more
+    return None
 
 
 def watch_signals(stop: asyncio.Event) -> list[signal.Signals]:

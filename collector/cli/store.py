@@ -1,5 +1,6 @@
 """How the reading commands reach the stored results, whether or not a collector is running."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from collector.errors import BrokerUnavailable, ConfigurationError
-from collector.host.redis_server import POLL_S, PrivateRedis, find_url
+from collector.host.redis_server import POLL_S, PrivateRedis, find_url, is_disk_trouble
 from collector.settings import Settings
 from collector.store.read import Reader
 from collector.store.redis_client import connect, translated
+
+log = logging.getLogger(__name__)
 
 #: How long to wait for the folder of a private server that is just starting, or that another reader has.
 OWNER_WAIT_S = 3.0
@@ -90,10 +93,15 @@ def _masked_argument(text: str) -> str:
     return f"{name}=***" if equals and _SECRET.search(unquote(name)) else text
 
 
-def explain(error: redis.RedisError, url: str, limit_s: float) -> str:
+def explain(error: redis.RedisError, url: str, limit_s: float, folder: str = "its data") -> str:
     """Return one sentence that says what is wrong with the Redis at `url` and what to do."""
     where = f"Redis at {masked(url)}"
     match error:
+        case redis.ResponseError() if is_disk_trouble(error):
+            return (
+                f"{where} can't write to the disk of {folder} and takes nothing new until it can"
+                f" (is it full?): make room there [{_said(error)}]"
+            )
         case redis.AuthenticationError():
             return f"{where} refuses the password: put the right one into REDIS_URL (redis://:PASSWORD@host)"
         case redis.BusyLoadingError():
@@ -104,6 +112,18 @@ def explain(error: redis.RedisError, url: str, limit_s: float) -> str:
             return f"{where} can't be reached ({error}): start it or set REDIS_URL"
         case _:
             return f"{where} refuses: {error}"
+
+
+def _folder(client: redis.Redis) -> str:
+    """Return the folder that a server keeps its data in, where it tells."""
+    try:
+        return str(client.config_get("dir")["dir"])
+    except (redis.RedisError, KeyError):
+        return "its data"
+
+
+def _said(error: redis.RedisError) -> str:
+    return str(error).removeprefix("MISCONF ").partition(". ")[0]
 
 
 @contextmanager
@@ -142,7 +162,9 @@ def greet(client: redis.Redis, url: str, limit_s: float) -> None:
     try:
         client.ping()
     except redis.RedisError as error:
-        raise BrokerUnavailable(explain(error, url, limit_s)) from error
+        if not is_disk_trouble(error):
+            raise BrokerUnavailable(explain(error, url, limit_s)) from error
+        log.warning("%s", explain(error, url, limit_s, _folder(client)))
     if usual is not None:
         client.set_retry(usual)
 

@@ -5,7 +5,7 @@ import logging
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
         supervisor = Supervisor(found, log_dir(settings))
         print(_greeting(settings, workers, flower_port), flush=True)
         asyncio.run(supervisor.run())
-    print("stopped, everything flushed")
+    print(_farewell(supervisor.killed))
     return INTERRUPTED if supervisor.is_interrupted else 0
 
 
@@ -110,6 +110,14 @@ def _check_port(port: int) -> None:
                 f"port {port} on 127.0.0.1 can't be used for Flower ({error.strerror}): "
                 "stop what uses it, or choose another with --flower-port"
             ) from error
+
+
+def _farewell(killed: Sequence[str]) -> str:
+    """Say how it ended; the listener has said itself what it could not send."""
+    if not killed:
+        return "stopped"
+    kept = "what it still held is fetched again at the next start" if "listener" in killed else ""
+    return "; ".join(filter(None, (f"stopped; killed, because it took too long: {', '.join(killed)}", kept)))
 
 
 def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:

@@ -7,7 +7,7 @@ Counters are events since the start of a listener, or of the store for those of 
 colon has variants (`rejected:not_json`); in Prometheus the part behind it is the label `detail`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +105,12 @@ SYSTEM_GAUGES: Mapping[str, str] = {
     "dead_letters": "batches that could not be stored and wait for somebody to look",
 }
 
+#: Values of the label `kind` of `bithumb_redis_problem`: `collector.store.condition.Kind`.
+REDIS_PROBLEMS = ("evicts", "small", "no_limit", "nearly_full", "loading", "in_memory", "disk")
+
 MODES = ("flow", "merge", "spool")
+
+_PROBLEM = "1 where something is wrong with Redis, 0 where not"
 
 Row = Mapping[str, Any]
 
@@ -120,6 +125,7 @@ class Snapshot:
         workers: the workers' rows.
         worker_counters: what all workers counted together.
         system: values of `SYSTEM_GAUGES`; empty where one listener or worker speaks for itself alone.
+        redis_problems: those of `REDIS_PROBLEMS` that Redis has; None where it did not tell.
     """
 
     listeners: Sequence[Row] = ()
@@ -127,6 +133,7 @@ class Snapshot:
     workers: Sequence[Row] = ()
     worker_counters: Mapping[str, int] = field(default_factory=dict)
     system: Mapping[str, float] = field(default_factory=dict)
+    redis_problems: Collection[str] | None = None
 
     def consumers(self) -> dict[str, int]:
         """Return how many live workers take from each queue."""
@@ -165,6 +172,11 @@ class HealthCollector(Collector):
 def _system(snapshot: Snapshot) -> Iterable[Metric]:
     for name, value in snapshot.system.items():
         yield GaugeMetricFamily(f"{NAMESPACE}_{name}", SYSTEM_GAUGES[name], value=value)
+    if snapshot.redis_problems is not None:
+        problems = GaugeMetricFamily(f"{NAMESPACE}_redis_problem", _PROBLEM, labels=["kind"])
+        for kind in REDIS_PROBLEMS:
+            problems.add_metric([kind], kind in snapshot.redis_problems)
+        yield problems
     yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
     events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
     for counter, count in snapshot.worker_counters.items():
@@ -249,6 +261,7 @@ def reference() -> str:
         f"| ● `{listener}_mode` | `listener`, `mode` | 1 for the mode in force, 0 for the others |",
         f"| ● `{listener}_connections` | `listener`, `state` | sockets |",
         f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
+        f"| `{NAMESPACE}_redis_problem` | `kind` | {_PROBLEM}: {', '.join(REDIS_PROBLEMS)} |",
         f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
         *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
         *(f"| ○ `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),

@@ -16,6 +16,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -33,6 +34,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from collector.errors import BrokerUnavailable, ConfigurationError
+from collector.host import append_only
 from collector.host.lifeline import bound
 from collector.settings import Settings
 
@@ -43,6 +45,17 @@ STOP_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 1.0
 POLL_S = 0.02
 LOG_BYTES_MAX = 1 << 20
+#: `4711:M 30 Nov 2026 12:00:00.123 # `
+_STAMP = re.compile(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ \S ")
+_BROKEN = "its files in {folder} are damaged: put a copy in their place, or move them away to begin anew"
+#: What the server logs before it ends -> what to do.
+_REASONS = {
+    "Bad file format": _BROKEN,
+    "Wrong signature": _BROKEN,
+    "CRC": _BROKEN,
+    "Unexpected EOF": _BROKEN,
+    "No space left on device": "the disk of {folder} is full: make room",
+}
 
 
 def find_url(settings: Settings) -> str:
@@ -125,13 +138,15 @@ class PrivateRedis:
         """Take the folder, end a leftover server, choose a port, write the configuration.
 
         Raises:
-            ConfigurationError: no server program, or the folder can't be written or has an owner.
+            ConfigurationError: no server program, or the folder can't be written, has an owner, or holds a
+                file that is damaged in its middle.
             BrokerUnavailable: a leftover server does not leave.
         """
         binary = find_binary()
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._own()
+            append_only.mend(self.folder)
             self._configure(binary)
         except OSError as error:
             self.release()
@@ -150,6 +165,10 @@ class PrivateRedis:
     def answers(self) -> bool:
         """Tell whether the server is up and has loaded its data."""
         return _answers(self.url)
+
+    def reason(self) -> str:
+        """Return in a few words what the server logged last: why it is not up."""
+        return why_not_up(self.log)
 
     def start(self) -> str:
         """Start the server, wait until it answers, return its address.
@@ -218,11 +237,11 @@ class PrivateRedis:
                 return
             if process.poll() is None:
                 raise BrokerUnavailable(
-                    f"the private Redis does not answer yet ({last_line(self.log)}): "
+                    f"the private Redis does not answer yet ({self.reason()}): "
                     f"see {self.log}, raise COLLECTOR_REDIS__START_TIMEOUT_S"
                 )
             self._configure(self.argv[0])  # its port may have been taken in between: choose again
-        raise BrokerUnavailable(f"the private Redis did not start ({last_line(self.log)}): see {self.log}")
+        raise BrokerUnavailable(f"the private Redis did not start ({self.reason()}): see {self.log}")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -276,6 +295,15 @@ def last_line(log: Path) -> str:
     return lines[-1].strip() if lines else "no output"
 
 
+def why_not_up(log: Path) -> str:
+    """Return the reason in a server's log, in our words where its own name tools that nobody has."""
+    line = _STAMP.sub("", last_line(log))
+    for sign, meaning in _REASONS.items():
+        if sign in line:
+            return meaning.format(folder=log.parent / append_only.FOLDER)
+    return line
+
+
 def _folder(settings: Settings) -> Path:
     return settings.data_dir.absolute() / "redis"
 
@@ -303,8 +331,15 @@ def _answers(url: str) -> bool:
     with _client(url) as client:
         try:
             return bool(client.ping())
+        except redis.ResponseError as error:
+            return is_disk_trouble(error)  # it is there, and can be read
         except redis.RedisError:  # refused, loading, or a stranger that does not know our password
             return False
+
+
+def is_disk_trouble(error: redis.RedisError) -> bool:
+    """Whether Redis refuses, even a PING, because it can't write to its disk; it goes on answering reads."""
+    return "MISCONF" in str(error)
 
 
 def _bound_log(log: Path) -> None:

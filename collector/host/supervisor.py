@@ -34,6 +34,8 @@ LOG_BYTES_MAX = 5 << 20
 LOG_CHECK_S = 5.0
 READY_POLL_S = 0.05
 KILL_TIMEOUT_S = 1.0
+#: Starts that end at once before a role is given up that others wait for.
+START_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Role:
         fatal: exit statuses that a restart can't put right (2: wrong settings or usage).
         pass_fds: descriptors it inherits.
         log: whether its output goes to a file of its own.
+        reason: says why it is not up, where its output does not.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Role:
     fatal: frozenset[int] = frozenset({2})
     pass_fds: tuple[int, ...] = ()
     log: bool = True
+    reason: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Supervisor:
 
     Attributes:
         is_interrupted: whether SIGINT (Ctrl-C) was among the signals.
+        killed: the roles that did not stop in their time.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Supervisor:
         on_signal: Callable[[], None] | None = None,
     ) -> None:
         self.is_interrupted = False
+        self.killed: list[str] = []
         self._log_dir = log_dir
         self._on_first_signal = on_signal or self.stop
         policy = policy or RestartPolicy()
@@ -178,7 +184,9 @@ class Supervisor:
         while not self._stop.is_set():
             if runner.role.ready is None or await asyncio.to_thread(runner.role.ready):
                 return True
-            if time.monotonic() > deadline:
+            if runner.restarts >= START_ATTEMPTS:  # it ends again and again: waiting changes nothing
+                self._fail(PipelineError(f"{runner.role.name} does not start: {runner.output()}"))
+            elif time.monotonic() > deadline:
                 limit = f"{runner.role.ready_timeout_s:g} s"
                 self._fail(
                     PipelineError(f"{runner.role.name} did not come up within {limit} ({runner.output()})")
@@ -188,7 +196,9 @@ class Supervisor:
 
     async def _end(self) -> None:
         for stage in reversed(Stage):
-            await asyncio.gather(*(runner.end() for runner in self._of(stage)))
+            runners = self._of(stage)
+            in_time = await asyncio.gather(*(runner.end() for runner in runners))
+            self.killed += [runner.role.name for runner, ok in zip(runners, in_time, strict=True) if not ok]
 
     def _of(self, stage: Stage) -> list["_Runner"]:
         return [runner for runner in self._runners if runner.role.stage == stage]
@@ -258,11 +268,11 @@ class _Runner:
             failures = self._policy.failures(failures, time.monotonic() - started)
             await self._pause(self._policy.delay_s(failures))
 
-    async def end(self) -> None:
-        """Stop the command gracefully, or by force after its time."""
+    async def end(self) -> bool:
+        """Stop the command gracefully, or by force after its time; tell whether it was in time."""
         self._stopping.set()
         if self.task is None:
-            return
+            return True
         self._signal(self.role.stop_signal)
         _, late = await asyncio.wait({self.task}, timeout=self.role.stop_timeout_s)
         if late:
@@ -270,6 +280,7 @@ class _Runner:
             self.kill()
             await asyncio.wait({self.task}, timeout=KILL_TIMEOUT_S)
             self.task.cancel()  # a process that even SIGKILL does not end must not hold us
+        return not late
 
     def kill(self) -> None:
         """End the command and all it started."""
@@ -282,6 +293,8 @@ class _Runner:
 
     def output(self) -> str:
         """Return the last line the command wrote, or the way to it."""
+        if self.role.reason is not None:
+            return self.role.reason()
         return last_line(self.log) if self.log else "its output is above"
 
     async def _live(self) -> None:

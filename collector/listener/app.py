@@ -70,7 +70,10 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.02
 _OUTAGES_S = 0.1
-_STOP_TIMEOUT_S = 8.0
+#: For the publisher to send or spool what is left, and then to give the lease up and report. With what
+#: sockets take to close this stays below the time that `collector up` gives a listener.
+_STOP_TIMEOUT_S = 1.6
+_LEAVE_TIMEOUT_S = 0.3
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)
 #: Delays between looks at the store for open gaps of an earlier run, likewise; and how often is asked whether
@@ -176,12 +179,10 @@ class Listener:
             raise _first(failures) from None
         finally:
             self._intake.flush()
-            stopped = await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
+            await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
             if web is not None:
                 await asyncio.to_thread(web.close)
-            await asyncio.to_thread(self._let_go)
-            if not stopped:
-                log.error("the publisher did not end in %.0f s", _STOP_TIMEOUT_S)
+            await self._leave()
 
     async def _live(self) -> None:
         await self._discover()
@@ -244,12 +245,36 @@ class Listener:
             if self._holder is not None:
                 raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
 
-    def _let_go(self) -> None:
+    async def _leave(self) -> None:
+        """Give the lease up and report for the last time, unless Redis is away or slow: both expire."""
         self._has_left = True
-        with suppress(BrokerUnavailable):  # then they expire by themselves
+        letting_go = asyncio.create_task(asyncio.to_thread(self._let_go))
+        await asyncio.wait({letting_go}, timeout=_LEAVE_TIMEOUT_S)
+        self._redis.close()  # ends what still waits
+        await asyncio.wait({letting_go}, timeout=_LEAVE_TIMEOUT_S)
+        if letting_go.done() and (error := letting_go.exception()):
+            log.warning("the last report did not reach Redis: %s", error)
+
+    def _let_go(self) -> None:
+        if self._publisher.is_failing:
+            return
+        with suppress(BrokerUnavailable):
             self._lease.give_up()
             self._report(self._publisher.decision)
-        self._redis.close()
+
+    def farewell(self) -> tuple[int, str]:
+        """Return how a listener that was stopped has left, as a level of `logging` and a sentence."""
+        if self._publisher.is_alive:
+            return logging.ERROR, (
+                f"stopped, but the publisher did not end in {_STOP_TIMEOUT_S:g} s: what it still held is"
+                " fetched again at the next start"
+            )
+        if count := self._publisher.left_on_disk:
+            folder = self._publisher.spool_folder
+            return logging.WARNING, (
+                f"stopped; {count} batches could not be sent and wait in {folder}: the next start sends them"
+            )
+        return logging.INFO, "stopped, everything flushed"
 
     # Markets
 
@@ -447,7 +472,14 @@ class Listener:
             self._clock,
             housekeeping=self._keep_house,
             on_lost=self._on_lost_batch,
+            interrupt=self._interrupt,
         )
+
+    def _interrupt(self) -> None:
+        """End what the publisher's thread waits for in Redis with an error."""
+        self._redis.connection_pool.disconnect(inuse_connections=True)
+        if isinstance(self._sender, Sender):
+            self._sender.interrupt()
 
     def _keep_house(self, decision: Decision, reading: Reading) -> None:
         """Called in the publisher's thread: renew the lease, send again, pace analyses, say how we are."""

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from collector import batch as batches
@@ -26,6 +27,8 @@ from collector.stream.pressure import Decision, PressurePolicy, Reading, State
 log = logging.getLogger(__name__)
 
 _IDLE_WAIT_S = 0.05
+#: What the thread may take to notice that its time for sending is over.
+_GRACE_S = 0.1
 
 
 class Transport(Protocol):
@@ -50,6 +53,8 @@ class Publisher:
         housekeeping: called after each probe with the decision in force (health, rate limits); it writes to
             the broker or raises BrokerUnavailable.
         on_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
+        interrupt: ends what this thread is waiting for in Redis with an error; called by another thread, when
+            a stop takes too long.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Publisher:
         *,
         housekeeping: Callable[[Decision, Reading], None],
         on_lost: Callable[[Batch, str], None],
+        interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.policy = PressurePolicy(settings.pressure)
@@ -78,6 +84,9 @@ class Publisher:
         self._clock = clock
         self._housekeeping = housekeeping
         self._on_lost = on_lost
+        self._interrupt = interrupt
+        #: Batches that wait on disk, known once the thread has ended.
+        self.left_on_disk = 0
         self._failing = False
         self._failed_since_probe = False
         self._probed_s = float("-inf")
@@ -98,11 +107,27 @@ class Publisher:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Send or spool what is left, then end; False if that took longer than `timeout_s`."""
+        """Send or spool what is left, then end; False if that took longer than `timeout_s`.
+
+        Half of the time is for sending. A Redis that hangs then is given up, and the rest goes to disk.
+        """
         self._stop_by_s = self._clock.monotonic() + timeout_s / 2
         self._outbox.wake()
-        self._thread.join(timeout_s)
+        self._thread.join(timeout_s / 2 + _GRACE_S)
+        if self._thread.is_alive():
+            self._interrupt()
+            self._thread.join(max(0.0, timeout_s / 2 - _GRACE_S))
         return not self._thread.is_alive()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether Redis did not take or answer what it was last asked."""
+        return self._failing
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where batches wait on disk."""
+        return self._spool.directory
 
     @property
     def spool_bytes(self) -> int:
@@ -309,6 +334,7 @@ class Publisher:
         self._failing = self._failed_since_probe = True
 
     def _close_spool(self) -> None:
+        self.left_on_disk = len(self._spool)
         try:
             self._spool.close()
         except SpoolFull as error:

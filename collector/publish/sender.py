@@ -7,6 +7,7 @@ idempotent.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from celery import Celery
@@ -118,6 +119,14 @@ class Sender:
                 self._app.control.rate_limit(name, limit)
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis did not take a rate limit: {error}") from error
+
+    def interrupt(self) -> None:
+        """End a send that another thread is waiting for: it raises `BrokerUnavailable` there, at once."""
+        pool: Any = self._app.producer_pool
+        for producer in list(pool._dirty):  # those in use
+            channel = producer._channel
+            if not callable(channel):  # else it is still being connected
+                channel.pool.disconnect(inuse_connections=True)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -29,11 +29,12 @@ from collector.analytics.depth import Book
 from collector.analytics.identity import executions
 from collector.analytics.volume import Volume, volumes
 from collector.analytics.windows import WINDOWS, window_start_ms
-from collector.errors import NoData
+from collector.errors import BrokerUnavailable, NoData
 from collector.host.redis_server import find_url
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.routing import all_queues
 from collector.settings import Settings, current
+from collector.store.condition import Condition, condition_of
 from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.history import History, Opens
 from collector.store.keys import Keys
@@ -261,7 +262,19 @@ class Reader:
         counters = Counter(self.counters())
         for listener in listeners:
             counters.update(listener.pop("counters", {}))
-        return Health(listeners, self.queues(), self.workers(), dict(sorted(counters.items())))
+        counted = dict(sorted(counters.items()))
+        return Health(listeners, self.queues(), self.workers(), counted, self.condition())
+
+    def condition(self) -> Condition | None:
+        """Return memory and disk of Redis, None where its user may not ask."""
+        try:
+            with translated():
+                info = self._redis.info()
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
+                return None
+            raise
+        return condition_of(info, self._settings.pressure.redis_memory_high)
 
     def listeners(self) -> list[dict[str, Any]]:
         """Return what each live listener said last, its own `counters` among it."""

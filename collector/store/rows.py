@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from collector.model import Channel, Side
+from collector.store.condition import Condition
 
 
 class TickerRow(Struct, frozen=True):
@@ -58,12 +59,16 @@ class GapRow(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """Who is alive, how long the queues are, and what was counted by all together."""
+    """Who is alive, how long the queues are, what was counted by all together, and how Redis is.
+
+    `redis` is a `collector.store.condition.Condition`, None where Redis does not tell.
+    """
 
     listeners: list[dict[str, Any]]
     queues: dict[str, int]
     workers: list[dict[str, Any]]
     counters: dict[str, int]
+    redis: Condition | None = None
 
 
 def to_json(rows: object) -> str:

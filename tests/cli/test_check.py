@@ -95,6 +95,7 @@ def test_private_redis_is_well(settings: Settings) -> None:
         ("allkeys-lru", "256mb", State.FAILED, "may throw batches away"),
         ("noeviction", "0", State.WARNING, "CONFIG SET maxmemory"),
         ("noeviction", "1mb", State.WARNING, "nearly full"),
+        ("noeviction", "3mb", State.WARNING, "3.1 MB hold minutes at the most"),
     ],
 )
 def test_dangerous_memory_is_said(

@@ -155,10 +155,10 @@ def test_windows_are_the_promised_ones(run: Run, filled: str) -> None:
     assert [*windows, "prev_close"] == [row["window"] for row in changes]
 
 
-def test_health_is_an_object_of_four(run: Run, filled: str) -> None:
-    """Listeners, queues, workers, counters; a queue for each channel, and analyses."""
+def test_health_is_an_object_of_five(run: Run, filled: str) -> None:
+    """Listeners, queues, workers, counters, Redis; a queue for each channel, and analyses."""
     health = run("show", "health", "--json").json
-    assert list(health) == ["listeners", "queues", "workers", "counters"]
+    assert list(health) == ["listeners", "queues", "workers", "counters", "redis"]
     assert {"trade", "orderbook", "ticker", "analysis"} <= health["queues"].keys()
     assert health["counters"]["trades_counted"] == 4
 

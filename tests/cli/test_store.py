@@ -1,6 +1,7 @@
 """The way of the reading commands to Redis, and what they say where it is barred."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,54 @@ def own_server(tmp_path: Path) -> Iterator[PrivateRedis]:
 def test_password_is_masked(url: str, shown: str) -> None:
     """The address stays readable, the password does not, wherever it stands."""
     assert shown == masked(url)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """The data folder of a running private server that can't write to its disk any more."""
+    settings = Settings(data_dir=tmp_path / "full")
+    server = PrivateRedis(settings)
+    server.prepare()
+    process = subprocess.Popen(server.argv, pass_fds=server.pass_fds, restore_signals=False)
+    try:
+        while not server.answers():
+            time.sleep(0.02)
+        fill(server.url, settings)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
+        with redis.Redis.from_url(server.url) as client:
+            while takes_writes(client):
+                time.sleep(0.05)
+        yield settings.data_dir
+    finally:
+        process.kill()
+        process.wait(10)
+        server.release()
+
+
+def takes_writes(client: redis.Redis) -> bool:
+    """Whether a server still takes something new."""
+    try:
+        return bool(client.incr("counter"))
+    except redis.ResponseError as error:
+        assert "MISCONF" in str(error)  # noqa: PT017 - what it says is the point
+        return False
+
+
+@pytest.mark.server
+def test_a_full_disk_is_named_and_results_are_shown_all_the_same(
+    run: Run, full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that can't write refuses even a PING; what it has can be read."""
+    monkeypatch.setenv("COLLECTOR_DATA_DIR", str(full_disk))
+    ended = run("show", "health")
+    assert ended.code == 0
+    assert f"can't write to the disk of {full_disk / 'redis'}" in ended.err
+    assert "it can't write to its disk" in ended.out
+    problems = run("show", "health", "--json").json["redis"]["problems"]
+    assert [problem["kind"] for problem in problems] == ["disk"]
+    assert run("show", "ticker", "btc", "--json").json[0]["market"] == "KRW-BTC"
+    checked = run("check", "--json").json["checks"]
+    assert {row["name"]: row["state"] for row in checked}["redis persistence"] == "failed"
 
 
 @pytest.mark.server

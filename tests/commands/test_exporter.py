@@ -12,8 +12,11 @@ import httpx
 import msgspec
 import pytest
 import redis
+from prometheus_client import CollectorRegistry, generate_latest
 
 from collector.cli.exporter import look
+from collector.cli.run import _greet
+from collector.host.metrics import HealthCollector
 from collector.host.web import READY_WITHIN_MS, why_not_ready
 from collector.model import Side, Trade
 from collector.settings import Settings
@@ -79,23 +82,47 @@ def test_ready_when_every_listener_streams_and_every_queue_is_served(
     system: Reader, client: redis.Redis, keys: Keys
 ) -> None:
     """Not with a silent listener or a queue without a worker, by name; one that has left does not count."""
-    assert why_not_ready(look(system, client), NOW_MS) is None
-    silent = why_not_ready(look(system, client), NOW_MS + READY_WITHIN_MS + 1)
+    assert why_not_ready(look(system), NOW_MS) is None
+    silent = why_not_ready(look(system), NOW_MS + READY_WITHIN_MS + 1)
     assert silent == "listener here-1: no frame within 60 s"
     left = {**LISTENER, "id": "here-2", "state": "stopped"}
     put(client, keys.listener("here-2"), {**left, "last_frame_ms": None})
-    assert why_not_ready(look(system, client), NOW_MS) is None
+    assert why_not_ready(look(system), NOW_MS) is None
     client.delete(keys.worker(WORKER["hostname"]))
-    reason = why_not_ready(look(system, client), NOW_MS) or ""
+    reason = why_not_ready(look(system), NOW_MS) or ""
     assert "no worker takes from queue trade" in reason
     put(client, keys.listener(LISTENER["id"]), {**LISTENER, "state": "stopped"})
-    assert why_not_ready(look(system, client), NOW_MS) == "no listener reports"
+    assert why_not_ready(look(system), NOW_MS) == "no listener reports"
+
+
+def test_a_redis_that_may_lose_things_is_shown_and_said_at_the_start(
+    system: Reader, client: redis.Redis, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An eviction policy and 3 MB: one line each in the listener's log, and a metric that alerts look at."""
+    before = {name: client.config_get(name)[name] for name in ("maxmemory-policy", "maxmemory")}
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.config_set("maxmemory", "3mb")
+    try:
+        snapshot = look(system)
+        _greet(settings, client)
+    finally:
+        for name, value in before.items():
+            client.config_set(name, value)
+    assert {"evicts", "small"} <= set(snapshot.redis_problems or ())
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(":")[0] for line in said] == ["Redis, evicts", "Redis, small"]
+    assert "`CONFIG SET maxmemory-policy noeviction`" in said[0]
+    registry = CollectorRegistry()
+    registry.register(HealthCollector(lambda: snapshot))
+    text = generate_latest(registry).decode()
+    assert 'bithumb_redis_problem{kind="evicts"} 1.0' in text
+    assert 'bithumb_redis_problem{kind="disk"} 0.0' in text
 
 
 def test_redis_that_is_away_is_shown_as_such(settings: Settings) -> None:
     """Without Redis the exporter still answers: `redis_up` 0, not ready, nothing invented."""
     with redis.Redis(port=1, socket_connect_timeout=0.5) as nobody:
-        snapshot = look(Reader(nobody, settings), nobody)
+        snapshot = look(Reader(nobody, settings))
     assert snapshot.system == {"redis_up": 0}
     assert why_not_ready(snapshot, NOW_MS) == "Redis does not answer"
 

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from collector.host.metrics import COUNTERS, MODES, SYSTEM_GAUGES, WORKER_COUNTERS, HealthCollector, Snapshot
+from collector.host.metrics import (
+    COUNTERS,
+    MODES,
+    REDIS_PROBLEMS,
+    SYSTEM_GAUGES,
+    WORKER_COUNTERS,
+    HealthCollector,
+    Snapshot,
+)
+from collector.store.condition import Kind
 from tests.commands.test_exporter import LISTENER, WORKER
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -36,6 +45,7 @@ def exported() -> set[str]:
         workers=[{**WORKER, "last_task_ms": 1}],
         worker_counters={"batches": 1},
         system=dict.fromkeys(SYSTEM_GAUGES, 1),
+        redis_problems=(),
     )
     registry.register(HealthCollector(lambda: snapshot))
     return set(re.findall(r"^(\w+)", generate_latest(registry).decode(), re.MULTILINE)) | {"up"}
@@ -51,6 +61,8 @@ def test_expressions_name_what_is_exported(expression: str, exported: set[str]) 
     assert set(counters) <= COUNTERS.keys() | set(WORKER_COUNTERS)
     assert set(re.findall(r'mode="(\w+)"', expression)) <= set(MODES)
     assert set(re.findall(r'state="(\w+)"', expression)) <= STATES
+    kinds = [kind for kinds in re.findall(r'kind=~?"([^"]+)"', expression) for kind in kinds.split("|")]
+    assert set(kinds) <= set(REDIS_PROBLEMS) == set(Kind)
 
 
 def test_all_rules_and_panels_are_looked_at() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +101,14 @@ class Broker:
 class Bench:
     """A publisher with all around it."""
 
-    def __init__(self, folder: Path, broker: Broker, spool_bytes: int, **pressure: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: Broker,
+        spool_bytes: int,
+        interrupt: Callable[[], None] = lambda: None,
+        **pressure: Any,
+    ) -> None:
         self.broker = broker
         self.outbox = Outbox(256)
         self.lost: list[tuple[Batch, str]] = []
@@ -122,6 +130,7 @@ class Bench:
             SystemClock(),
             housekeeping=broker.keep_house,
             on_lost=lambda batch, reason: self.lost.append((batch, reason)),
+            interrupt=interrupt,
         )
 
     @property
@@ -145,6 +154,27 @@ def bench(
     finally:
         assert it.publisher.stop(10)
         assert it.publisher.failure is None
+
+
+def test_a_stop_interrupts_what_hangs_and_keeps_the_rest_on_disk(tmp_path: Path) -> None:
+    """A Redis that never answers costs a stop no more than its time."""
+    hangs, entered = threading.Event(), threading.Event()
+
+    class Hanging(Broker):
+        def send(self, letter: Letter) -> None:
+            entered.set()
+            hangs.wait(60)
+            raise BrokerUnavailable("interrupted")
+
+    it = Bench(tmp_path, Hanging(), 16 << 20, interrupt=hangs.set)
+    it.publisher.start()
+    it.put(trade(1))
+    it.put(trade(2))
+    assert entered.wait(5)
+    started_s = time.monotonic()
+    assert it.publisher.stop(1)
+    assert time.monotonic() - started_s < 3
+    assert it.publisher.left_on_disk == 2
 
 
 def opened(folder: Path) -> Spool:

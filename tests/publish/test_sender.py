@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -252,3 +253,32 @@ def test_a_redis_that_is_restarted(tmp_path: Path, new_sender: Callable[..., Sen
         sender.send(letter(trade()))
         with redis.Redis.from_url(again.url) as own_client:
             assert len(received(own_client, "trade")) >= 1
+
+
+def test_a_send_that_hangs_is_ended_by_another_thread(
+    new_sender: Callable[..., Sender], server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop need not wait for the socket timeout."""
+    monkeypatch.setattr(f"{__name__}.TIMEOUT_S", 30.0)
+    sender = new_sender()
+    sender.send(letter_of(batches.make(Kind.TRADE, [trade(1)], listener="t", now_ms=T0), 1))
+    failures: list[BaseException] = []
+
+    def send() -> None:
+        with pytest.raises(BrokerUnavailable) as failure:
+            sender.send(letter_of(batches.make(Kind.TRADE, [trade(2)], listener="t", now_ms=T0), 1))
+        failures.append(failure.value)
+
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        thread = threading.Thread(target=send)
+        thread.start()
+        time.sleep(0.3)
+        assert thread.is_alive()
+        sender.interrupt()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert failures

@@ -14,8 +14,9 @@ import pytest
 import redis
 
 from collector.errors import BrokerUnavailable
-from collector.host.redis_server import find_url
+from collector.host.redis_server import PrivateRedis, find_url
 from collector.settings import Settings
+from collector.store.keys import Keys
 from collector.store.read import Reader
 from tests.cli.conftest import fill
 
@@ -352,3 +353,63 @@ def test_up_says_in_one_line_that_the_exchange_cannot_be_reached(start):
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "".join([*before, errors]).count("can't be reached") == 1
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of this test, to be frozen and killed; its process goes on when the test ends."""
+    with PrivateRedis(Settings(data_dir=tmp_path / "own")) as server:
+        yield server
+        with suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGCONT)
+
+
+def said(process, words, within_s=30):
+    """Read what a process logs until `words` come; return the line."""
+    deadline = time.monotonic() + within_s
+    for line in process.stderr:
+        if words in line:
+            return line
+        assert time.monotonic() < deadline
+    raise AssertionError(f"{words!r} was not said")
+
+
+def test_a_stop_while_redis_is_frozen_leaves_the_rest_on_disk_and_says_so(start, exchange, own_redis):
+    """In time, with status 0; the next start sends what waits there."""
+    process = start("run", REDIS_URL=own_redis.url, **exchange)
+    said(process, "is streaming")
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    time.sleep(0.6)  # some trades come meanwhile
+    begun_s = time.monotonic()
+    process.terminate()
+    _, errors = process.communicate(timeout=12)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - begun_s < 5
+    assert re.search(r"stopped; \d+ batches could not be sent and wait in .*spool", errors.splitlines()[-1])
+    assert "Traceback" not in errors
+    os.kill(own_redis.pid, signal.SIGCONT)
+    again = start("run", REDIS_URL=own_redis.url, **exchange)
+    said(again, "batches of an earlier run wait in the spool")
+    with redis.Redis.from_url(own_redis.url) as client:
+        reader = Reader(client, Settings())
+        sent = lambda row: row["pid"] == again.pid and row["spool_bytes"] == 0  # noqa: E731
+        wait_until(lambda: any(map(sent, reader.listeners())), 20)
+    again.terminate()
+    _, errors = again.communicate(timeout=12)
+    assert (again.returncode, "everything flushed" in errors) == (0, True), errors
+
+
+def test_a_standby_outlives_redis_and_ends_well(start, exchange, own_redis):
+    """It waits while Redis is frozen, and a stop in the middle of that is status 0, at once."""
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.set(Keys("bithumb:").lease("1/1"), "somebody else", px=60_000)
+    process = start("run", REDIS_URL=own_redis.url, COLLECTOR_PUBLISH__SOCKET_TIMEOUT_S="1", **exchange)
+    said(process, "share 1/1 is served by somebody else: on standby")
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    said(process, "Redis does not answer")
+    begun_s = time.monotonic()
+    process.terminate()
+    _, errors = process.communicate(timeout=12)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - begun_s < 3
+    assert "Traceback" not in errors

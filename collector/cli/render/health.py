@@ -9,6 +9,7 @@ from collector.cli.render import values
 from collector.cli.render.results import FALL, RISE, WARN
 from collector.cli.render.sheet import Column, Sheet
 from collector.clock import SystemClock
+from collector.store.condition import LOSING, Condition
 from collector.store.read import Health
 
 #: Styles of the words listeners use about themselves.
@@ -37,6 +38,8 @@ def health(report: Health, now_ms: int | None = None) -> Iterator[RenderableType
     yield queues(report.queues)
     yield workers(report.workers, now_ms) if report.workers else "No worker is running."
     yield counters(report.counters)
+    if report.redis is not None and report.redis.problems:
+        yield redis(report.redis)
 
 
 def listeners(rows: Sequence[Row], now_ms: int) -> Sheet:
@@ -108,6 +111,18 @@ def counters(counts: Mapping[str, int]) -> Sheet:
         (
             Column("name", list(counted), right=False, styles=[_concern(name) for name in counted]),
             Column("count", [values.count(count) for count in counted.values()]),
+        ),
+    )
+
+
+def redis(state: Condition) -> Sheet:
+    """Return what is wrong with Redis."""
+    styles = [FALL if problem.kind in LOSING else WARN for problem in state.problems]
+    return Sheet(
+        "Redis",
+        (
+            Column("what", [str(problem.kind) for problem in state.problems], False, styles),
+            Column("meaning", [problem.detail for problem in state.problems], right=False, wraps=True),
         ),
     )
 
