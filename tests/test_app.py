@@ -385,6 +385,27 @@ async def test_a_delisted_plain_name_does_not_freeze_the_list(
             await eventually_async(lambda: listener._markets == ("KRW-NA", "KRW-NB"), 5)
 
 
+async def test_a_market_that_the_list_lacks_for_a_moment_loses_nothing(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """It stays subscribed, and what it may have traded meanwhile is looked up when it is back."""
+    truth = tmp_path / "truth.jsonl"
+    faults = "unlist=KRW-ETH@1500ms:2s"
+    options = SimulatorOptions(markets=3, rate=60, truth=truth, faults=faults)
+    async with (
+        Simulator(options) as exchange,
+        listening(quick(settings, exchange)) as (listener, memory),
+    ):
+        await eventually_async(
+            lambda: any(gap.reason == "relisted" and gap.recovered for gap in memory.of(Gap)), 20, "recovered"
+        )
+        assert "KRW-ETH" in listener._markets
+        assert {gap.market for gap in memory.of(Gap) if gap.reason == "relisted"} == {"KRW-ETH"}
+        await eventually_async(lambda: not missing_of("KRW-ETH", truth, memory), 20)
+        said = listener._redis.hgetall(Keys(settings.store.key_prefix).listings)
+        assert said[b"KRW-ETH"].startswith(b"[true,")
+
+
 @pytest.mark.parametrize("markets", [("KRW-NOPE",), ("USDT-*",)])
 async def test_an_unknown_market_ends_the_run_with_one_clear_line(
     markets: tuple[str, ...], settings: Settings

@@ -80,12 +80,6 @@ class Source:
             texts = self._redis.lrange(self._keys.rejected_frames, 0, -1)
         return [msgspec.json.decode(text) for text in reversed(texts)]
 
-    def markets(self) -> list[dict[str, Any]]:
-        """Return every market ever seen and when it last traded."""
-        markets = self.reader.markets()
-        newest = self.reader.last_trade_ms(markets)
-        return [{"market": market, "last_trade_ms": newest.get(market)} for market in markets]
-
 
 def _market(query: Query) -> str:
     assert query.market is not None  # noqa: S101 - `check` saw to it
@@ -166,7 +160,9 @@ SUBJECTS: dict[str, Subject] = {
         known=_known_gaps,
     ),
     "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
-    "markets": Subject(read=lambda source, _: source.markets(), draw=results.markets, market="none"),
+    "markets": Subject(
+        read=lambda source, _: source.reader.market_rows(), draw=results.markets, market="none"
+    ),
     "rejected": Subject(
         read=lambda source, _: source.rejected(),
         draw=results.rejected,

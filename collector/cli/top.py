@@ -8,6 +8,7 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import redis
 from rich.console import Console
@@ -47,13 +48,16 @@ class Watcher:
         before = self._view
         try:
             health, tickers = self._reader.health(), self._reader.tickers()
+            states = {row.market: row for row in self._reader.market_rows()}
         except BrokerUnavailable as error:
             if before is None:
                 raise
-            return View(now_ms=now_ms, health=before.health, tickers=before.tickers, trouble=str(error))
+            return replace(before, now_ms=now_ms, where="", rates={}, trouble=str(error))
         rates = growth(health.counters, before.health.counters, now_s - self._read_s) if before else {}
         self._read_s = now_s
-        self._view = View(now_ms=now_ms, health=health, tickers=tickers, where=self._where, rates=rates)
+        self._view = View(
+            now_ms=now_ms, health=health, tickers=tickers, where=self._where, states=states, rates=rates
+        )
         return self._view
 
 

@@ -59,6 +59,8 @@ class RestClient:
         self.counts: Counter[str] = Counter()
         #: What the newest market list holds that can't be the code of a market.
         self.refused_markets: tuple[str, ...] = ()
+        #: What it warns of, by market.
+        self.warnings: dict[str, str] = {}
         self._clock = clock
         self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
@@ -93,6 +95,7 @@ class RestClient:
                 ", ".join(found.refused[:_NAMES_SHOWN]),
             )
         self.refused_markets = found.refused
+        self.warnings = found.warnings
         return found.markets
 
     async def trades(self, market: str, **query: str | int) -> rest.TradePage:

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,8 +42,10 @@ from collector.host.web import Web
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.listener.holes import Holes
 from collector.listener.intake import Intake
+from collector.listener.market_states import MarketStates
 from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
+from collector.listener.refresh import Refresh
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec, is_snapshot
@@ -142,6 +144,16 @@ class Listener:
             page_rows=PAGE_ROWS,
         )
         self._holes.backfill = self._backfill
+        self._refresh = Refresh(
+            self._rest,
+            self.fleet,
+            self._holes,
+            MarketStates(self._redis, settings),
+            self._choose,
+            self._intake.exchange_time.at,
+            self._clock,
+            settings.exchange.market_refresh_s,
+        )
         self._sender = sender or Sender(settings.publish.state_expires_s)
         self._ledger = self._new_ledger(self._sender)
         self._publisher = self._new_publisher(self._ledger)
@@ -191,7 +203,7 @@ class Listener:
             group.create_task(self._take_up_gaps())
             group.create_task(self._tick())
             group.create_task(self._report_outages())
-            group.create_task(self._refresh_markets(group))
+            group.create_task(self._refresh.run(group))
             group.create_task(self._backfill.run())
             self.fleet.start(group)
 
@@ -285,7 +297,9 @@ class Listener:
         said = ""
         while True:
             try:
-                self._markets = self._choose(await self._rest.markets())
+                listed = await self._rest.markets()
+                self._markets = self._choose(listed)
+                self._refresh.listed = listed
                 return
             except RestError as error:
                 if names is not None:
@@ -308,40 +322,6 @@ class Listener:
         if not chosen.markets:
             raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
         return chosen.markets
-
-    async def _refresh_markets(self, group: asyncio.TaskGroup) -> None:
-        """Follow listings and delistings; one socket after the other is replaced."""
-        read_s, are_replaced = self._clock.monotonic(), True
-        since_s: dict[str, float] = {}  # listed and not carried by every socket yet
-        while True:
-            await asyncio.sleep(self.settings.exchange.market_refresh_s)
-            try:
-                markets = self._choose(await self._rest.markets())
-            except (RestError, ConfigurationError) as error:
-                log.warning("the market list stays as it is: %s", error)
-                continue
-            if markets != self._markets:
-                since_s |= dict.fromkeys(self._change_markets(markets), read_s)
-                are_replaced = False
-            read_s = self._clock.monotonic()
-            if not are_replaced:
-                are_replaced = await self.fleet.replace_all(group)
-            if are_replaced:
-                self._tell_listed(since_s)
-                since_s = {}
-
-    def _change_markets(self, markets: tuple[str, ...]) -> list[str]:
-        """Take over another list; return the markets that are new in it."""
-        listed, delisted = sorted(set(markets) - set(self._markets)), set(self._markets) - set(markets)
-        log.warning("markets listed: %s; delisted: %s", listed or "none", sorted(delisted) or "none")
-        self._markets = markets
-        return listed
-
-    def _tell_listed(self, since_s: Mapping[str, float]) -> None:
-        """Record what new markets may have traded before the sockets carried them."""
-        now_s = self._clock.monotonic()
-        for market, listed_s in since_s.items():
-            self._holes.on_listed([market], now_s - listed_s, now_s)
 
     @property
     def _markets(self) -> tuple[str, ...]:

@@ -100,10 +100,11 @@ class TradePage:
 
 @dataclass(frozen=True, slots=True)
 class MarketList:
-    """The markets the exchange lists, and what stands where a row names none that can be one."""
+    """The markets the exchange lists, what it warns of, and rows that name no market that can be one."""
 
     markets: tuple[str, ...]
     refused: tuple[str, ...]
+    warnings: dict[str, str]
 
 
 _market_row = TypeAdapter(MarketRow).validate_python
@@ -120,15 +121,20 @@ def parse_markets(body: bytes) -> MarketList:
     rows = _payload(body)
     if not isinstance(rows, list):
         raise RestError("the reply to market/all is not a list")
-    markets, refused = [], []
+    markets: list[str] = []
+    refused: list[str] = []
+    warnings: dict[str, str] = {}
     for row in rows:
         try:
-            markets.append(check_market(_market_row(row)["market"]))
+            found = _market_row(row)
+            markets.append(check_market(found["market"]))
+            if "market_warning" in found:
+                warnings[found["market"]] = found["market_warning"]
         except (ValidationError, MalformedMessage):
             refused.append(_shown(row))
     if not markets:
         raise RestError("the exchange lists no market at all")
-    return MarketList(tuple(markets), tuple(refused))
+    return MarketList(tuple(markets), tuple(refused), warnings)
 
 
 def parse_trades(body: bytes, received_ms: int) -> TradePage:

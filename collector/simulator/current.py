@@ -157,6 +157,7 @@ def ticker_figures(ticker: SimTicker) -> tuple[str | int, ...]:
         "2025-10-09",
         text(min(ticker.low, ticker.prev_close // 2)),
         "2026-02-06",
+        "true" if ticker.suspended else "false",
         "CAUTION" if ticker.caution else "NONE",
         ticker.ms,
     )
@@ -228,7 +229,7 @@ _TICKER = (
     '"acc_trade_price":%s,"acc_trade_price_24h":%s,"trade_date":"%s","trade_time":"%s",'
     '"trade_timestamp":%d,"ask_bid":"%s","acc_ask_volume":%s,"acc_bid_volume":%s,'
     '"highest_52_week_price":%s,"highest_52_week_date":"%s","lowest_52_week_price":%s,'
-    '"lowest_52_week_date":"%s","market_state":"ACTIVE","is_trading_suspended":false,"delisting_date":"",'
+    '"lowest_52_week_date":"%s","market_state":"ACTIVE","is_trading_suspended":%s,"delisting_date":"",'
     '"market_warning":"%s","timestamp":%d,"stream_type":"%s"}'
 )
 _UNIT_SIMPLE, _TRADE_SIMPLE, _TICKER_SIMPLE = _shortened(UNIT), _shortened(_TRADE), _shortened(_TICKER)

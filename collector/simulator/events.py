@@ -59,6 +59,7 @@ class SimTicker(NamedTuple):
     volume_24h: int
     value_24h: int
     caution: bool
+    suspended: bool
 
 
 Event = SimTrade | SimBook | SimTicker

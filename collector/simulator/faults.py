@@ -47,6 +47,9 @@ KINDS: dict[str, tuple[Shape, str]] = {
     "delist": (Shape.MOMENT, "the market in the argument is delisted"),
     "stall": (Shape.SPAN, "nothing is sent, the socket stays open, pings are answered"),
     "silent-channel": (Shape.SPAN, "the channel in the argument is not sent"),
+    "unlist": (Shape.SPAN, "REST's list of markets lacks the market in the argument, which trades on"),
+    "halt": (Shape.SPAN, "the market in the argument does not trade, and its ticker says so"),
+    "maintenance": (Shape.SPAN, "nothing is traded, nothing is sent, REST shows what was before"),
     "reject429": (Shape.SPAN, "handshakes get HTTP 429"),
     "reject503": (Shape.SPAN, "handshakes get HTTP 503"),
     "accept-close": (Shape.SPAN, "handshakes succeed, then the connection is dropped at once"),
@@ -63,7 +66,10 @@ KINDS: dict[str, tuple[Shape, str]] = {
 }
 _NEEDS_AMOUNT = (Shape.SHARE, Shape.COUNT)
 #: What the argument is, where a fault takes one.
-_ARGUMENTS = {"silent-channel": "channel", "list": "market", "delist": "market"}
+_ARGUMENTS = {
+    "silent-channel": "channel",
+    **dict.fromkeys(("list", "delist", "unlist", "halt"), "market"),
+}
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIME = rf"{_NUMBER}(?:ms|s|m)?"

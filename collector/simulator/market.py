@@ -51,6 +51,7 @@ class SimMarket:
         self.book = MakerBook(listing.price, quote, krw_per_quote, listing.bid_levels, rng)
         asks, bids = tuple(self.book.asks), tuple(self.book.bids)
         self.view = SimBook(self.code, now_us, asks, bids, asks, bids)
+        self.is_halted = False
         self.trades: list[SimTrade] = []
         self.minutes: dict[int, SimCandle] = {}
         #: 0 where there is none: in a market's first day.
@@ -95,6 +96,7 @@ class SimMarket:
             self._earlier_volume + self._buy_volume + self._sell_volume,
             self._earlier_value + self._day_value,
             self.listing.caution,
+            self.is_halted,
         )
 
     def hide(self, made: SimTrade, *, from_rest: bool) -> None:

@@ -68,6 +68,10 @@ class Mischief:
             fault.name == name and fault.hits(is_oldest) and fault.is_on(now_s) for fault in self._spans
         )
 
+    def named(self, name: str, now_s: float) -> frozenset[str]:
+        """Return the arguments of the spans called `name` that are in force."""
+        return frozenset(fault.argument for fault in self._spans if fault.name == name and fault.is_on(now_s))
+
     def hidden(self, trades: Sequence[SimTrade], now_s: float) -> dict[str, list[SimTrade]]:
         """Return those of `trades` that are hidden from somebody, by the name of the fault."""
         found: dict[str, list[SimTrade]] = {}
@@ -83,7 +87,7 @@ class Mischief:
         """Return what a socket really gets of `payloads`: the same object where nothing is wrong."""
         if not self._spans and not self._shares:
             return payloads
-        if self.is_on("stall", now_s, is_oldest=is_oldest):
+        if self.is_on("stall", now_s, is_oldest=is_oldest) or self.is_on("maintenance", now_s):
             return ()
         for fault in self._spans:
             if fault.name == "silent-channel" and fault.hits(is_oldest) and fault.is_on(now_s):

@@ -9,6 +9,7 @@ import itertools
 import math
 import random
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from collector.simulator.book import DEPTH, volume_worth
@@ -53,6 +54,8 @@ class MarketModel:
         self._number = self._books = self._repeats = 0
         self._stale_books: deque[SimMarket] = deque()
         self._stale_tickers: dict[str, SimMarket] = {}
+        #: Markets whose state has changed.
+        self._told: list[SimMarket] = []
         self._hot: SimMarket | None = None
         self._hot_until_us = 0
         self._hot_buys = True
@@ -82,6 +85,20 @@ class MarketModel:
             self._hot = None
             self._rank()
 
+    @property
+    def _is_trading(self) -> bool:
+        """Whether any market that is not halted has a share of the trades."""
+        return bool(self._by_trades and self._by_trades[-1])
+
+    def halt(self, codes: Collection[str]) -> None:
+        """Let these markets not trade, and all others; each that changes gets a ticker."""
+        for market in self.markets.values():
+            if market.is_halted != (market.code in codes):
+                market.is_halted = not market.is_halted
+                self._hot = None
+                self._told.append(market)
+                self._rank()
+
     def _open(self, listing: Listing, now_us: int, *, is_first_day: bool = False) -> None:
         krw_per_quote = KNOWN[0][3] if listing.code.startswith("BTC-") else 1
         kept = self._pace.trades_kept_per_market
@@ -91,7 +108,7 @@ class MarketModel:
 
     def _rank(self) -> None:
         """Prepare the dice: how the activity spreads over the markets."""
-        self._ranked = list(self.markets.values())
+        self._ranked = [market for market in self.markets.values() if not market.is_halted]
         self._by_trades = list(itertools.accumulate(each.listing.weight for each in self._ranked))
         self._by_books = list(itertools.accumulate(math.sqrt(each.listing.weight) for each in self._ranked))
 
@@ -121,6 +138,8 @@ class MarketModel:
             self._trades_due = min(self._trades_due, self._pace.stop_after - self._number)
         due = self._trades_due + self._books_due
         events: list[Event] = []
+        if not self._is_trading:
+            self._trades_due = self._books_due = 0
         while self._trades_due >= 1 or self._books_due >= 1:
             left = self._trades_due + self._books_due
             us = start_us + int((now_us - start_us) * (1 - left / due))
@@ -183,6 +202,8 @@ class MarketModel:
 
     def _summaries(self, now_us: int, events: list[Event]) -> None:
         """Add the tickers that are due, the longest waiting first; at the very end all that wait."""
+        events += [market.ticker(now_us // 1000) for market in self._told]
+        self._told.clear()
         if self.finished:
             events += [market.show(now_us) for market in self._stale_books]
             self._stale_books.clear()
@@ -197,7 +218,7 @@ class MarketModel:
         """Start and end bursts: for a moment most orders hit one market in one direction."""
         if self._hot is not None and now_us >= self._hot_until_us:
             self._hot = None
-        elif self._hot is None and self._rng.random() < BURSTS_PER_S * elapsed_us / 1e6:
+        elif self._hot is None and self._is_trading and self._rng.random() < BURSTS_PER_S * elapsed_us / 1e6:
             self._hot = self._rng.choices(self._ranked, cum_weights=self._by_trades)[0]
             self._hot_until_us = now_us + self._rng.randint(300_000, 2_000_000)
             self._hot_buys = self._rng.random() < 0.5 or not self._hot.book.bids

@@ -29,6 +29,7 @@ MAX_TICKS = 500
 MAX_CANDLES = 200
 MAX_DAYS_AGO = 7
 MAX_TARGET = 4_264
+LIST = "/v1/market/all"
 UNITS = (1, 3, 5, 10, 15, 30, 60, 240)
 
 
@@ -314,7 +315,7 @@ def _number(query: Mapping[str, str], name: str, least: int, most: int) -> int:
 
 _Call = Callable[[Markets, Mapping[str, str], Asked], Iterator[str]]
 _ROUTES: tuple[tuple[re.Pattern[str], _Call], ...] = (
-    (re.compile("/v1/market/all"), _market_all),
+    (re.compile(LIST), _market_all),
     (re.compile("/v1/ticker"), _ticker),
     (re.compile("/v1/orderbook"), _orderbook),
     (re.compile("/v1/trades/ticks"), _ticks),

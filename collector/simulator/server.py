@@ -186,7 +186,13 @@ class Simulator:
 
     def _tick(self, now: float) -> None:
         audience = self._audience
-        step = self._source.step(self._now_us(), listeners=audience.subscribed, has_room=audience.has_room)
+        if isinstance(self._source, MarketSource):
+            self._source.halt(self._mischief.named("halt", self._now_s()))
+        step = None
+        if not self._mischief.is_on("maintenance", self._now_s()):
+            step = self._source.step(
+                self._now_us(), listeners=audience.subscribed, has_room=audience.has_room
+            )
         if step is not None:
             self._publish(step)
         for fault in self._mischief.moments(self._now_s()):
@@ -199,7 +205,7 @@ class Simulator:
     def _check_listings(self, faults: Sequence[Fault]) -> None:
         """Refuse a schedule that could not be carried out, before anything starts."""
         for fault in faults:
-            if fault.name in ("list", "delist") and self._invented:
+            if fault.name in ("list", "delist", "unlist", "halt") and self._invented:
                 make_listing(fault.argument, weight=0, levels=0)
 
     def _happen(self, fault: Fault, now: float) -> None:
@@ -225,7 +231,10 @@ class Simulator:
         return step.without(left_out) if left_out else step
 
     def _answer(self, target: str) -> rest.Reply:
-        return rest.answer(target, self._source.markets, self._now_us() // 1000, self._rules)
+        markets = self._source.markets
+        if target.startswith(rest.LIST) and (lacking := self._mischief.named("unlist", self._now_s())):
+            markets = {code: market for code, market in markets.items() if code not in lacking}
+        return rest.answer(target, markets, self._now_us() // 1000, self._rules)
 
     def _now_s(self) -> float:
         """Seconds since the start, the time of the fault schedule."""

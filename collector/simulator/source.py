@@ -101,5 +101,9 @@ class MarketSource:
         """Close a market."""
         self._model.delist(code)
 
+    def halt(self, codes: Collection[str]) -> None:
+        """Let these markets not trade, and all others."""
+        self._model.halt(codes)
+
     def snapshots(self, dialect: Dialect, subscription: Subscription, now_ms: int) -> list[Payload]:
         return [*dialect.snapshots(subscription, self.markets, now_ms)]

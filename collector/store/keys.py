@@ -7,6 +7,8 @@
     gaps:{market}                  HASH    `channel:from_ms:reason` -> `[to_ms, reason,     gap_retention_h
                                            recovered]`
     markets                        SET     every market ever seen                           for ever
+    listings                       HASH    market -> what the list of markets last said,   for ever
+                                           JSON, written by the listener
     newest                         HASH    `as_of`, `trade:{market}` -> epoch ms; `doubted` for ever
     coverage                       HASH    shard -> `analytics.completeness.Status`; for ever
                                            `{shard}:markets` -> JSON list; by the listener
@@ -99,6 +101,11 @@ class Keys:
     def markets(self) -> str:
         """Every market ever seen."""
         return f"{self.prefix}markets"
+
+    @property
+    def listings(self) -> str:
+        """What the exchange's list of markets last said of each."""
+        return f"{self.prefix}listings"
 
     @property
     def newest(self) -> str:

@@ -8,9 +8,9 @@
         print(reader.ticker("KRW-BTC").price)
 
 Rows are frozen structs whose fields are those of the JSON promise, in its order: `Candle`, `Volume`,
-`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `Health`. Prices and volumes are `Decimal`, `open_time`
-an aware `datetime` in UTC, all other times epoch milliseconds UTC. Lists are oldest first and empty where
-there is nothing; a market that was never seen is `NoData`.
+`Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `MarketRow`, `Health`. Prices and volumes are `Decimal`,
+`open_time` an aware `datetime` in UTC, all other times epoch milliseconds UTC. Lists are oldest first and
+empty where there is nothing; a market that was never seen is `NoData`.
 """
 
 from collections import Counter
@@ -27,6 +27,7 @@ from collector.analytics.change import Change, End, changes, end_before
 from collector.analytics.completeness import Known, is_open
 from collector.analytics.depth import Book
 from collector.analytics.identity import executions
+from collector.analytics.market_states import Listing, MarketRow, market_row
 from collector.analytics.volume import Volume, volumes
 from collector.analytics.windows import WINDOWS, window_start_ms
 from collector.errors import BrokerUnavailable, NoData
@@ -48,6 +49,7 @@ __all__ = [
     "Change",
     "GapRow",
     "Health",
+    "MarketRow",
     "Reader",
     "TickerRow",
     "TradeRow",
@@ -59,6 +61,7 @@ __all__ = [
 _SCAN_COUNT = 5000
 #: Reads a stored sample of a book.
 decode_sample = msgspec.json.Decoder(BookSample).decode
+decode_listing = msgspec.json.Decoder(Listing).decode
 #: Minutes of trades read in one round trip.
 MINUTES_AT_ONCE = 60
 
@@ -108,6 +111,16 @@ class Reader:
         with translated():
             return sorted(_text(market) for market in self._redis.smembers(self._keys.markets))
 
+    def market_rows(self) -> list[MarketRow]:
+        """Return what the exchange says of every market ever seen, sorted by name."""
+        names = self.markets()
+        with translated():
+            stored = self._redis.hgetall(self._keys.listings)
+        listings = {_text(market): decode_listing(value) for market, value in stored.items()}
+        tickers = {ticker.market: ticker for ticker in self.whole_tickers()}
+        newest = self.last_trade_ms(names)
+        return [market_row(name, tickers.get(name), listings.get(name), newest.get(name)) for name in names]
+
     def as_of_ms(self) -> int | None:
         """Return the time of the newest trade or ticker of any market: where rolling windows end."""
         with translated():
@@ -133,6 +146,10 @@ class Reader:
             markets: names, or one text such as `btc,eth` or `KRW-*`; None for all.
         """
         return [msgspec.convert(ticker, TickerRow, from_attributes=True) for ticker in self._tickers(markets)]
+
+    def whole_tickers(self) -> list[Ticker]:
+        """Return the newest ticker of every market as it was received."""
+        return self._tickers(None)
 
     @overload
     def book(self, market: str) -> Book: ...

@@ -1,6 +1,7 @@
 """`collector show`: the JSON promise of the interface to the letter, and tables for people."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -174,13 +175,20 @@ def test_without_a_market_all_are_shown(run: Run, filled: str, what: str) -> Non
     assert run("show", what, "--json").json[0]["market"] == "KRW-BTC"
 
 
-def test_markets_are_listed_with_their_last_trade(run: Run, filled: str) -> None:
-    """Every market ever seen."""
-    expected = [
-        {"market": "KRW-BTC", "last_trade_ms": T0 + MINUTE + 5},
-        {"market": "KRW-DUST", "last_trade_ms": T0 + MINUTE + 5},
-    ]
+def test_markets_are_listed_with_what_the_exchange_says_of_them(run: Run, filled: str) -> None:
+    """Every market ever seen; one of which nothing is said is taken for active."""
+    said = {"state": "active", "warning": None, "delisting_date": None, "last_trade_ms": T0 + MINUTE + 5}
+    expected = [{"market": "KRW-BTC", **said}, {"market": "KRW-DUST", **said}]
     assert expected == run("show", "markets", "--json").json
+    with connect(filled, Settings()) as client:
+        keys = Keys(Settings().store.key_prefix)
+        client.hset(keys.listings, "KRW-BTC", '[true,"CAUTION"]')
+        client.hset(keys.listings, "KRW-DUST", "[false]")
+    states = [(row["state"], row["warning"]) for row in run("show", "markets", "--json").json]
+    assert states == [("active", "caution"), ("unlisted", None)]
+    out = run("show", "markets").out
+    assert "2 markets, 1 unlisted" in out
+    assert re.search(r"KRW-BTC +active +caution ", out)
 
 
 @pytest.mark.parametrize(

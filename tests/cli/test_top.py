@@ -19,11 +19,12 @@ from termios import TIOCSWINSZ
 import pytest
 from rich.console import Console
 
+from collector.analytics.market_states import State
 from collector.cli.render.top import Frame, View, growth, summed
 from collector.cli.render.values import NOTHING
 from collector.cli.top import Watcher, undisturbed
 from collector.errors import BrokerUnavailable
-from collector.store.read import Health, TickerRow
+from collector.store.read import Health, MarketRow, TickerRow
 
 from .conftest import T0, Run
 
@@ -150,6 +151,22 @@ class _Reader:
 
     def tickers(self) -> list[TickerRow]:
         return []
+
+    def market_rows(self) -> list[MarketRow]:
+        return []
+
+
+def test_markets_that_do_not_trade_are_marked() -> None:
+    """With their state, or with what the exchange warns of; on every terminal."""
+    states = {
+        "KRW-M99": MarketRow("KRW-M99", State.SUSPENDED, "caution", None, T0),
+        "KRW-M98": MarketRow("KRW-M98", State.ACTIVE, "caution", None, T0),
+    }
+    for width in (80, 140):
+        lines = drawn(view(states=states), width, 40)
+        assert sum("suspended" in line for line in lines) == 1
+        assert sum("caution" in line for line in lines) == 1
+        assert max(map(len, lines)) <= width
 
 
 def test_last_figures_stay_while_redis_is_away() -> None:

@@ -19,8 +19,10 @@ from collector.errors import ConfigurationError
 from collector.protocol.codec import Rejected
 from collector.protocol.current import CurrentCodec
 from collector.simulator import Simulator, SimulatorOptions
+from collector.simulator.events import SimTicker, SimTrade
 from collector.simulator.faults import KINDS, Fault, parse_faults
 from collector.simulator.mischief import GARBAGE, Mischief
+from collector.simulator.model import MarketModel, Pace
 
 Listen = Callable[..., Any]
 
@@ -265,6 +267,57 @@ async def test_markets_can_be_listed_and_delisted(listen: Listen) -> None:
             await listener.ask("orderbook", codes=["KRW-NEW", "KRW-ETH"])
             frames = await listener.until(lambda got: len(got) >= 10)
             assert {"KRW-NEW"} == {frame["code"] for frame in frames}
+
+
+async def test_a_list_can_lack_a_market_that_trades_on(listen: Listen) -> None:
+    """A hole in the list is no delisting."""
+    faults = "unlist=KRW-ETH@0s:600ms"
+    async with Simulator(fast(faults)) as exchange, httpx.AsyncClient(base_url=exchange.rest_url) as client:
+
+        async def listed() -> set[str]:
+            return {row["market"] for row in (await client.get("/v1/market/all")).json()}
+
+        assert await listed() == {"KRW-BTC", "KRW-XRP"}
+        async with listen(exchange.websocket_url) as listener:
+            await listener.ask("trade", codes=["KRW-ETH"])
+            await listener.until(lambda got: len(got) >= 3)
+        await asyncio.sleep(max(0, 0.7 - exchange._now_s()))
+        assert "KRW-ETH" in await listed()
+
+
+def test_a_halted_market_does_not_trade_and_says_so() -> None:
+    """The others go on; all of them may be halted."""
+    model = MarketModel(3, Pace(rate=0), 1, 0)
+    for codes in ({"KRW-BTC"}, set(), {"KRW-BTC", "KRW-ETH", "KRW-XRP"}):
+        model.halt(codes)
+        events = model.make(300, 1_000_000)
+        traded = {event.market for event in events if type(event) is SimTrade}
+        assert traded == {"KRW-BTC", "KRW-ETH", "KRW-XRP"} - codes
+        told = {event.market: event.suspended for event in events if type(event) is SimTicker}
+        assert all(told[code] for code in codes)
+    assert not model.make(300, 2_000_000)
+
+
+async def test_maintenance_is_quiet_on_sockets_and_in_rest(listen: Listen) -> None:
+    """The sockets stay open and REST answers, but nothing moves; then all goes on."""
+    async with (
+        Simulator(fast("maintenance@500ms:800ms")) as exchange,
+        httpx.AsyncClient(base_url=exchange.rest_url) as client,
+        listen(exchange.websocket_url) as listener,
+    ):
+
+        async def totals() -> list[object]:
+            rows = (await client.get("/v1/ticker", params={"markets": "KRW-BTC,KRW-ETH,KRW-XRP"})).json()
+            return [row["acc_trade_price"] for row in rows]
+
+        await listener.ask("trade")
+        await asyncio.sleep(max(0, 0.6 - exchange._now_s()))
+        await listener.during(0.1)
+        before = await totals()
+        assert await listener.during(0.3) == []
+        assert await totals() == before
+        await listener.until(lambda got: len(got) >= 3)
+        assert await totals() != before
 
 
 def test_a_listing_that_can_not_be_is_refused_at_the_start() -> None:

@@ -1,5 +1,6 @@
 """Stored results as tables: one function per `collector show WHAT`."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from collector.analytics.candles import Candle
 from collector.analytics.change import Change
 from collector.analytics.depth import Book
+from collector.analytics.market_states import MarketRow, State
 from collector.analytics.volume import Volume
 from collector.cli.render import values
 from collector.cli.render.moments import Unit, moments
@@ -193,15 +195,25 @@ def _gaps(title: str, rows: Sequence[GapRow], more: str = "") -> Sheet:
     )
 
 
-def markets(rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    """Return the markets ever seen."""
+def markets(rows: Sequence[MarketRow]) -> Sheet:
+    """Return the markets ever seen, and what the exchange says of them."""
+    counts = Counter(row.state for row in rows)
+    others = [f"{counts[state]} {state}" for state in State if state is not State.ACTIVE and counts[state]]
     return Sheet(
-        f"{len(rows)} markets",
+        f"{', '.join((f'{len(rows)} markets', *others))}",
         (
-            Column("market", [row["market"] for row in rows], right=False),
-            moments("last trade", [row["last_trade_ms"] for row in rows]),
+            Column("market", [row.market for row in rows], right=False),
+            Column("state", [row.state for row in rows], False, [standing(row) for row in rows]),
+            Column("warning", [row.warning or "" for row in rows], False, [WARN] * len(rows)),
+            Column("delisting date", [row.delisting_date or "" for row in rows], right=False, rank=1),
+            moments("last trade", [row.last_trade_ms for row in rows]),
         ),
     )
+
+
+def standing(row: MarketRow) -> str:
+    """Return the style of a market's state."""
+    return "" if row.state is State.ACTIVE else QUIET if row.state is State.DELISTED else WARN
 
 
 def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:

@@ -12,10 +12,11 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from collector.analytics.market_states import State
 from collector.cli.render import health, values
 from collector.cli.render.results import FALL, QUIET, WARN, sign
 from collector.cli.render.sheet import Column, Sheet
-from collector.store.read import Health, TickerRow
+from collector.store.read import Health, MarketRow, TickerRow
 
 WIDE, SYSTEM_WIDTH = 140, 78
 #: From this height on there is an empty line between two parts.
@@ -53,6 +54,7 @@ class View:
 
     Attributes:
         now_ms: when, epoch ms.
+        states: what the exchange says of each market.
         rates: growth of each counter per second since the view before; none in the first.
         trouble: why there is nothing newer, or nothing.
     """
@@ -61,6 +63,7 @@ class View:
     health: Health
     tickers: Sequence[TickerRow]
     where: str = ""
+    states: Mapping[str, MarketRow] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     trouble: str = ""
 
@@ -200,6 +203,7 @@ def _markets(view: View, lines: int | None) -> RenderableType:
         "",
         (
             Column(f"{len(view.tickers):,} markets", [row.market for row in rows], right=False),
+            *_standing([view.states.get(row.market) for row in rows]),
             Column("price", [values.number(row.price) for row in rows], styles=colours),
             Column("change", [values.percent(row.change_rate) for row in rows], styles=colours),
             Column("high", [values.number(row.high) for row in rows], rank=3),
@@ -210,3 +214,12 @@ def _markets(view: View, lines: int | None) -> RenderableType:
         ),
         compact=True,
     )
+
+
+def _standing(rows: Sequence[MarketRow | None]) -> list[Column]:
+    """Return the column of markets that do not trade or are warned of, where any is shown."""
+    words = [
+        "" if row is None else str(row.state) if row.state is not State.ACTIVE else row.warning or ""
+        for row in rows
+    ]
+    return [Column("", words, False, [WARN] * len(words))] if any(words) else []

@@ -1,0 +1,99 @@
+"""Follow the exchange's list of markets: listings, delistings, and what comes back."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from collector.clock import Clock
+from collector.errors import ConfigurationError, RestError
+from collector.feed.fleet import Fleet
+from collector.feed.rest_client import RestClient
+from collector.listener.holes import Holes
+from collector.listener.listings import Change, Listings
+from collector.listener.market_states import MarketStates
+
+log = logging.getLogger(__name__)
+
+
+class Refresh:
+    """Reads the list again and again; where it changes, one socket after the other is replaced.
+
+    Args:
+        choose: returns those of a list that are ours; raises `ConfigurationError` where none is.
+        exchange_at: the exchange's time in epoch ms at a monotonic moment.
+    """
+
+    def __init__(
+        self,
+        rest: RestClient,
+        fleet: Fleet,
+        holes: Holes,
+        states: MarketStates,
+        choose: Callable[[Sequence[str]], tuple[str, ...]],
+        exchange_at: Callable[[float], int],
+        clock: Clock,
+        interval_s: float,
+    ) -> None:
+        self._rest = rest
+        self._fleet = fleet
+        self._holes = holes
+        self._states = states
+        self._choose = choose
+        self._exchange_at = exchange_at
+        self._clock = clock
+        self._interval_s = interval_s
+        #: The newest list.
+        self.listed: Sequence[str] = ()
+        #: Since when trades of a market may be missing that not every socket carries yet.
+        self._listed: dict[str, float] = {}
+        self._returned: dict[str, float] = {}
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """Follow the list until cancelled."""
+        listings = Listings(self._holes.markets, self._clock.monotonic())
+        are_replaced = True
+        await self._note()
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                change = await self._look(listings)
+            except (RestError, ConfigurationError) as error:
+                log.warning("the market list stays as it is: %s", error)
+                continue
+            if change:
+                self._follow(change)
+                are_replaced = False
+            if not are_replaced:
+                are_replaced = await self._fleet.replace_all(group)
+            if are_replaced:
+                self._fetch()
+
+    async def _note(self) -> set[str]:
+        """Have the store know what the newest list says; return the markets that are delisted by now."""
+        if not self.listed:
+            return set()
+        now_ms = self._exchange_at(self._clock.monotonic())
+        return await asyncio.to_thread(self._states.note, self.listed, self._rest.warnings, now_ms)
+
+    async def _look(self, listings: Listings) -> Change:
+        self.listed = await self._rest.markets()
+        read_s = self._clock.monotonic()
+        return listings.look(self._choose(self.listed), await self._note(), read_s)
+
+    def _follow(self, change: Change) -> None:
+        log.warning(
+            "markets listed: %s; back in the list: %s; gone: %s",
+            *(", ".join(sorted(names)) or "none" for names in (change.listed, change.returned, change.gone)),
+        )
+        self._listed |= change.listed
+        self._returned |= change.returned
+        self._holes.markets = change.markets
+
+    def _fetch(self) -> None:
+        """Record what was traded before the sockets carried it."""
+        now_s = self._clock.monotonic()
+        for market, since_s in self._listed.items():
+            self._holes.on_listed([market], now_s - since_s, now_s)
+        for market, since_s in self._returned.items():
+            self._holes.open(market, self._exchange_at(since_s), self._exchange_at(now_s), "relisted")
+        self._listed, self._returned = {}, {}
