@@ -18,13 +18,20 @@ class Log:
         self.levels: list[int] = []
         self._outages = Outages(0.0)
 
-    def go(self, seconds: float, *sockets: Socket, fetched: int = 0, waiting: int = 0) -> list[str]:
+    def go(
+        self,
+        seconds: float,
+        *sockets: Socket,
+        fetched: int = 0,
+        waiting: int = 0,
+        **more: int,
+    ) -> list[str]:
         """Let so many seconds pass and return the lines of this time."""
         before = len(self.lines)
         until_s = self.now_s + seconds
         while self.now_s < until_s:
             self.now_s = min(self.now_s + 0.2, until_s)
-            view = View(self.now_s, dict(enumerate(sockets)), fetched, waiting)
+            view = View(self.now_s, dict(enumerate(sockets)), fetched, waiting, **more)
             for line in self._outages.look(view):
                 self.lines.append(line.text)
                 self.levels.append(line.level)
@@ -75,8 +82,41 @@ def test_gaps_that_stay_open_are_counted_and_their_end_is_told(started: Log) -> 
     ]
     assert started.go(600, UP, UP, fetched=5, waiting=1) == []
     assert started.go(600, UP, UP, fetched=90) == [
-        "the gaps that were left open are closed: 90 trades fetched from REST"
+        "all gaps have been looked up: 90 trades fetched from REST; no gap is left open"
     ]
+
+
+def test_what_it_brought_are_the_trades_that_were_missing(log: Log) -> None:
+    """A backfill fetches some on either side too: where the store can be asked, they are left out."""
+    log.go(SETTLE_S + 1, UP, recovered=100)
+    assert log.lines[-1] == "from before the start: missing trades fetched from REST: 0; no gap is left open"
+    log.go(1, LOST, recovered=105)
+    log.go(SETTLE_S + 1, UP, fetched=900, recovered=112)
+    assert log.lines[-1].endswith("s: missing trades fetched from REST: 7; no gap is left open")
+    log.go(1, LOST, fetched=900)
+    log.go(SETTLE_S + 1, UP, fetched=950, recovered=120)
+    assert log.lines[-1].endswith("s: 50 trades fetched from REST; no gap is left open")
+
+
+def test_gaps_that_can_not_be_filled_stay_open(started: Log) -> None:
+    """A backfill that is done has not always found everything: what it gave up since is counted."""
+    started.go(1, LOST, given_up=3)
+    assert started.go(SETTLE_S + 1, UP, given_up=11)[-1].endswith(
+        "0 trades fetched from REST; gaps still open: 8"
+    )
+    started.go(1, LOST, given_up=11)
+    started.go(PATIENCE_S + 1, UP, waiting=2, given_up=11)
+    assert started.lines[-1].endswith("gaps still open: 2")
+    started.go(1, UP, given_up=12)
+    assert started.lines[-1] == "all gaps have been looked up: 0 trades fetched from REST; gaps still open: 1"
+
+
+def test_gaps_of_the_start_that_stay_open_are_no_alarm(log: Log) -> None:
+    """Their end is told at the level of the start."""
+    log.go(PATIENCE_S + 1, UP, waiting=4)
+    log.go(1, UP)
+    assert log.lines[-1] == "all gaps have been looked up: 0 trades fetched from REST; no gap is left open"
+    assert log.levels == [logging.INFO] * 3
 
 
 def test_an_outage_that_flickers_is_one(started: Log) -> None:

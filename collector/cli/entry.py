@@ -52,7 +52,7 @@ def _load(**overrides: str | None) -> settings.Settings:
         if value is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = value
     loaded = settings.current()
-    logs.set_up(loaded.log)
+    logs.set_up(loaded.log, loaded.zone)
     return loaded
 
 

@@ -18,7 +18,7 @@ KINDS = ("trades", "candles")
 
 def _load() -> settings.Settings:
     loaded = settings.current()
-    logs.set_up(loaded.log)
+    logs.set_up(loaded.log, loaded.zone)
     return loaded
 
 

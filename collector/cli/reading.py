@@ -57,7 +57,7 @@ LetterId = Annotated[str | None, typer.Argument(metavar="[ID]", help="As listed.
 
 def _load() -> settings.Settings:
     loaded = settings.current()
-    logs.set_up(loaded.log)
+    logs.set_up(loaded.log, loaded.zone)
     return loaded
 
 
@@ -88,7 +88,7 @@ def show(
     from_: From = None,
     to: To = None,
     limit: Limit = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of gaps: the recovered ones too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Of gaps: every one, the recovered too.")] = False,
 ) -> None:
     """Show stored prices, candles, trades, books, gaps or health."""
     from collector.cli import show as command

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import datetime, tzinfo
 from typing import Any
 
 import msgspec
@@ -25,11 +26,26 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(entry).decode()
 
 
-def set_up(settings: LogSettings) -> None:
-    """Send this process's log to stderr."""
+class PlainFormatter(logging.Formatter):
+    """Time, level, message; the time in `zone`, like those of the tables, so that both can be compared."""
+
+    def __init__(self, zone: tzinfo | None) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+        self._zone = zone
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002
+        """Return the time of day of `record`; called by `logging`."""
+        return f"{datetime.fromtimestamp(record.created, self._zone):%H:%M:%S}"
+
+
+def set_up(settings: LogSettings, zone: tzinfo | None = None) -> None:
+    """Send this process's log to stderr.
+
+    Args:
+        zone: in which people read its times; None is that of the host.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else plain)
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else PlainFormatter(zone))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "websockets", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -72,6 +72,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.02
 _OUTAGES_S = 0.1
+_RECOVERED_S = 1.0
 #: For the publisher to send or spool what is left, and then to give the lease up and report. With what
 #: sockets take to close this stays below the time that `collector up` gives a listener.
 _STOP_TIMEOUT_S = 1.6
@@ -161,6 +162,8 @@ class Listener:
         self._paced_s = self._pace_changed_s = 0.0
         self._ended: Counter[str] = Counter()
         self._rate = FrameRate()
+        #: Trades of our markets that only a backfill brought; None while Redis can't be asked.
+        self._recovered: int | None = None
         self._rejected: list[dict[str, Any]] = []
         #: Sentences about names in COLLECTOR_MARKETS that are no market now; each is logged once.
         self._missing: tuple[str, ...] = ()
@@ -202,6 +205,7 @@ class Listener:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_up_gaps())
             group.create_task(self._tick())
+            group.create_task(self._count_recovered())
             group.create_task(self._report_outages())
             group.create_task(self._refresh.run(group))
             group.create_task(self._backfill.run())
@@ -232,6 +236,12 @@ class Listener:
                 return True
         return False
 
+    async def _count_recovered(self) -> None:
+        """Follow how many trades of our markets the store has from backfills alone."""
+        while True:
+            self._recovered = await asyncio.to_thread(self._read_recovered)
+            await asyncio.sleep(_RECOVERED_S)
+
     async def _report_outages(self) -> None:
         outages = Outages(self._clock.monotonic())
         while True:
@@ -240,8 +250,15 @@ class Listener:
                 connection.number: Socket(connection.streaming.is_set(), connection.last_loss or "")
                 for connection in self.fleet.connections
             }
-            fetched = self._intake.counts["trades_backfilled"]
-            for line in outages.look(View(self._clock.monotonic(), sockets, fetched, len(self._backfill))):
+            view = View(
+                now_s=self._clock.monotonic(),
+                sockets=sockets,
+                fetched=self._intake.counts["trades_backfilled"],
+                waiting=len(self._backfill),
+                given_up=self._backfill.counts["backfills_given_up"],
+                recovered=self._recovered,
+            )
+            for line in outages.look(view):
                 log.log(line.level, line.text)
 
     async def _tick(self) -> None:
@@ -552,6 +569,12 @@ class Listener:
         with suppress(redis.RedisError):
             return int(self._redis.hget(self._keys.counters, counters.Counter.GAPS_FOUND) or 0)
         return None
+
+    def _read_recovered(self) -> int | None:
+        try:
+            return sum(Reader(self._redis, self.settings).recovered_trades(self._markets).values())
+        except (redis.RedisError, PipelineError):
+            return None
 
     def _read_open_gaps(self) -> list[Gap] | None:
         """Ask the store which trades are missing: None if it does not answer."""

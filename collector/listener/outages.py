@@ -3,7 +3,7 @@
 A decider without effects: it is shown the sockets and the backfill again and again, and returns what is to be
 logged. An outage is a time in which no socket streams. It ends when data flow again and the gaps it left are
 fetched; where that takes longer than `PATIENCE_S`, it ends with their number, and one more line follows when
-the last of them is closed.
+the last of them is done with.
 """
 
 import logging
@@ -17,7 +17,7 @@ START_S = 10.0
 ALONE_S = 3.0
 #: Gaps are known so long after data flow again.
 SETTLE_S = 3.0
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,18 @@ class View:
     Attributes:
         now_s: monotonic seconds.
         sockets: by their number.
-        fetched: trades that backfills have brought so far.
+        fetched: trades that backfills have brought so far, those that were known too.
         waiting: gaps that are not fetched yet.
+        given_up: gaps that could not be filled so far; they stay open.
+        recovered: of the fetched those that the store did not have; None while it can't be asked.
     """
 
     now_s: float
     sockets: Mapping[int, Socket]
     fetched: int = 0
     waiting: int = 0
+    given_up: int = 0
+    recovered: int | None = None
 
     @property
     def is_streaming(self) -> bool:
@@ -73,7 +77,7 @@ class Outages:
         self._phase = _Phase.STARTING
         self._began_s = now_s
         self._ended_s = now_s
-        self._fetched_before = 0
+        self._before: View | None = None
         self._is_start = True
         self._is_late = False
         #: Whether gaps of an outage were still open when its end was logged.
@@ -83,6 +87,7 @@ class Outages:
 
     def look(self, view: View) -> list[Line]:
         """Return the lines that this view makes due."""
+        self._before = self._before or view
         return [*self._of_all(view), *self._of_each(view)]
 
     def _of_all(self, view: View) -> Iterator[Line]:
@@ -90,11 +95,13 @@ class Outages:
             case _Phase.STARTING:
                 yield from self._start(view)
             case _Phase.UP if not view.is_streaming:
-                self._phase, self._began_s, self._fetched_before = _Phase.DOWN, view.now_s, view.fetched
+                self._phase, self._began_s, self._before = _Phase.DOWN, view.now_s, view
+                self._is_start = False
                 yield Line(logging.WARNING, f"no data any more: {_why(view.sockets)}; connecting again")
             case _Phase.UP if self._is_owed and not view.waiting:
                 self._is_owed = False
-                yield Line(logging.WARNING, f"the gaps that were left open are closed: {self._brought(view)}")
+                level = logging.INFO if self._is_start else logging.WARNING
+                yield Line(level, f"all gaps have been looked up: {self._brought(view)}; {self._left(view)}")
             case _Phase.DOWN if view.is_streaming:
                 self._phase, self._ended_s = _Phase.MENDING, view.now_s
             case _Phase.MENDING:
@@ -115,17 +122,23 @@ class Outages:
         elif since_s >= PATIENCE_S or (since_s >= SETTLE_S and not view.waiting):
             self._phase, self._is_owed = _Phase.UP, view.waiting > 0
             yield self._end(view)
-            self._is_start = False
 
     def _end(self, view: View) -> Line:
-        left = f"gaps still open: {view.waiting:,}" if view.waiting else "no gap is left open"
         if self._is_start:
-            return Line(logging.INFO, f"from before the start: {self._brought(view)}; {left}")
-        took = f"data again after {self._ended_s - self._began_s:.1f} s"
-        return Line(logging.WARNING, f"{took}: {self._brought(view)}; {left}")
+            level, what = logging.INFO, "from before the start"
+        else:
+            level, what = logging.WARNING, f"data again after {self._ended_s - self._began_s:.1f} s"
+        return Line(level, f"{what}: {self._brought(view)}; {self._left(view)}")
+
+    def _left(self, view: View) -> str:
+        left = view.waiting + view.given_up - (self._before or view).given_up
+        return f"gaps still open: {left:,}" if left else "no gap is left open"
 
     def _brought(self, view: View) -> str:
-        return f"{view.fetched - self._fetched_before:,} trades fetched from REST"
+        before = self._before or view
+        if view.recovered is None or before.recovered is None:
+            return f"{view.fetched - before.fetched:,} trades fetched from REST"
+        return f"missing trades fetched from REST: {view.recovered - before.recovered:,}"
 
     def _of_each(self, view: View) -> Iterator[Line]:
         """Yield lines about sockets that are lost while others stream."""

@@ -322,6 +322,14 @@ class Reader:
         """Return the newest `limit` batches that could not be stored, oldest first."""
         return DeadLetters(self._redis, self._settings.store).list(limit)
 
+    def recovered_trades(self, markets: Sequence[str]) -> dict[str, int]:
+        """Return how many trades of each of `markets` are counted because a backfill brought them."""
+        if not markets:
+            return {}
+        with translated():
+            counts = self._redis.hmget(self._keys.recovered, list(markets))
+        return {market: int(count or 0) for market, count in zip(markets, counts, strict=True)}
+
     def last_trade_ms(self, markets: Sequence[str]) -> dict[str, int]:
         """Return the time of the newest stored trade of those of `markets` that have one."""
         return self._history.last_trade_ms(markets)

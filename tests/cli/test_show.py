@@ -218,15 +218,32 @@ def test_gaps_are_chosen_where_they_overlap(run: Run, filled: str) -> None:
 def test_gaps_that_are_open_come_first(run: Run, filled: str, settings: Settings) -> None:
     """People see those and the number of the others; `--all` and programs get every one."""
     out = run("show", "gaps").out
-    assert "Gaps: 1 open, 1 recovered (--all), times in KST" in out
+    assert "Gaps: 1 open, 0 recovered, 1 of tickers and books (--all), times in KST" in out
     assert ("disconnected" in out, "stalled" in out) == (True, False)
     every = run("show", "gaps", "--all").out
     assert ("disconnected" in every, "stalled" in every) == (True, True)
     assert len(run("show", "gaps", "--json").json) == 2
-    assert "Gaps: 0 open, 1 recovered (--all)" in run("show", "gaps", "--from", str(T0 + MINUTE)).out
+    later = run("show", "gaps", "--from", str(T0 + MINUTE)).out
+    assert "Gaps: 0 open, 0 recovered, 1 of tickers and books (--all)" in later
     with connect(filled, settings) as client:
-        Store(client, settings.store).put_gaps([replace(GAPS[0], from_ms=T0 + n) for n in range(3)])
-    assert "the newest 2; --limit shows more" in run("show", "gaps", "--limit", "2").out
+        store = Store(client, settings.store)
+        store.put_gaps([replace(GAPS[0], from_ms=T0 - n * MINUTE, recovered=n == 3) for n in range(4)])
+        store.put_gaps([replace(GAPS[0], market="KRW-DUST")])
+    out = run("show", "gaps", "--limit", "2").out
+    assert "Gaps: 5 open, 1 recovered, 1 of tickers and books (--all)" in out
+    assert "the newest 2 lines; --limit shows more" in out
+    (line,) = [line for line in run("show", "gaps").out.splitlines() if "2 markets" in line]
+    assert line.split() == [
+        "2",
+        "markets",
+        "trade",
+        "2026-09-21",
+        "23:13:00",
+        "100",
+        "ms",
+        "disconnected",
+        "open",
+    ]
 
 
 def test_old_data_are_said_to_be_old(run: Run, filled: str, settings: Settings) -> None:

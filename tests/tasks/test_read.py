@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from collector.errors import BrokerUnavailable, ConfigurationError, NoData
-from collector.model import MINUTE_MS, Channel, Gap
+from collector.model import MINUTE_MS, Channel, Gap, Source
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader, to_json
@@ -175,6 +175,14 @@ def test_the_last_trade_is_known_per_market(store: Store, reader: Reader) -> Non
     store.put_trades([trade(3, exchange_ms=T0 + 5)])
     assert reader.last_trade_ms([BTC, "KRW-ETH", "KRW-NO"]) == {BTC: T0 + 9, "KRW-ETH": T0}
     assert reader.last_trade_ms([]) == {}
+
+
+def test_what_backfills_brought_is_known_per_market(store: Store, reader: Reader) -> None:
+    """Trades that came from REST alone; one that the stream had is no gain."""
+    store.put_trades([trade(1, 100)])
+    store.put_trades([trade(1, 100, source=Source.REST), trade(2, 101, 2, source=Source.REST)])
+    assert reader.recovered_trades([BTC, "KRW-NO"]) == {BTC: 1, "KRW-NO": 0}
+    assert reader.recovered_trades([]) == {}
 
 
 def test_health_adds_up_listeners_queues_workers_and_counters(

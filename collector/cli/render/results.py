@@ -13,7 +13,7 @@ from collector.analytics.volume import Volume
 from collector.cli.render import values
 from collector.cli.render.moments import Unit, moments
 from collector.cli.render.sheet import Column, Sheet
-from collector.model import Level, Side
+from collector.model import Channel, Level, Side
 from collector.store.dead_letters import DeadLetter
 from collector.store.read import GapRow, TickerRow, TradeRow
 
@@ -159,39 +159,59 @@ def trades(rows: Sequence[TradeRow]) -> Sheet:
 
 
 def open_gaps(rows: Sequence[GapRow], limit: int) -> Sheet:
-    """Return the newest `limit` gaps that are open; of the others their number."""
-    still = [row for row in rows if not row.recovered]
-    recovered = len(rows) - len(still)
-    count = f"{len(still):,} open, {recovered:,} recovered{' (--all)' if recovered else ''}"
-    more = f"the newest {limit}; --limit shows more" if len(still) > limit else ""
-    return _gaps(f"Gaps: {count}", still[-limit:], more)
+    """Return the newest `limit` stretches in which trades are missing; of all other gaps their number.
+
+    Markets that miss the same stretch share a line. A missed ticker or order book can't be fetched again and
+    is replaced by the next one.
+    """
+    trades = [row for row in rows if row.channel is Channel.TRADE]
+    still = [row for row in trades if not row.recovered]
+    states = len(rows) - len(trades)
+    counts = [f"{len(still):,} open", f"{len(trades) - len(still):,} recovered"]
+    if states:
+        counts.append(f"{states:,} of tickers and books")
+    more = " (--all)" if len(rows) > len(still) or len(still) > 1 else ""
+    shared = _shared(still)
+    note = f"the newest {limit} lines; --limit shows more" if len(shared) > limit else ""
+    return _gaps(f"Gaps: {', '.join(counts)}{more}", shared[-limit:], note)
 
 
 def gaps(rows: Sequence[GapRow]) -> Sheet:
     """Return the stretches in which data are or were missing."""
-    return _gaps("Gaps", rows)
+    return _gaps("Gaps", [(row, row.market) for row in rows])
 
 
-def _gaps(title: str, rows: Sequence[GapRow], more: str = "") -> Sheet:
+def _shared(rows: Iterable[GapRow]) -> list[tuple[GapRow, str]]:
+    """Return gaps alike in all but their market as one, with its market or how many there are."""
+    alike: dict[tuple[int, str, str], list[GapRow]] = {}
+    for row in rows:
+        look = (row.from_ms // 1000, values.duration(row.to_ms - row.from_ms), row.reason)
+        alike.setdefault(look, []).append(row)
+    return [
+        (same[0], same[0].market if len(same) == 1 else f"{len(same):,} markets") for same in alike.values()
+    ]
+
+
+def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> Sheet:
     if not rows:
         return Sheet(title, ())
     touched = "a candle touched by an open trade gap is incomplete"
     return Sheet(
         title,
         (
-            Column("market", [row.market for row in rows], right=False),
-            Column("channel", [row.channel for row in rows], right=False),
-            moments("from", [row.from_ms for row in rows]),
-            Column("length", [values.duration(row.to_ms - row.from_ms) for row in rows]),
-            Column("reason", [row.reason for row in rows], right=False),
+            Column("market", [name for _, name in rows], right=False),
+            Column("channel", [row.channel for row, _ in rows], right=False),
+            moments("from", [row.from_ms for row, _ in rows]),
+            Column("length", [values.duration(row.to_ms - row.from_ms) for row, _ in rows]),
+            Column("reason", [row.reason for row, _ in rows], right=False),
             Column(
                 "",
-                ["recovered" if row.recovered else "open" for row in rows],
+                ["recovered" if row.recovered else "open" for row, _ in rows],
                 False,
-                [QUIET if row.recovered else WARN for row in rows],
+                [QUIET if row.recovered else WARN for row, _ in rows],
             ),
         ),
-        _noted(touched, more),
+        "; ".join(filter(None, (touched, more))),
     )
 
 
