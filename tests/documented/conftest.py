@@ -102,8 +102,8 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
 
 
 @pytest.fixture(scope="session")
-def environment(exchange: Exchange) -> dict[str, str]:
-    """What stands for the live exchange, and the installed programs on the way."""
+def environment(exchange: Exchange, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What stands for the live exchange, the installed programs on the way, and a home nobody lives in."""
     where = {name: value for name, value in exchange.env.items() if name != "COLLECTOR_MARKETS"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
@@ -111,6 +111,7 @@ def environment(exchange: Exchange) -> dict[str, str]:
         **SHORT_TIMES,
         **where,
         "PATH": path,
+        "HOME": str(tmp_path_factory.mktemp("home")),
         "FLOWER_BASIC_AUTH": "operator:secret",
     }
 

@@ -231,7 +231,7 @@ def test_a_command_that_waits_for_an_answer_can_be_stopped(start, redis_url, set
         (["run"], {}, 1, "no Redis"),
         (["up", "--markets", ""], {}, 2, "--markets is empty"),
         (["run", "--channels", "candles"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_CHANNELS"),
-        (["run", "--markets", "krw-btc"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_MARKETS"),
+        (["run", "--markets", "krw:btc"], {"REDIS_URL": "redis://127.0.0.1:1"}, 2, "COLLECTOR_MARKETS"),
         (["run"], {"COLLECTOR_BACTH__MAX_ROWS": "5"}, 2, "COLLECTOR_BACTH__MAX_ROWS is not a setting"),
         (["run"], {"COLLECTOR_BATCH__MAX_ROWS": "0"}, 2, "COLLECTOR_BATCH__MAX_ROWS"),
         (["run", "--nope"], {}, 2, "--nope"),
