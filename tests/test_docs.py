@@ -88,11 +88,17 @@ def test_pictures_and_links_exist(name):
 
 @pytest.mark.parametrize("name", READMES)
 def test_python_of_the_readme_runs(name, redis_url, monkeypatch, capsys):
-    """The Python snippet of a README reads candles from a running system."""
+    """The Python snippet of a README reads candles from a running system, in Korean time."""
     chosen = settings.Settings(redis_url=redis_url)
     trade = Trade("KRW-BTC", 1, Decimal("100.5"), Decimal("0.25"), Side.BUY, NOW_MS, NOW_MS)
     Store(connect(redis_url, chosen), chosen.store).put_trades([trade])
-    monkeypatch.setattr("collector.store.read.current", lambda: chosen)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    settings.current.cache_clear()
     (snippet,) = re.findall(r"```python\n(.*?)```", read(name), re.DOTALL)
     exec(snippet, {})  # noqa: S102 - our own README
-    assert capsys.readouterr().out == "2026-09-21 13:33:00+00:00 100.5 0.25 True\n"
+    settings.current.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["open", "high", "low", "close", "base_volume", "complete"]
+    prices = ["100.5"] * 4
+    # It opens at 22:30, before the first trade there is: what came then is not known.
+    assert lines[-1].split() == ["2026-09-21", "22:30:00+09:00", *prices, "0.25", "False"]

@@ -36,6 +36,7 @@ def run(folder: Path, *words: str, **environment: str) -> str:
         "import collector.archive.sql, collector.archive.keeper",
         "import collector.cli.show, collector.cli.top, collector.cli.audit",
         "import tasks",
+        "import bithumb_collector",
     ],
 )
 def test_who_reads_loads_no_celery(tmp_path: Path, statement: str) -> None:
