@@ -72,7 +72,8 @@ def candles(
 
     Args:
         interval: 1m 3m 5m 15m 30m 1h 4h 1d.
-        start, end: epoch ms, `datetime`, or text (`2026-11-30 09:00`, `yesterday`, `-2h`), both included.
+        start: the first moment: epoch ms, `datetime`, or text (`2026-11-30 09:00`, `yesterday`, `-2h`).
+        end: the last moment, likewise; included.
         limit: the newest so many.
     """
     first_ms, last_ms = _stretch(start, end)
@@ -89,7 +90,9 @@ def trades(
     `volume` in the base currency. Older trades are in the archive: `collector query`, `tasks.frames`.
 
     Args:
-        start, end, limit: as of `candles`.
+        start: the first moment, as of `candles`.
+        end: the last moment, as of `candles`.
+        limit: the newest so many.
     """
     first_ms, last_ms = _stretch(start, end)
     with Reader() as reader:

@@ -98,7 +98,7 @@ def test_python_of_the_readme_runs(name, redis_url, monkeypatch, capsys):
     exec(snippet, {})  # noqa: S102 - our own README
     settings.current.cache_clear()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["open", "high", "low", "close", "base_volume", "complete"]
+    assert lines[0].split() == ["open", "high", "low", "close", "complete"]
     prices = ["100.5"] * 4
     # It opens at 22:30, before the first trade there is: what came then is not known.
-    assert lines[-1].split() == ["2026-09-21", "22:30:00+09:00", *prices, "0.25", "False"]
+    assert lines[-1].split() == ["2026-09-21", "22:30:00+09:00", *prices, "False"]

@@ -17,7 +17,7 @@ _COMMAND = re.compile(rf"^{_VARIABLES}(?:\.venv/bin/)?(?:{PROGRAMS}) ")
 
 #: Commands that are run by other tests, and where: a pattern of the whole line -> file, and a name in it.
 ELSEWHERE = {
-    r"make (install|test|wheel|lint|types)|bash \.ci/run": (".ci/run", "make install"),
+    r"make (install|test|wheel|lint|types|docs)|bash \.ci/run": (".ci/run", "make install"),
     r"make (demo|up|check|coverage|bench|soak|format)": (
         "tests/documented/test_commands.py",
         "test_verbs_are_what_they_say",
