@@ -1,4 +1,4 @@
-"""Hooks of the docs site: the READMEs become its quickstarts, and links out of `docs/` lead there or stay text."""
+"""Hooks of the docs site: the READMEs become its quickstarts; links out of `docs/` lead there."""
 
 import re
 from pathlib import Path
