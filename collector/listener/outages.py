@@ -17,7 +17,7 @@ START_S = 10.0
 ALONE_S = 3.0
 #: Gaps are known so long after data flow again.
 SETTLE_S = 3.0
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
