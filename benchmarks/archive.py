@@ -100,10 +100,10 @@ class Maker:
         """Yield an hour's samples."""
         for name in self._names:
             for ms in range(hour_ms, hour_ms + HOUR_MS, SAMPLE_MS):
-                price, volume = str(self._prices[name]), f"{self._draw.uniform(10, 9999):.8f}"
+                price, volume = self._prices[name], self._uniform(10, 9999, 8)
                 yield TickerRecord(
-                    name, ms, ms + 60, price, "rise", "5", "0.00011655", price, price, price, price, volume,
-                    f"{self._draw.uniform(1e6, 1e10):.12f}",
+                    name, ms, ms + 60, price, "rise", Decimal(5), Decimal("0.00011655"), price, price, price,
+                    price, volume, self._uniform(1e6, 1e10, 12),
                 )  # fmt: skip
 
     def books(self, hour_ms: int) -> Iterator[BookRecord]:
@@ -113,14 +113,17 @@ class Maker:
                 best = int(self._prices[name])
                 bids = [self._level(best - step) for step in range(15)]
                 asks = [self._level(best + 1 + step) for step in range(15)]
-                ratio, exact = f"{self._draw.random():.28f}", f"{best}.{self._draw.getrandbits(60)}"
+                ratio, micro = self._uniform(0, 1, 28), Decimal(f"{best}.{self._draw.getrandbits(60)}")
                 yield BookRecord(
-                    name, ms, ms + 60, bids, asks, "1", ratio, f"{best}.5", exact,
-                    ratio, f"{self._draw.uniform(0, 999):.4f}", f"{self._draw.uniform(0, 999):.4f}",
+                    name, ms, ms + 60, bids, asks, Decimal(1), ratio, Decimal(f"{best}.5"), micro,
+                    ratio, self._uniform(0, 999, 4), self._uniform(0, 999, 4),
                 )  # fmt: skip
 
-    def _level(self, price: int) -> dict[str, str]:
-        return {"price": str(max(price, 1)), "size": f"{self._draw.uniform(0, 100):.4f}"}
+    def _level(self, price: int) -> dict[str, Decimal]:
+        return {"price": Decimal(max(price, 1)), "size": self._uniform(0, 100, 4)}
+
+    def _uniform(self, low: float, high: float, places: int) -> Decimal:
+        return Decimal(f"{self._draw.uniform(low, high):.{places}f}")
 
 
 def main() -> None:

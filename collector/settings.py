@@ -242,6 +242,12 @@ class ArchiveSettings(_Section):
     )
     compact_after_h: int = Field(72, ge=1, description="the hours of a day become one file this long after")
     retention_days: int = Field(0, ge=0, description="older days are removed; 0 = never")
+    query_memory_mb: int = Field(
+        1024,
+        ge=64,
+        description="memory a query in SQL may take in DuckDB; one that needs more ends with an error",
+    )
+    query_threads: int = Field(2, ge=1, le=256, description="threads a query in SQL may take")
 
 
 class RedisSettings(_Section):

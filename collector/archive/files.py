@@ -86,7 +86,7 @@ class Files:
         if not path.exists():
             return None
         try:
-            return load(table, path)
+            return parquet.read(table, path)
         except FileNotFoundError:
             return None
         except unreadable() as error:
@@ -156,21 +156,10 @@ class Files:
                 path.unlink(missing_ok=True)
 
 
-def load(table: Table, path: Path) -> Arrow:
-    """Return a file's rows, its footer and every page checked.
-
-    Raises:
-        Any of `unreadable()`: it can't be read, or is not what we wrote.
-    """
-    parquet.check_footer(path)
-    rows = library("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True).read()
-    return rows.select(list(table.record._fields)).cast(parquet.arrow_schema(table))
-
-
 def damage(table: Table, path: Path) -> str | None:
     """Return what is wrong with a file in one line, None where nothing is or the file is gone."""
     try:
-        load(table, path)
+        parquet.read(table, path)
     except FileNotFoundError:
         return None
     except unreadable() as error:

@@ -5,8 +5,11 @@
     candles = frames.candles("KRW-BTC", interval="5m", from_ms=1_789_999_980_000)
     trades = frames.trades("KRW-BTC", kind="arrow")
 
-Prices and volumes are exact decimals; times are epoch milliseconds UTC beside a timestamp (`time`); the rows
-are in the order of the exchange. Needs the extra `history`.
+Prices and volumes are decimals of one type per kind of column, whatever the data are; `rounded` has every
+digit of the rare number that does not fit (docs/archive.md). Times are epoch milliseconds UTC beside a
+timestamp with the zone of `COLLECTOR_TIME_ZONE` (`time`). Trades are in the order of the exchange: by time,
+then by arrival where it is known, then by id. Markets are named as people write them. Needs the extra
+`history`.
 """
 
 import logging
@@ -14,16 +17,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
+from collector import market_names
 from collector.analytics.candles import KST_MS, interval_ms
 from collector.archive import library
+from collector.archive.records import CANDLES, ROUNDED, TRADES
 from collector.archive.sql import Session, open_session
-from collector.archive.views import quoted
+from collector.archive.views import COLUMNS, DERIVED, ORDER, quoted
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import find_url
+from collector.model import MINUTE_MS
 from collector.settings import Settings, current
 from collector.store.redis_client import connect, translated
 
 log = logging.getLogger(__name__)
+
+#: The columns of candles that are added up.
+SUMS = ("base_volume", "quote_volume", "buy_volume", "sell_volume")
+_NAMES_OF_ROUNDED = f"""
+    CASE WHEN count({ROUNDED}) > 0 THEN CAST(to_json(list_sort(list_distinct(
+        flatten(list(json_keys({ROUNDED})) FILTER ({ROUNDED} IS NOT NULL))
+    ))) AS VARCHAR) END"""
 
 #: A polars DataFrame or a pyarrow Table, as asked for.
 Frame = Any
@@ -42,11 +55,11 @@ def trades(
 
     Raises:
         ConfigurationError: the extra is not installed.
+        NoData: the market is unknown.
     """
-    where = _where(market, "exchange_ms", from_ms, to_ms)
-    sql = f"SELECT * FROM trades {where} ORDER BY exchange_ms, market, id"  # noqa: S608
     with _session(settings, from_ms, to_ms) as session:
-        return _frame(session, sql, kind)
+        where = _where(_named(market, session, settings), "exchange_ms", from_ms, to_ms)
+        return _frame(session, f"SELECT * FROM trades {where} ORDER BY {ORDER[TRADES]}", kind)  # noqa: S608
 
 
 def candles(
@@ -60,12 +73,16 @@ def candles(
 ) -> Frame:
     """Return the candles of `market`, or of all, that are made of minutes in `from_ms … to_ms`.
 
+    Of candles longer than a minute `rounded` names the columns in which a number of a minute is rounded.
+
     Raises:
         ConfigurationError: no such interval, or the extra is not installed.
+        NoData: the market is unknown.
     """
-    where = _where(market, "open_ms", from_ms, to_ms)
+    length_ms = interval_ms(interval)
     with _session(settings, from_ms, to_ms) as session:
-        return _frame(session, candles_sql(interval_ms(interval), where), kind)
+        where = _where(_named(market, session, settings), "open_ms", from_ms, to_ms)
+        return _frame(session, candles_sql(length_ms, where), kind)
 
 
 def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) -> Frame:
@@ -80,18 +97,28 @@ def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) 
 
 def candles_sql(length_ms: int, where: str) -> str:
     """Return the SELECT of candles of a length, aligned to Korean midnight, out of the minutes in `where`."""
+    if length_ms == MINUTE_MS:
+        return f"SELECT * FROM candles {where} ORDER BY {ORDER[CANDLES]}"  # noqa: S608
     opens = f"(open_ms + {KST_MS}) // {length_ms} * {length_ms} - {KST_MS}"
-    minutes = f"SELECT *, {opens} AS start_ms FROM candles {where}"  # noqa: S608
+    longer = {
+        "market": "market",
+        "open_ms": "start_ms",
+        "open": "arg_min(open, open_ms)",
+        "high": "max(high)",
+        "low": "min(low)",
+        "close": "arg_max(close, open_ms)",
+        "trade_count": "CAST(sum(trade_count) AS BIGINT)",
+        "complete": "bool_and(complete)",
+        ROUNDED: _NAMES_OF_ROUNDED,
+        **{name: f"CAST(sum({name}) AS {CANDLES.decimals[name].sql})" for name in SUMS},
+    }
+    summed = ", ".join(f"{expression} AS {name}" for name, expression in longer.items())
+    derived = DERIVED[CANDLES]
+    columns = ", ".join(f"{derived.get(name, name)} AS {name}" for name in COLUMNS[CANDLES])
     return f"""
-        SELECT market, start_ms AS open_ms,
-            arg_min(open, open_ms) AS open, arg_max(close, open_ms) AS close,
-            max(high) AS high, min(low) AS low,
-            sum(base_volume) AS base_volume, sum(quote_volume) AS quote_volume,
-            sum(buy_volume) AS buy_volume, sum(sell_volume) AS sell_volume,
-            CAST(sum(trade_count) AS BIGINT) AS trade_count, bool_and(complete) AS complete,
-            CAST(sum(quote_volume) AS DOUBLE) / CAST(sum(base_volume) AS DOUBLE) AS vwap,
-            epoch_ms(start_ms) AS time
-        FROM ({minutes}) GROUP BY market, start_ms ORDER BY start_ms, market
+        WITH minutes AS (SELECT *, {opens} AS start_ms FROM candles {where}),
+        longer AS (SELECT {summed} FROM minutes GROUP BY market, start_ms)
+        SELECT {columns} FROM longer ORDER BY {ORDER[CANDLES]}
     """  # noqa: S608 - numbers and names of ours; the market is quoted
 
 
@@ -100,6 +127,25 @@ def _where(market: str | None, time: str, from_ms: int | None, to_ms: int | None
     terms += [f"{time} >= {int(from_ms)}"] if from_ms is not None else []
     terms += [f"{time} <= {int(to_ms)}"] if to_ms is not None else []
     return f"WHERE {' AND '.join(terms)}" if terms else ""
+
+
+def _named(market: str | None, session: Session, settings: Settings | None) -> str | None:
+    """Return the code of a market as people write it; the session may not reach all files.
+
+    Raises:
+        NoData: there is no such market.
+    """
+    if market is None or (market_names.is_code(market) and _has(session, market)):
+        return market
+    found = market_names.find(market, session.markets()).markets
+    if len(found) == 1:
+        return found[0]
+    with _session(settings, None, None) as whole:
+        return market_names.one(market, whole.markets())
+
+
+def _has(session: Session, market: str) -> bool:
+    return bool(session.rows(f"SELECT 1 FROM raw.candles WHERE market = {quoted(market)} LIMIT 1"))  # noqa: S608
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from collector.archive.records import (
     candle_record,
     is_complete,
     rows_of,
-    text,
     trade_records,
 )
 from collector.model import Source, Trade
@@ -56,8 +55,8 @@ def _differ(known: CandleRecord, fresh: Minute) -> bool:
     """
     return (
         known.copies != fresh.copies
-        or known.quote_volume != text(fresh.quote_volume)
-        or known.buy_volume != text(fresh.buy_volume)
+        or known.quote_volume != fresh.quote_volume
+        or known.buy_volume != fresh.buy_volume
     )
 
 

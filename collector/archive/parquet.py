@@ -3,12 +3,13 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from collector.archive import library
-from collector.archive.records import Kind, Slot, Table
+from collector.archive import decimals, legacy, library
+from collector.archive.decimals import Fixed
+from collector.archive.records import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
 
 #: An Arrow table; pyarrow has no type stubs.
 Arrow = Any
@@ -16,44 +17,100 @@ Arrow = Any
 COMPRESSION_LEVEL = 6
 #: Small enough that one market of a day is one or two groups, which is what most queries ask for.
 ROW_GROUP = 32_768
-#: In a file's footer: column -> [digits before the point, digits after it].
-DIGITS = b"bithumb-collector.digits"
+#: In a file's footer: column -> how many of its numbers are rounded.
+ROUNDED_KEY = b"bithumb-collector.rounded"
 #: In a file's footer: its own CRC-32 in hexadecimal, made with zeros in this place. Parquet's checksums are
 #: those of pages alone; a wrong bit in the footer can hide rows, or end the process that reads it.
 FOOTER_CRC = b"bithumb-collector.footer-crc32"
 NO_CRC = b"00000000"
 MAGIC = b"PAR1"
 
-#: Digits a column needs: before the point, after it.
-Digits = dict[str, tuple[int, int]]
+#: Numbers that do not fit their column: by row, the number.
+Misfits = dict[int, object]
+
+
+class Footer(NamedTuple):
+    """What a file's footer says: whether its numbers are text, and how many are rounded by column."""
+
+    is_text: bool
+    rounded: dict[str, int]
 
 
 def to_arrow(table: Table, rows: Sequence[tuple[Any, ...]]) -> Arrow:
-    """Return `rows` of `table` as an Arrow table."""
+    """Return `rows` of `table` as an Arrow table; what does not fit is rounded and kept in `ROUNDED`."""
     pa = library("pyarrow")
     columns = list(zip(*rows, strict=True)) or [()] * len(table.record._fields)
     schema = arrow_schema(table)
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
+    arrays, misfits = [], {}
+    for name, column in zip(table.record._fields, columns, strict=True):
+        array, misfits[name] = _array(table.kinds[name], column, schema.field(name).type)
+        arrays.append(array)
+    if table.may_round:
+        arrays.append(pa.array(_rounded(misfits, len(rows)), type=pa.string()))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def arrow_schema(table: Table) -> Arrow:
-    """Return the columns of `table` and their types."""
+def _array(kind: Kind, column: Sequence[Any], type_: Arrow) -> tuple[Arrow, Misfits]:
     pa = library("pyarrow")
-    level = pa.struct([("price", pa.string()), ("size", pa.string())])
+    if kind is Kind.RATIO:
+        return pa.array([None if value is None else float(value) for value in column], type=type_), {}
+    fit = _fitting(kind)
+    if fit is None:
+        return pa.array(column, type=type_), {}
+    try:
+        return pa.array(column, type=type_), {}
+    except pa.ArrowInvalid:  # some number does not fit
+        fitted = [None if value is None else fit(value) for value in column]
+    pairs = zip(column, fitted, strict=True)
+    misfits = {row: value for row, (value, near) in enumerate(pairs) if value != near}
+    return pa.array(fitted, type=type_), misfits
+
+
+def _fitting(kind: Kind) -> Callable[[Any], Any] | None:
+    """Return what makes a value of a kind fit its column; None for a kind whose values always do."""
+    if kind is Kind.LEVELS:
+        return lambda levels: [
+            {part: DECIMALS[LEVEL[part]].fitted(number) for part, number in level.items()} for level in levels
+        ]
+    return DECIMALS[kind].fitted if kind in DECIMALS else None
+
+
+def _rounded(misfits: Mapping[str, Misfits], count: int) -> list[str | None]:
+    of_row: list[dict[str, object]] = [{} for _ in range(count if any(misfits.values()) else 0)]
+    for name, numbers in misfits.items():
+        for row, number in numbers.items():
+            of_row[row][name] = number
+    return list(map(decimals.rounded_text, of_row)) or [None] * count
+
+
+def arrow_schema(table: Table) -> Arrow:
+    """Return the columns of `table` and their types, `ROUNDED` last."""
+    pa = library("pyarrow")
     types = {
         Kind.TIME: pa.int64(),
         Kind.INTEGER: pa.int64(),
         Kind.FLAG: pa.bool_(),
-        Kind.LEVELS: pa.list_(level),
+        Kind.RATIO: pa.float64(),
+        Kind.LEVELS: pa.list_(pa.struct([(part, _decimal(DECIMALS[kind])) for part, kind in LEVEL.items()])),
+        **{kind: _decimal(fixed) for kind, fixed in DECIMALS.items()},
     }
-    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in table.kinds.items()])
+    fields = [(name, types.get(kind, pa.string())) for name, kind in table.kinds.items()]
+    return pa.schema([*fields, (ROUNDED, pa.string())] if table.may_round else fields)
+
+
+def _decimal(fixed: Fixed) -> Arrow:
+    return library("pyarrow").decimal128(*fixed)
 
 
 def to_rows(table: Table, arrow: Arrow) -> list[Any]:
-    """Return an Arrow table as records of `table`."""
+    """Return an Arrow table as records of `table`, their numbers exact."""
     columns = [arrow.column(name).to_pylist() for name in table.record._fields]
-    return list(map(table.record._make, zip(*columns, strict=True)))
+    rows = list(map(table.record._make, zip(*columns, strict=True)))
+    if table.may_round:
+        for place, rounded in enumerate(arrow.column(ROUNDED).to_pylist()):
+            if rounded is not None:
+                rows[place] = rows[place]._replace(**decimals.exact(rounded))
+    return rows
 
 
 def of_slots(table: Table, arrow: Arrow, slots: Iterable[Slot], unit_ms: int) -> Arrow:
@@ -90,21 +147,22 @@ def in_order(table: Table, arrow: Arrow) -> Arrow:
 
 def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
     """Write a Parquet file; `file` can be read, too."""
-    numbers = [*table.of(Kind.TIME), *table.of(Kind.INTEGER)]
-    words = [*table.of(Kind.TEXT), *table.of(Kind.EXACT), *table.of(Kind.RATIO)]
-    levels = [f"{name}.list.element.{part}" for name in table.of(Kind.LEVELS) for part in ("price", "size")]
+    numbers = table.of(Kind.TIME, Kind.INTEGER)
+    words = table.of(Kind.TEXT, Kind.PRICE, Kind.RATE)
+    rounded = arrow.column(ROUNDED).drop_null().to_pylist() if table.may_round else []
     with library("pyarrow.parquet").ParquetWriter(
         file,
         arrow.schema,
         compression="zstd",
         compression_level=COMPRESSION_LEVEL,
-        use_dictionary=[*words, *levels],
+        use_dictionary=words,
         column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
         writer.write_table(arrow, row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata({DIGITS: json.dumps(digits_of(table, arrow)), FOOTER_CRC: NO_CRC})
+        counts = json.dumps(decimals.count(rounded))
+        writer.add_key_value_metadata({ROUNDED_KEY: counts, FOOTER_CRC: NO_CRC})
     start, footer = _footer(file)
     place = _place_of_crc(footer)
     if place is None:
@@ -113,41 +171,47 @@ def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
     file.write(_crc(footer, place))
 
 
-def digits_of(table: Table, arrow: Arrow) -> Digits:
-    """Return how many digits each exact column needs; levels count as `bids.price` and so on."""
-    pc = library("pyarrow.compute")
-    digits = {name: _digits(arrow.column(name)) for name in table.of(Kind.EXACT)}
-    for name in table.of(Kind.LEVELS):
-        levels = pc.list_flatten(arrow.column(name))
-        for part in ("price", "size"):
-            digits[f"{name}.{part}"] = _digits(pc.struct_field(levels, part))
-    return digits
+def read(table: Table, path: Path) -> Arrow:
+    """Return a file's rows, its footer and every page checked, numbers of older files in today's types.
+
+    Raises:
+        OSError, KeyError, ValueError, pyarrow.ArrowException: it can't be read, or is not what we wrote.
+    """
+    is_text = footer(table, path).is_text
+    rows = library("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True).read()
+    return _aligned(legacy.modern(table, rows) if is_text else rows, arrow_schema(table))
 
 
-def widest(found: Iterable[Mapping[str, Sequence[int]]]) -> Digits:
-    """Return the digits that hold the numbers of all files."""
-    wide: Digits = {}
-    for digits in found:
-        for name, (before, after) in digits.items():
-            known = wide.get(name, (1, 0))
-            wide[name] = max(known[0], before), max(known[1], after)
-    return wide
+def _aligned(arrow: Arrow, schema: Arrow) -> Arrow:
+    """Return the columns of `schema`; one that a file is too old to have is null."""
+    pa = library("pyarrow")
+    columns = [
+        arrow.column(field.name) if field.name in arrow.column_names else pa.nulls(len(arrow), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, names=schema.names).cast(schema)
 
 
-def footer_digits(table: Table, path: Path) -> Digits:
-    """Return what a file's footer says about digits.
+def footer(table: Table, path: Path) -> Footer:
+    """Return what a file's footer says.
 
     Raises:
         OSError, pyarrow.ArrowInvalid: the file can't be read or is no Parquet file of ours.
     """
     check_footer(path)
-    footer = library("pyarrow.parquet").read_metadata(path)
-    metadata = footer.metadata or {}
-    if DIGITS not in metadata:
+    found = library("pyarrow.parquet").read_metadata(path)
+    metadata, schema = found.metadata or {}, found.schema.to_arrow_schema()
+    if ROUNDED_KEY in metadata:
+        ours = arrow_schema(table)
+        known = [name for name in schema.names if name in ours.names]
+        if all(schema.field(name).type.equals(ours.field(name).type) for name in known):
+            return Footer(False, json.loads(metadata[ROUNDED_KEY]))
+    elif legacy.DIGITS_KEY in metadata:
+        if schema.equals(legacy.arrow_schema(table)):
+            return Footer(True, {})
+    else:
         raise OSError(f"{path} is not a file of this archive")
-    if not footer.schema.to_arrow_schema().equals(arrow_schema(table)):
-        raise OSError(f"{path} has other columns than {table.name} of this version")
-    return {name: (before, after) for name, (before, after) in json.loads(metadata[DIGITS]).items()}
+    raise OSError(f"{path} has other columns than {table.name} of this version")
 
 
 def check_footer(path: Path) -> None:
@@ -187,7 +251,7 @@ def _crc(footer: bytes, place: int) -> bytes:
     return f"{zlib.crc32(zeroed):08x}".encode()
 
 
-def dataset(table: Table, paths: Sequence[Path]) -> Arrow:
+def dataset(schema: Arrow, paths: Sequence[Path]) -> Arrow:
     """Return the rows of files as an Arrow dataset; a page whose checksum is wrong can't be read.
 
     DuckDB's own reader does not look at the checksums: of 400 files with one bit changed, it gave wrong rows
@@ -197,18 +261,6 @@ def dataset(table: Table, paths: Sequence[Path]) -> Arrow:
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     return ds.dataset(
         [str(path) for path in paths],
-        schema=arrow_schema(table),
+        schema=schema,
         format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
     )
-
-
-def _digits(column: Arrow) -> tuple[int, int]:
-    pc = library("pyarrow.compute")
-    texts = pc.unique(column).drop_null()
-    if not len(texts):
-        return 1, 0
-    bare = pc.utf8_ltrim(texts, characters="-")
-    points = pc.find_substring(bare, ".")
-    whole = pc.if_else(pc.less(points, 0), pc.utf8_length(bare), points)
-    after = pc.if_else(pc.less(points, 0), 0, pc.subtract(pc.subtract(pc.utf8_length(bare), points), 1))
-    return int(pc.max(whole).as_py()), int(pc.max(after).as_py())

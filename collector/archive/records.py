@@ -1,8 +1,7 @@
 """What a row of the archive is: one class per channel, its fields in the order of the columns.
 
-Numbers that must stay exact are text without exponent, digit by digit as they were stored: no decimal type
-of Parquet holds every price and turnover the exchange has shown. `DIGITS` in a file's footer says how many
-digits each such column needs, so that readers can choose a decimal type that holds them.
+Numbers are exact here. A column has the decimal type of its kind (`DECIMALS`); what does not fit stands in
+`ROUNDED`, one column more that is no field of a record.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from collector.analytics.completeness import Losses
 from collector.analytics.depth import Book
 from collector.analytics.exact import EXACT
 from collector.analytics.identity import Row, executions
+from collector.archive.decimals import Fixed
 from collector.model import MINUTE_MS, Channel, Gap, Level, Side, Ticker
 
 #: Where in `TradeRecord.sources` the bits of `Row.seen` end.
@@ -35,9 +35,25 @@ class Kind(StrEnum):
     TIME = "time"  # epoch milliseconds
     INTEGER = "integer"
     FLAG = "flag"
-    EXACT = "exact"  # text in the file, decimal in views
-    RATIO = "ratio"  # text in the file, double in views: it has no exact decimal
-    LEVELS = "levels"  # list of {price, size}, each like EXACT
+    PRICE = "price"  # in the quote currency; differences and means of prices too
+    VOLUME = "volume"  # in the base currency
+    TURNOVER = "turnover"  # price times volume
+    RATE = "rate"  # a ratio as the exchange gives it
+    RATIO = "ratio"  # a quotient of ours, a double: it has no exact decimal
+    LEVELS = "levels"  # list of {price, size}, a PRICE and a VOLUME
+
+
+#: The type of each kind of exact number, in files, views, frames and exports.
+DECIMALS = {
+    Kind.PRICE: Fixed(21, 9),
+    Kind.VOLUME: Fixed(28, 12),
+    Kind.TURNOVER: Fixed(37, 21),
+    Kind.RATE: Fixed(21, 12),
+}
+#: The kinds of the parts of a level.
+LEVEL = {"price": Kind.PRICE, "size": Kind.VOLUME}
+#: The column with every digit of a row's numbers that do not fit, as JSON by column; null where all fit.
+ROUNDED = "rounded"
 
 
 class TradeRecord(NamedTuple):
@@ -49,8 +65,8 @@ class TradeRecord(NamedTuple):
     market: str
     exchange_ms: int
     id: int
-    price: str
-    volume: str
+    price: Decimal
+    volume: Decimal
     side: str
     order: int
     received_ms: int
@@ -63,14 +79,14 @@ class CandleRecord(NamedTuple):
 
     market: str
     open_ms: int
-    open: str
-    high: str
-    low: str
-    close: str
-    base_volume: str
-    quote_volume: str
-    buy_volume: str
-    sell_volume: str
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    base_volume: Decimal
+    quote_volume: Decimal
+    buy_volume: Decimal
+    sell_volume: Decimal
     trade_count: int
     complete: bool
     copies: int
@@ -82,16 +98,16 @@ class TickerRecord(NamedTuple):
     market: str
     exchange_ms: int
     received_ms: int
-    price: str
+    price: Decimal
     change: str | None
-    change_price: str | None
-    change_rate: str | None
-    prev_closing_price: str | None
-    open: str | None
-    high: str | None
-    low: str | None
-    base_volume_24h: str | None
-    quote_volume_24h: str | None
+    change_price: Decimal | None
+    change_rate: Decimal | None
+    prev_closing_price: Decimal | None
+    open: Decimal | None
+    high: Decimal | None
+    low: Decimal | None
+    base_volume_24h: Decimal | None
+    quote_volume_24h: Decimal | None
 
 
 class BookRecord(NamedTuple):
@@ -100,15 +116,15 @@ class BookRecord(NamedTuple):
     market: str
     exchange_ms: int
     received_ms: int
-    bids: list[dict[str, str]]
-    asks: list[dict[str, str]]
-    spread: str | None
-    spread_bps: str | None
-    mid: str | None
-    microprice: str | None
-    imbalance: str | None
-    bid_depth: str
-    ask_depth: str
+    bids: list[dict[str, Decimal]]
+    asks: list[dict[str, Decimal]]
+    spread: Decimal | None
+    spread_bps: Decimal | None
+    mid: Decimal | None
+    microprice: Decimal | None
+    imbalance: Decimal | None
+    bid_depth: Decimal
+    ask_depth: Decimal
 
 
 class GapRecord(NamedTuple):
@@ -127,7 +143,7 @@ Record = TradeRecord | CandleRecord | TickerRecord | BookRecord | GapRecord
 
 @dataclass(frozen=True, eq=False)  # each exists once
 class Table:
-    """A channel of the archive: its record, what names a row, and which column says when it was."""
+    """A channel of the archive: its record, what names a row and orders the rows, and its time."""
 
     name: str
     record: type[Any]
@@ -135,17 +151,30 @@ class Table:
     time: str
     kinds: dict[str, Kind]
 
-    def of(self, kind: Kind) -> list[str]:
-        """Return the columns of one kind."""
-        return [name for name in self.record._fields if self.kinds[name] is kind]
+    def of(self, *kinds: Kind) -> list[str]:
+        """Return the columns of some kinds."""
+        return [name for name in self.record._fields if self.kinds[name] in kinds]
+
+    @property
+    def decimals(self) -> dict[str, Fixed]:
+        """The columns of exact numbers and their types."""
+        return {name: DECIMALS[kind] for name, kind in self.kinds.items() if kind in DECIMALS}
+
+    @property
+    def may_round(self) -> bool:
+        """Whether a row may have numbers that do not fit their columns."""
+        return bool(self.of(*DECIMALS, Kind.LEVELS))
 
 
-_T, _M, _I, _F, _E, _R, _L = (
+_T, _M, _I, _F, _P, _V, _Q, _C, _R, _L = (
     Kind.TEXT,
     Kind.TIME,
     Kind.INTEGER,
     Kind.FLAG,
-    Kind.EXACT,
+    Kind.PRICE,
+    Kind.VOLUME,
+    Kind.TURNOVER,
+    Kind.RATE,
     Kind.RATIO,
     Kind.LEVELS,
 )
@@ -158,19 +187,19 @@ def _table(name: str, record: type[Any], key: tuple[str, ...], time: str, *kinds
 TRADES = _table(
     "trades", TradeRecord,
     ("market", "exchange_ms", "order", "id", "sources", "price", "volume", "side"), "exchange_ms",
-    _T, _M, _I, _E, _E, _T, _I, _M, _I, _F,
+    _T, _M, _I, _P, _V, _T, _I, _M, _I, _F,
 )  # fmt: skip
 CANDLES = _table(
     "candles", CandleRecord, ("market", "open_ms"), "open_ms",
-    _T, _M, _E, _E, _E, _E, _E, _E, _E, _E, _I, _F, _I,
+    _T, _M, _P, _P, _P, _P, _V, _Q, _V, _V, _I, _F, _I,
 )  # fmt: skip
 TICKERS = _table(
     "tickers", TickerRecord, ("market", "exchange_ms"), "exchange_ms",
-    _T, _M, _M, _E, _T, _E, _E, _E, _E, _E, _E, _E, _E,
+    _T, _M, _M, _P, _T, _P, _C, _P, _P, _P, _P, _V, _Q,
 )  # fmt: skip
 BOOKS = _table(
     "books", BookRecord, ("market", "exchange_ms"), "exchange_ms",
-    _T, _M, _M, _L, _L, _E, _R, _E, _R, _R, _E, _E,
+    _T, _M, _M, _L, _L, _P, _R, _P, _R, _R, _V, _V,
 )  # fmt: skip
 GAPS = _table(
     "gaps", GapRecord, ("market", "channel", "from_ms", "reason"), "from_ms",
@@ -180,16 +209,11 @@ GAPS = _table(
 TABLES = (TRADES, CANDLES, TICKERS, BOOKS, GAPS)
 
 
-def text(number: Decimal) -> str:
-    """Write a number digit by digit, without exponent."""
-    return format(number, "f")
-
-
 def trade_records(market: str, rows: Rows) -> list[TradeRecord]:
     """Return every copy of the trades in `rows`, in order of the key; executions are marked."""
     records = [
         TradeRecord(
-            market, ms, row.id, text(row.price), text(row.volume), str(row.side),
+            market, ms, row.id, row.price, row.volume, str(row.side),
             row.order, row.received_ms, row.seen | row.nth << SOURCE_BITS, row in counted,
         )
         for ms, copies in rows.items()
@@ -204,7 +228,7 @@ def rows_of(records: Iterable[TradeRecord]) -> Rows:
     rows: Rows = {}
     for record in records:
         row = Row(
-            record.id, Decimal(record.price), Decimal(record.volume), Side(record.side),
+            record.id, record.price, record.volume, Side(record.side),
             record.order, record.received_ms, record.sources & SOURCE_MASK, record.sources >> SOURCE_BITS,
         )  # fmt: skip
         rows.setdefault(record.exchange_ms, []).append(row)
@@ -217,14 +241,14 @@ def candle_record(slot: Slot, minute: Minute, losses: Losses) -> CandleRecord:
     return CandleRecord(
         market=market,
         open_ms=open_ms,
-        open=text(minute.first.price),
-        high=text(minute.high),
-        low=text(minute.low),
-        close=text(minute.last.price),
-        base_volume=text(EXACT.add(minute.buy_volume, minute.sell_volume)),
-        quote_volume=text(minute.quote_volume),
-        buy_volume=text(minute.buy_volume),
-        sell_volume=text(minute.sell_volume),
+        open=minute.first.price,
+        high=minute.high,
+        low=minute.low,
+        close=minute.last.price,
+        base_volume=EXACT.add(minute.buy_volume, minute.sell_volume),
+        quote_volume=minute.quote_volume,
+        buy_volume=minute.buy_volume,
+        sell_volume=minute.sell_volume,
         trade_count=minute.trade_count,
         complete=is_complete(open_ms, losses),
         copies=minute.copies,
@@ -260,8 +284,6 @@ def gap_of(record: GapRecord) -> Gap:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - the type follows the field
     match value:
-        case Decimal():
-            return text(value)
         case tuple():
             return [_level(level) for level in value]
         case StrEnum():
@@ -270,9 +292,9 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - the type follows the field
             return value
 
 
-def _level(level: Level) -> dict[str, str]:
+def _level(level: Level) -> dict[str, Decimal]:
     price, size = level
-    return {"price": text(price), "size": text(size)}
+    return {"price": price, "size": size}
 
 
 def key_of(table: Table) -> Callable[[Any], tuple[Any, ...]]:

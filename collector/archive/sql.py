@@ -6,29 +6,34 @@ Nothing but reading is possible: one SELECT at a time, no files but the archive'
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
 
-from collector.archive import ArchiveUnavailable, library, parquet, views
+from collector.archive import ArchiveUnavailable, decimals, legacy, library, parquet, views
 from collector.archive.files import Files, damage, first_line, unreadable
 from collector.archive.keeper import Archive
 from collector.archive.layout import FOLDER, span_of
-from collector.archive.parquet import Arrow, Digits
+from collector.archive.parquet import Arrow, Footer
 from collector.archive.recent import Recent, read_recent
-from collector.archive.records import TABLES, Table
+from collector.archive.records import ROUNDED, TABLES, Table
 from collector.archive.source import Source
+from collector.archive.views import quoted
 from collector.errors import ConfigurationError, PipelineError
-from collector.settings import Settings
+from collector.settings import ArchiveSettings, Settings
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: The zone of a session that is told none: the exchange's.
+TIME_ZONE = "Asia/Seoul"
 #: Readings of files that change meanwhile, before giving up.
 ATTEMPTS = 3
 #: How soon Ctrl-C is heeded.
@@ -50,9 +55,20 @@ HARDENING = (
 
 
 def open_session(
-    settings: Settings, client: redis.Redis | None, from_ms: int | None = None, to_ms: int | None = None
+    settings: Settings,
+    client: redis.Redis | None,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    *,
+    time_zone: str | None = None,
 ) -> "Session":
     """Return a session over the archive and, with a `client`, over what Redis has on top.
+
+    Args:
+        settings: where the archive is, the time zone, and what a query may take.
+        client: the Redis that has what is newer; None for the archive alone.
+        from_ms, to_ms: files without anything of this stretch are not looked at.
+        time_zone: instead of that of the settings.
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -60,11 +76,13 @@ def open_session(
     """
     library("duckdb")
     files = Files(settings.data_dir / FOLDER, read_only=True)
-    if client is None:
-        return Session(files, None, from_ms, to_ms)
-    source = Source(client, settings)
-    archive = Archive(files, source, settings.archive)
-    return Session(files, read_recent(files, source, archive, from_ms, to_ms), from_ms, to_ms)
+    recent = None
+    if client is not None:
+        source = Source(client, settings)
+        archive = Archive(files, source, settings.archive)
+        recent = read_recent(files, source, archive, from_ms, to_ms)
+    zone = time_zone or settings.time_zone
+    return Session(files, recent, from_ms, to_ms, time_zone=zone, limits=settings.archive)
 
 
 class Session:
@@ -74,9 +92,12 @@ class Session:
         files: the archive.
         recent: what Redis has on top.
         from_ms, to_ms: files without anything of this stretch are not looked at.
+        time_zone: zone of times that have one, and in which times without one are read.
+        limits: memory and threads of a query.
 
     Attributes:
         damaged: sentences about files that are left out.
+        rounded: how many numbers do not fit their column, by `view.column`; `rounded` has their digits.
     """
 
     def __init__(
@@ -85,8 +106,13 @@ class Session:
         recent: Recent | None = None,
         from_ms: int | None = None,
         to_ms: int | None = None,
+        *,
+        time_zone: str = TIME_ZONE,
+        limits: ArchiveSettings | None = None,
     ) -> None:
         self.damaged: dict[Path, str] = {}
+        self.rounded: Counter[str] = Counter()
+        self._engine = _engine(time_zone, limits or ArchiveSettings())
         self._files = files
         self._recent = recent or Recent()
         self._span = from_ms, to_ms
@@ -132,7 +158,13 @@ class Session:
         Raises:
             As `select`.
         """
-        return self._answer(sql, lambda cursor: cursor.sql(sql).to_arrow_table())
+        found = self._answer(sql, lambda cursor: cursor.sql(sql).to_arrow_table())
+        return found.rename_columns(apart(found.column_names))
+
+    def markets(self) -> list[str]:
+        """Return the markets that have candles or tickers, sorted."""
+        sql = "SELECT market FROM raw.candles UNION SELECT market FROM raw.tickers ORDER BY 1"
+        return [market for (market,) in self.rows(sql)]
 
     def _answer(self, sql: str, work: Callable[[Any], T]) -> T:
         """Return what `work` gives; where files turn out to be damaged or gone, once more without them."""
@@ -177,7 +209,10 @@ class Session:
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
         except duckdb.OutOfMemoryException as error:
-            raise PipelineError(f"the query needs too much memory: narrow it down ({_line(error)})") from None
+            raise PipelineError(
+                "the query needs more memory than COLLECTOR_ARCHIVE__QUERY_MEMORY_MB allows: narrow it down"
+                f" or raise that ({_line(error)})"
+            ) from None
         except duckdb.Error as error:
             raise ConfigurationError(f"the query can't be answered: {_line(error)}") from None
 
@@ -212,6 +247,9 @@ class Session:
 
     def _connect(self) -> Any:  # noqa: ANN401 - DuckDB has no types to name
         connection = self._duckdb.connect()
+        for statement in self._engine:
+            connection.execute(statement)
+        self.rounded.clear()
         for schema in ("raw", "recent", "settled", "lagging"):
             connection.execute(f"CREATE SCHEMA {schema}")
         slots = library("pyarrow").table(
@@ -230,38 +268,39 @@ class Session:
 
     def _make_view(self, connection: Any, table: Table) -> None:  # noqa: ANN401
         rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
-        paths, footers = self._readable(table)
-        newer = self._recent.hours(table)
-        lagging = [
-            path
-            for path in paths
-            if any(first <= ms <= last for ms in newer for first, last in [span_of(path)])
-        ]
-        settled = [path for path in paths if path not in lagging]
-        self._found[table] = paths
+        footers = self._readable(table)
+        self._found[table] = list(footers)
+        self._count_rounded(table, rows, footers.values())
         _keep(connection, f"recent.{table.name}", rows)
-        for schema, some in (("settled", settled), ("lagging", lagging)):
-            connection.execute(f"SET schema = {schema}")
-            connection.from_arrow(parquet.dataset(table, some)).create_view(table.name)
-        connection.execute("SET schema = main")
-        digits = parquet.widest([*footers, parquet.digits_of(table, rows)])
+        newer = self._recent.hours(table)
+        for schema in ("settled", "lagging"):
+            some = {
+                path: footer
+                for path, footer in footers.items()
+                if _lags(path, newer) == (schema == "lagging")
+            }
+            _make_union(connection, schema, table, some)
         connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
-        connection.execute(f"CREATE VIEW {table.name} AS {views.typed(table, digits)}")
+        connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
 
-    def _readable(self, table: Table) -> tuple[list[Path], list[Digits]]:
-        """Return the files whose footer can be read, and what it says about digits."""
-        paths, footers = [], []
+    def _count_rounded(self, table: Table, rows: Arrow, footers: Iterable[Footer]) -> None:
+        newer = rows.column(ROUNDED).drop_null().to_pylist() if table.may_round else []
+        for found in (decimals.count(newer), *(footer.rounded for footer in footers)):
+            self.rounded.update({f"{table.name}.{name}": number for name, number in found.items()})
+
+    def _readable(self, table: Table) -> dict[Path, Footer]:
+        """Return the files whose footer can be read, and what it says."""
+        footers = {}
         for path in self._files.within(table, *self._span):
             if path in self.damaged:
                 continue
             try:
-                footers.append(parquet.footer_digits(table, path))
-                paths.append(path)
+                footers[path] = parquet.footer(table, path)
             except FileNotFoundError:
                 continue
             except unreadable() as error:
                 self._leave_out(path, first_line(error))
-        return paths, footers
+        return footers
 
 
 class Result:
@@ -274,7 +313,7 @@ class Result:
         self._session = session
         self._cursor = cursor
         self._batch_rows = batch_rows
-        self.columns: list[str] = [column[0] for column in cursor.description]
+        self.columns = apart([column[0] for column in cursor.description])
         self._first = cursor.fetchmany(batch_rows)
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
@@ -288,6 +327,21 @@ class Result:
         while rows:
             yield rows
             rows = self._session._more(self._cursor, self._batch_rows)
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, a repeated one with a number behind it, as in DuckDB's subqueries."""
+    taken = {name.lower() for name in names}
+    seen: set[str] = set()
+    found = []
+    for name in names:
+        unlike = name
+        if name.lower() in seen:
+            unlike = next(new for n in count(1) if (new := f"{name}_{n}").lower() not in taken)
+        seen.add(unlike.lower())
+        taken.add(unlike.lower())
+        found.append(unlike)
+    return found
 
 
 def interruptible(cursor: Any, work: Callable[[], T]) -> T:  # noqa: ANN401
@@ -318,6 +372,39 @@ def _noted_interrupts() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+def _engine(time_zone: str, limits: ArchiveSettings) -> tuple[str, ...]:
+    """Return the settings of DuckDB that do not depend on the host."""
+    return (
+        f"SET GLOBAL TimeZone = {quoted(time_zone)}",  # `SET` alone is for one cursor
+        f"SET memory_limit = '{limits.query_memory_mb}MB'",
+        f"SET threads = {limits.query_threads}",
+    )
+
+
+def _lags(path: Path, hours: Iterable[int]) -> bool:
+    """Whether Redis has something newer of an hour that a file holds."""
+    first_ms, last_ms = span_of(path)
+    return any(first_ms <= hour_ms <= last_ms for hour_ms in hours)
+
+
+def _make_union(connection: Any, schema: str, table: Table, footers: Mapping[Path, Footer]) -> None:  # noqa: ANN401
+    """Make the view of some files of a channel, the numbers of older ones in today's types."""
+
+    def scan(name: str, arrow_schema: Arrow, *, is_text: bool) -> bool:
+        paths = [path for path, footer in footers.items() if footer.is_text is is_text]
+        connection.from_arrow(parquet.dataset(arrow_schema, paths)).create_view(name)
+        return bool(paths)
+
+    today, text = f"{schema}.{table.name}_today", f"{schema}.{table.name}_text"
+    connection.execute(f"SET schema = {schema}")
+    scan(f"{table.name}_today", parquet.arrow_schema(table), is_text=False)
+    parts = [views.select(table, today)]
+    if scan(f"{table.name}_text", legacy.arrow_schema(table), is_text=True):
+        parts.append(legacy.select(table, text))
+    connection.execute("SET schema = main")
+    connection.execute(f"CREATE VIEW {schema}.{table.name} AS {' UNION ALL '.join(parts)}")
 
 
 def _keep(connection: Any, name: str, rows: Arrow) -> None:  # noqa: ANN401

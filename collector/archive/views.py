@@ -1,27 +1,75 @@
-"""The SQL of the views: text out of tables, files and digits. Pure.
+"""The SQL of the views: text out of tables. Pure.
 
 `raw.<channel>` has the rows as they are archived, those of Redis in their place; `<channel>` has them as
-people ask for them: exact numbers as decimals, executions alone, times beside milliseconds.
+people ask for them: executions alone, a time with its zone beside milliseconds.
 """
 # ruff: noqa: S608 - names of our own tables and columns
 
-from collector.archive.parquet import Digits
-from collector.archive.records import BOOKS, CANDLES, GAPS, TICKERS, TRADES, Kind, Table
+from collector.archive.records import BOOKS, CANDLES, GAPS, ROUNDED, TICKERS, TRADES, Table
 
-#: What a decimal of DuckDB holds.
-DECIMAL_DIGITS = 38
-#: Fields of an archived row that say how it came to be, and are no part of the view.
-INTERNAL = {"order", "sources", "counted", "copies"}
-#: Further columns of the views, in terms of the typed ones.
+
+def _time(milliseconds: str) -> str:
+    return f"make_timestamptz({milliseconds} * 1000)"
+
+
+#: The columns of the views that are not those of the rows, or have another name there.
 DERIVED = {
-    TRADES: {"time": "epoch_ms(exchange_ms)"},
+    TRADES: {"time": _time("exchange_ms"), "exchange_order": '"order"'},
     CANDLES: {
-        "vwap": 'CAST("quote_volume" AS DOUBLE) / CAST("base_volume" AS DOUBLE)',
-        "time": "epoch_ms(open_ms)",
+        "time": _time("open_ms"),
+        "vwap": "CAST(quote_volume AS DOUBLE) / nullif(CAST(base_volume AS DOUBLE), 0)",
     },
-    TICKERS: {"time": "epoch_ms(exchange_ms)"},
-    BOOKS: {"time": "epoch_ms(exchange_ms)"},
-    GAPS: {"from_time": "epoch_ms(from_ms)", "to_time": "epoch_ms(to_ms)"},
+    TICKERS: {"time": _time("exchange_ms")},
+    BOOKS: {"time": _time("exchange_ms")},
+    GAPS: {
+        "from_time": _time("from_ms"),
+        "to_time": _time("to_ms"),
+        "reason": "split_part(reason, ':', 1)",  # as `Gap.word`
+    },
+}
+#: The columns of the views: what people look for first.
+COLUMNS = {
+    TRADES: (
+        *("market", "time", "price", "volume", "side", "id"),
+        *("exchange_ms", "exchange_order", "received_ms", ROUNDED),
+    ),
+    CANDLES: (
+        *("market", "time", "open", "high", "low", "close", "base_volume", "quote_volume"),
+        *("buy_volume", "sell_volume", "vwap", "trade_count", "complete", "open_ms", ROUNDED),
+    ),
+    TICKERS: (
+        *("market", "time", "price", "change", "change_price", "change_rate", "prev_closing_price"),
+        *(
+            "open",
+            "high",
+            "low",
+            "base_volume_24h",
+            "quote_volume_24h",
+            "exchange_ms",
+            "received_ms",
+            ROUNDED,
+        ),
+    ),
+    BOOKS: (
+        *(
+            "market",
+            "time",
+            "spread",
+            "spread_bps",
+            "mid",
+            "microprice",
+            "imbalance",
+            "bid_depth",
+            "ask_depth",
+        ),
+        *("bids", "asks", "exchange_ms", "received_ms", ROUNDED),
+    ),
+    GAPS: ("market", "channel", "from_time", "to_time", "reason", "recovered", "from_ms", "to_ms"),
+}
+#: The order of rows in frames and files: the exchange's.
+ORDER = {
+    TRADES: "exchange_ms, market, exchange_order, id",
+    CANDLES: "open_ms, market",
 }
 
 
@@ -31,12 +79,13 @@ def raw(table: Table) -> str:
     Schema `settled` has the rows of hours in which Redis has nothing newer: nothing of them is looked up;
     `lagging` has those of the others.
     """
-    columns = ", ".join(f'"{name}"' for name in table.record._fields)
     gone = f"SELECT 1 FROM {_replaced_by(table)}"
-    return (
-        f"SELECT {columns} FROM recent.{table.name}"
-        f" UNION ALL SELECT {columns} FROM settled.{table.name}"
-        f" UNION ALL SELECT {columns} FROM lagging.{table.name} AS old WHERE NOT EXISTS ({gone})"
+    return " UNION ALL ".join(
+        (
+            select(table, f"recent.{table.name}"),
+            select(table, f"settled.{table.name}"),
+            f"{select(table, f'lagging.{table.name}')} AS old WHERE NOT EXISTS ({gone})",
+        )
     )
 
 
@@ -49,36 +98,19 @@ def _replaced_by(table: Table) -> str:
     return f"recent.{table.name} AS new WHERE {same}"
 
 
-def typed(table: Table, digits: Digits) -> str:
+def select(table: Table, source: str) -> str:
+    """Return the SELECT of a channel's columns as they are archived."""
+    names = (*table.record._fields, ROUNDED) if table.may_round else table.record._fields
+    columns = ", ".join(f'"{name}"' for name in names)
+    return f"SELECT {columns} FROM {source}"
+
+
+def view(table: Table) -> str:
     """Return the SELECT of the view of a channel."""
-    names = [name for name in table.record._fields if name not in INTERNAL]
-    columns = [f'{_cast(table, name, digits)} AS "{name}"' for name in names]
-    inner = f"SELECT {', '.join(columns)} FROM raw.{table.name}"
-    if table is TRADES:
-        inner += " WHERE counted"
-    derived = [f'{expression} AS "{name}"' for name, expression in DERIVED[table].items()]
-    return f"SELECT *, {', '.join(derived)} FROM ({inner})"
-
-
-def _cast(table: Table, name: str, digits: Digits) -> str:
-    if (table, name) == (GAPS, "reason"):
-        return """split_part("reason", ':', 1)"""  # as `Gap.word`
-    match table.kinds[name]:
-        case Kind.EXACT:
-            return f'CAST("{name}" AS {_decimal(digits.get(name, (1, 0)))})'
-        case Kind.RATIO:
-            return f'CAST("{name}" AS DOUBLE)'
-        case Kind.LEVELS:
-            price, size = (_decimal(digits.get(f"{name}.{part}", (1, 0))) for part in ("price", "size"))
-            return f'CAST("{name}" AS STRUCT(price {price}, size {size})[])'
-        case _:
-            return f'"{name}"'
-
-
-def _decimal(digits: tuple[int, int]) -> str:
-    """Return the type that holds so many digits before and after the point; text where none does."""
-    before, after = digits
-    return f"DECIMAL({DECIMAL_DIGITS}, {after})" if before + after <= DECIMAL_DIGITS else "VARCHAR"
+    derived = DERIVED[table]
+    columns = [f'{derived[name]} AS "{name}"' if name in derived else f'"{name}"' for name in COLUMNS[table]]
+    counted = " WHERE counted" if table is TRADES else ""
+    return f"SELECT {', '.join(columns)} FROM raw.{table.name}{counted}"
 
 
 def quoted(text: object) -> str:

@@ -13,7 +13,8 @@ from collector import market_names
 from collector.analytics.candles import KST_MS
 from collector.analytics.reconcile import Difference, Figures, Why, compare
 from collector.archive import is_installed
-from collector.archive.records import CANDLES
+from collector.archive.decimals import exact, shortest
+from collector.archive.records import CANDLES, ROUNDED
 from collector.archive.sql import Session
 from collector.archive.views import quoted
 from collector.cli.lookback import open_history, stretch
@@ -134,18 +135,27 @@ def _ours(settings: Settings, market: str, from_ms: int, to_ms: int) -> _Ours:
 
 
 def _from_session(session: Session, market: str, from_ms: int, to_ms: int) -> _Ours:
-    names = ", ".join(f'"{name}"' for name in Figures.__struct_fields__)
+    names = Figures.__struct_fields__
+    columns = ", ".join(f'"{name}"' for name in names)
     wanted = f"market = {quoted(market)}"
     candles = session.rows(
-        f"SELECT open_ms, {names} FROM raw.candles WHERE {wanted} AND open_ms BETWEEN {from_ms} AND {to_ms}"  # noqa: S608
+        f"SELECT open_ms, {ROUNDED}, {columns} FROM candles"  # noqa: S608
+        f" WHERE {wanted} AND open_ms BETWEEN {from_ms} AND {to_ms}"
     )
     gaps = session.rows(
         f"SELECT channel, from_ms, to_ms, reason, recovered FROM gaps WHERE {wanted}"  # noqa: S608
     )
     return _Ours(
-        {row[0]: Figures(*map(Decimal, row[1:])) for row in candles},
+        {
+            open_ms: _exactly(dict(zip(names, figures, strict=True)) | exact(rounded))
+            for open_ms, rounded, *figures in candles
+        },
         [Gap(market, Channel(row[0]), *row[1:]) for row in gaps],
     )
+
+
+def _exactly(numbers: dict[str, Decimal]) -> Figures:
+    return Figures(*(numbers[name] for name in Figures.__struct_fields__))
 
 
 def _from_redis(reader: Reader, market: str, from_ms: int, to_ms: int) -> _Ours:
@@ -214,7 +224,7 @@ def _counts(rows: Sequence[Difference]) -> str:
 
 
 def _volume(figures: Figures | None) -> str:
-    return "–" if figures is None else format(figures.base_volume, "f")
+    return "–" if figures is None else shortest(figures.base_volume)
 
 
 def _fields(row: Difference) -> str:

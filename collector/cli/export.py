@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,10 +14,11 @@ from collector import market_names
 from collector.analytics.candles import iso
 from collector.analytics.exact import ratio
 from collector.archive import library
+from collector.archive.decimals import exact, shortest
 from collector.archive.layout import DAY_MS
-from collector.archive.records import CANDLES, TRADES, Table
+from collector.archive.records import CANDLES, ROUNDED, TRADES, Table
 from collector.archive.sql import Session
-from collector.archive.views import quoted
+from collector.archive.views import ORDER, quoted
 from collector.cli.lookback import open_history, stretch
 from collector.cli.progress import progress
 from collector.cli.render import output
@@ -58,7 +58,7 @@ def export(
         raise ConfigurationError(f"{out} is no {', '.join(FORMATS)} file: choose another --out")
     read, writer = FORMATS[out.suffix]
     table = TRADES if kind == "trades" else CANDLES
-    with open_history(settings, from_ms, to_ms) as session:
+    with open_history(settings, from_ms, to_ms, time_zone="UTC") as session:
         markets = _markets(settings, session, market)
         market = ",".join(markets)
         days = _days(session, table, markets, from_ms, to_ms)
@@ -101,14 +101,10 @@ def _markets(settings: Settings, session: Session, text: str) -> list[str]:
         NoData: there are none of that name at all.
     """
     try:
-        return market_names.several(text, _known(session))
+        return market_names.several(text, session.markets())
     except NoData:
         with open_history(settings) as whole:
-            return market_names.several(text, _known(whole))
-
-
-def _known(session: Session) -> list[str]:
-    return [market for (market,) in session.rows("SELECT DISTINCT market FROM raw.candles")]
+            return market_names.several(text, whole.markets())
 
 
 def _nothing(settings: Settings, table: Table, markets: Sequence[str], span: Span) -> str:
@@ -122,44 +118,40 @@ def _of(markets: Sequence[str]) -> str:
 
 
 def _rows(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> list[Row]:
-    """Return the rows as `collector show --json` has them, decimals as text."""
+    """Return the rows as `collector show --json` has them, every digit of decimals as text."""
     shape = _trade if table is TRADES else _candle
-    return [shape(row) for row in session.arrow(_select("raw.", table, markets, from_ms, to_ms)).to_pylist()]
+    rows = _arrow(session, table, markets, from_ms, to_ms).to_pylist()
+    return [shape(row | exact(row[ROUNDED])) for row in rows]
 
 
 def _arrow(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
-    """Return the rows of the view as an Arrow table: decimals of a type that holds them all."""
-    return session.arrow(_select("", table, markets, from_ms, to_ms))
-
-
-def _select(schema: str, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> str:
-    counted = " AND counted" if table is TRADES and schema else ""
-    order = (
-        ("exchange_ms, id" if not schema else 'exchange_ms, "order", id') if table is TRADES else "open_ms"
-    )
-    return (
-        f"SELECT * FROM {schema}{table.name} WHERE {_of(markets)}{counted}"  # noqa: S608
-        f" AND {table.time} BETWEEN {from_ms} AND {to_ms} ORDER BY {order}"
+    """Return the rows of the view as an Arrow table."""
+    return session.arrow(
+        f"SELECT * FROM {table.name} WHERE {_of(markets)}"  # noqa: S608
+        f" AND {table.time} BETWEEN {from_ms} AND {to_ms} ORDER BY {ORDER[table]}"
     )
 
 
 def _trade(row: dict[str, Any]) -> Row:
-    names = ("market", "id", "price", "volume", "side", "exchange_ms", "received_ms")
-    return {name: row[name] for name in names}
+    return {
+        "market": row["market"],
+        "id": row["id"],
+        "price": shortest(row["price"]),
+        "volume": shortest(row["volume"]),
+        "side": row["side"],
+        "exchange_ms": row["exchange_ms"],
+        "received_ms": row["received_ms"],
+    }
 
 
 def _candle(row: dict[str, Any]) -> Row:
-    vwap = ratio(Decimal(row["quote_volume"]), Decimal(row["base_volume"]))
-    prices = {name: row[name] for name in ("open", "high", "low", "close")}
-    volumes = {name: row[name] for name in ("base_volume", "quote_volume", "buy_volume", "sell_volume")}
     return {
         "market": row["market"],
         "interval": "1m",
         "open_ms": row["open_ms"],
         "open_time": iso(row["open_ms"]),
-        **prices,
-        **volumes,
-        "vwap": plain(vwap),
+        **{name: shortest(row[name]) for name in CANDLES.decimals},
+        "vwap": plain(ratio(row["quote_volume"], row["base_volume"])),
         "trade_count": row["trade_count"],
         "complete": row["complete"],
         "verified": None,

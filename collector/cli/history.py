@@ -29,6 +29,9 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over trades, candles, tickers, books, gaps.")],
     as_json: Json = False,
     rows: Annotated[int, typer.Option(min=1, help="Rows shown in a table; --json gives all.")] = 200,
+    vertical: Annotated[
+        bool, typer.Option("--vertical", help="Every row as a record: all columns at any width.")
+    ] = False,
 ) -> None:
     """Ask the archive, and what is newer in Redis, in SQL.
 
@@ -36,7 +39,7 @@ def query(
     """
     from collector.cli import query as command
 
-    raise typer.Exit(command.query(_load(), sql, as_json=as_json, rows_max=rows))
+    raise typer.Exit(command.query(_load(), sql, as_json=as_json, rows_max=rows, vertical=vertical))
 
 
 @app.command(epilog="Example: collector export trades KRW-BTC --out btc.parquet --from 2026-09-21")

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from collector.archive import library
+from collector.archive.decimals import shortest
 from collector.archive.layout import FOLDER
 from collector.archive.records import Table
 from collector.archive.sql import Session, open_session
@@ -22,9 +23,15 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def open_history(
-    settings: Settings, from_ms: int | None = None, to_ms: int | None = None
+    settings: Settings,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    *,
+    time_zone: str | None = None,
 ) -> Iterator[Session]:
     """Yield a session over the archive and what is newer in Redis; where there is none, over the archive.
+
+    Arguments as `open_session` has them.
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -39,13 +46,7 @@ def open_history(
             if not any((settings.data_dir / FOLDER).glob("channel=*/date=*/*.parquet")):
                 raise
             log.warning("the archive alone, without what is newer in Redis: %s", error)
-        yield stack.enter_context(open_session(settings, client, from_ms, to_ms))
-
-
-def exact(number: Decimal) -> str:
-    """Write a decimal without exponent and without the zeros its column's type has added."""
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+        yield stack.enter_context(open_session(settings, client, from_ms, to_ms, time_zone=time_zone))
 
 
 def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the input
@@ -55,7 +56,7 @@ def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the inpu
     """
     match value:
         case Decimal():
-            return exact(value)
+            return shortest(value)
         case bool() | int() | str() | None:
             return value
         case float():

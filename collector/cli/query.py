@@ -1,22 +1,32 @@
 """`collector query`: one SELECT over the archive and what is newer in Redis."""
 
 import logging
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from collector.archive.layout import FOLDER
-from collector.archive.sql import Result
+from collector.archive.sql import Result, Session
 from collector.cli.lookback import jsonable, open_history
 from collector.cli.render import output
 from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.values import zone_name
 from collector.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int) -> int:
+def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int, vertical: bool = False) -> int:
     """Print what `sql` gives; return the exit code.
+
+    Args:
+        settings: where archive and Redis are, the time zone, what a query may take.
+        sql: one SELECT.
+        as_json: all rows as an array of objects instead of a table.
+        rows_max: rows of a table.
+        vertical: every row as a record, one line a column.
 
     Raises:
         ConfigurationError: bad SQL, more than reading, or the extra is not installed.
@@ -26,11 +36,18 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int) -> int:
     with open_history(settings) as session:
         if session.is_empty:
             log.warning("nothing is archived in %s yet, and Redis has nothing", settings.data_dir / FOLDER)
+        _warn_of_rounded(session)
         if as_json:
             _write_json(session.select(sql))
         else:
-            output.show([_sheet(session.select(sql, rows_max + 1), rows_max)])
+            output.show([_table(session.select(sql, rows_max + 1), rows_max, vertical=vertical)])
     return 0
+
+
+def _warn_of_rounded(session: Session) -> None:
+    if session.rounded:
+        columns = ", ".join(f"{name} {count:,}" for name, count in sorted(session.rounded.items()))
+        log.warning("numbers that their column can't hold, whole in the column `rounded`: %s", columns)
 
 
 def _write_json(result: Result) -> None:
@@ -44,25 +61,48 @@ def _write_json(result: Result) -> None:
     output.write("]")
 
 
-def _sheet(result: Result, rows_max: int) -> Sheet:
+def _table(result: Result, rows_max: int, *, vertical: bool) -> Sheet:
+    """Return whole columns, the first ones first; a single row that is too wide for them as a record."""
     rows = next(result.batches(), [])
     shown = rows[:rows_max]
-    columns = tuple(
-        Column(name, [_cell(row[place]) for row in shown], right=_is_number([row[place] for row in shown]))
+    columns = [
+        Column(name, _cells(values), right=_is_number(values), rank=place if len(shown) > 1 else 0)
         for place, name in enumerate(result.columns)
-    )
-    more = f"the first {rows_max} rows; all of them: --json, or --rows" if len(rows) > rows_max else ""
-    return Sheet("", columns, more or ("no rows" if not rows else ""))
+        for values in [[row[place] for row in shown]]
+    ]
+    notes = []
+    if any(isinstance(value, datetime) and value.tzinfo for row in shown for value in row):
+        notes.append(f"times in {zone_name()}")
+    if len(rows) > rows_max:
+        notes.append(f"the first {rows_max} rows; all of them: --json, or --rows")
+    note = "; ".join(notes) if rows else "no rows"
+    return Sheet("", columns, note, hint="--vertical shows every column", vertical=vertical)
+
+
+def _cells(values: Sequence[Any]) -> list[str]:
+    times = [value for value in values if isinstance(value, datetime)]
+    return [_time(value, times) if isinstance(value, datetime) else _cell(value) for value in values]
+
+
+def _time(value: datetime, column: Sequence[datetime]) -> str:
+    """Return a time as precisely as its column needs."""
+    if any(time.microsecond for time in column):
+        unit = "microseconds" if any(time.microsecond % 1000 for time in column) else "milliseconds"
+    else:
+        unit = "seconds" if any(time.second for time in column) else "minutes"
+    return value.replace(tzinfo=None).isoformat(" ", unit)
 
 
 def _cell(value: object) -> str:
     match value:
         case None:
-            return ""
+            return "NULL"
         case bool():
             return "yes" if value else "no"
-        case int() | str():
+        case int():
             return str(value)
+        case str():
+            return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
         case float():
             return f"{value:.12g}"
         case list() | dict():
@@ -71,5 +111,7 @@ def _cell(value: object) -> str:
             return str(jsonable(value))
 
 
-def _is_number(values: list[Any]) -> bool:
-    return any(not isinstance(value, str | list | dict | bool) for value in values if value is not None)
+def _is_number(values: Sequence[Any]) -> bool:
+    return any(
+        not isinstance(value, str | list | dict | bool | datetime) for value in values if value is not None
+    )

@@ -3,20 +3,28 @@
 import csv
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import duckdb
 import polars as pl
 import pytest
 import redis
 
+from collector.archive.decimals import shortest
 from collector.archive.keeper import Archive
 from collector.cli.audit import day_span
 from collector.model import Trade
 from collector.store.store import Store
 from tests.archive.exchange import BTC, Exchange
-from tests.cli.conftest import Run
+from tests.cli.conftest import ROOT, Run
+from tests.tasks.making import T0, trade
 
 HOUR_MS = 3_600_000
 
@@ -69,6 +77,44 @@ def test_query_values_of_every_kind(run: Run, stored: list[Trade]) -> None:
     assert run("query", sql).code == 0
 
 
+def test_columns_of_one_name_are_all_in_the_answer(run: Run, stored: list[Trade]) -> None:
+    """Named apart, in JSON and in the table."""
+    sql = "select t.time, c.time, t.id from trades t join candles c using (market) limit 1"
+    assert list(run("query", sql, "--json").json[0]) == ["time", "time_1", "id"]
+    assert run("query", sql).out.split()[:3] == ["time", "time_1", "id"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_answers_do_not_depend_on_the_zone_of_the_host(
+    redis_in_force: str, store: Store, zone: str, tmp_path: Path
+) -> None:
+    """`now()`, days and the instants in JSON are the same wherever it runs."""
+    now_ms = time.time_ns() // 1_000_000
+    store.put_trades([trade(number, exchange_ms=now_ms - number) for number in range(1, 6)])
+    sql = (
+        "select count(*) n, max(time) t, max(cast(time at time zone 'Asia/Seoul' as date)) d,"
+        " max(cast(time as date)) e from trades where time > now() - interval '1 hour'"
+    )
+    argv = [sys.executable, "-m", "collector", "query", sql, "--json"]
+    environment = {**os.environ, "TZ": zone, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    newest = datetime.fromtimestamp((now_ms - 1) / 1000, UTC)
+    day = f"{newest.astimezone(ZoneInfo('Asia/Seoul')):%Y-%m-%d}"
+    iso = newest.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert json.loads(ended.stdout) == [{"n": 5, "t": iso, "d": day, "e": day}], ended.stderr
+
+
+def test_rounded_numbers_are_counted_on_stderr(run: Run, redis_in_force: str, store: Store) -> None:
+    """Whatever is asked; the answer is as it is."""
+    store.put_trades([trade(1, 5, "1E-29"), trade(2, 5, 1)])
+    ended = run("query", "select market, volume from trades order by volume desc limit 1", "--json")
+    assert ended.json == [{"market": BTC, "volume": "1"}]
+    assert (
+        "`rounded`: candles.base_volume 1, candles.buy_volume 1, candles.quote_volume 1, trades.volume 1"
+        in (ended.err)
+    )
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
@@ -117,8 +163,8 @@ def test_without_the_extra_one_line_names_it(
 
 @pytest.mark.parametrize("kind", ["trades", "candles"])
 def test_export_writes_what_show_shows(run: Run, stored: list[Trade], kind: str, tmp_path: Path) -> None:
-    """CSV and JSON lines have the fields and texts of `collector show --json`, Parquet the same numbers."""
-    shown = run("show", kind, BTC, "--json").json
+    """CSV and JSON lines have the fields and numbers of `collector show --json`, Parquet the numbers."""
+    shown = [shortest_numbers(row) for row in run("show", kind, BTC, "--json").json]
     for suffix in ("csv", "jsonl", "parquet"):
         ended = run("export", kind, BTC, "--out", f"out.{suffix}")
         assert (ended.code, ended.out) == (0, f"out.{suffix}: {len(shown)} {kind} of {BTC}\n")
@@ -132,6 +178,13 @@ def test_export_writes_what_show_shows(run: Run, stored: list[Trade], kind: str,
     frame = pl.read_parquet(tmp_path / "out.parquet")
     exact = "volume" if kind == "trades" else "quote_volume"
     assert sorted(Decimal(row[exact]) for row in shown) == sorted(frame[exact])
+
+
+def shortest_numbers(row: dict[str, object]) -> dict[str, object]:
+    """Return a row without the zeros at the end of its exact numbers: files have none."""
+    names = ("price", "volume", "open", "high", "low", "close", "base_volume", "quote_volume",
+             "buy_volume", "sell_volume")  # fmt: skip
+    return row | {name: shortest(Decimal(str(row[name]))) for name in names if name in row}
 
 
 def text(value: object) -> str:
@@ -148,6 +201,60 @@ def test_export_of_several_markets_is_one_file(run: Run, stored: list[Trade], tm
         assert ended.code == 0
         assert everything == sorted((row["exchange_ms"], row["market"]) for row in rows)
         assert [row["exchange_ms"] for row in rows] == sorted(row["exchange_ms"] for row in rows)
+
+
+def test_the_order_of_trades_is_the_exchanges_in_every_file(
+    run: Run, redis_in_force: str, store: Store, archive: Archive, tmp_path: Path
+) -> None:
+    """Of one millisecond, by arrival where it is known; `show`, CSV, JSON lines and Parquet alike."""
+    store.put_trades([trade(100, 5, order=2), trade(900, 7, order=1), trade(50, 6, exchange_ms=T0 + 1)])
+    for _ in range(2):
+        for suffix in ("csv", "jsonl", "parquet"):
+            run("export", "trades", BTC, "--out", f"out.{suffix}")
+        found = [
+            [int(row["id"]) for row in csv.DictReader((tmp_path / "out.csv").open(newline=""))],
+            [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()],
+            pl.read_parquet(tmp_path / "out.parquet")["id"].to_list(),
+            [row["id"] for row in run("show", "trades", BTC, "--json").json],
+        ]
+        assert found == [[900, 100, 50]] * 4
+        archive.run()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])
+def test_two_exports_are_read_together(
+    run: Run, redis_in_force: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    """By plain DuckDB, in either order, every digit; the types do not depend on data or settings."""
+    store.put_trades(
+        [trade(1, "116208000", "1343.75"), trade(2, "0.00000021", "4.12345678", market="KRW-DUST")]
+    )
+    run("export", "trades", "KRW-BTC", "--out", "a.parquet")
+    monkeypatch.setenv("COLLECTOR_TIME_ZONE", zone)
+    run("export", "trades", "KRW-DUST", "--out", "b.parquet")
+    assert pl.read_parquet_schema(tmp_path / "a.parquet") == pl.read_parquet_schema(tmp_path / "b.parquet")
+    for names in (["a", "b"], ["b", "a"]):
+        paths = [str(tmp_path / f"{name}.parquet") for name in names]
+        found = duckdb.sql(f"SELECT price, volume FROM read_parquet({paths}) ORDER BY 1")  # noqa: S608
+        assert found.fetchall() == [
+            (Decimal("0.00000021"), Decimal("4.12345678")), (Decimal(116208000), Decimal("1343.75")),
+        ]  # fmt: skip
+    kinds = pl.read_parquet_schema(tmp_path / "a.parquet")
+    assert (kinds["volume"], kinds["time"]) == (pl.Decimal(28, 12), pl.Datetime("us", "UTC"))
+
+
+def test_an_export_has_every_digit_of_what_does_not_fit(
+    run: Run, redis_in_force: str, store: Store, tmp_path: Path
+) -> None:
+    """As text in CSV and JSON lines, in `rounded` in Parquet."""
+    store.put_trades([trade(1, "1E+20", "1E-29")])
+    for kind in ("trades", "candles"):
+        shown = [shortest_numbers(row) for row in run("show", kind, BTC, "--json").json]
+        for suffix in ("jsonl", "parquet"):
+            run("export", kind, BTC, "--out", f"{kind}.{suffix}")
+        assert [json.loads(line) for line in (tmp_path / f"{kind}.jsonl").read_text().splitlines()] == shown
+    (row,) = pl.read_parquet(tmp_path / "trades.parquet").to_dicts()
+    assert json.loads(row["rounded"]) == {"price": "1" + "0" * 20, "volume": "0." + "0" * 28 + "1"}
 
 
 def test_export_is_cut_to_the_span(run: Run, stored: list[Trade], tmp_path: Path) -> None:

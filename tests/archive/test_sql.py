@@ -5,7 +5,8 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from datetime import date
+from decimal import Context, Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
 from collector.archive.keeper import Archive
 from collector.archive.layout import HOUR_MS
-from collector.archive.records import CANDLES, TRADES, TradeRecord
+from collector.archive.records import CANDLES, TRADES, CandleRecord, TradeRecord
 from collector.archive.sql import Session, open_session
-from collector.errors import ConfigurationError
-from collector.model import Channel, Gap, Source, Trade
-from collector.settings import Settings
+from collector.errors import ConfigurationError, PipelineError
+from collector.model import Channel, Gap, Side, Source, Trade
+from collector.settings import ArchiveSettings, Settings
 from collector.store.read import Reader
 from collector.store.store import Store
 from tests.tasks.making import BTC, T0, book, ticker, trade
@@ -118,25 +119,208 @@ def test_what_the_exchange_did_not_give_is_null(store: Store, archive: Archive, 
         archive.run()
 
 
-def test_numbers_keep_every_digit(store: Store, archive: Archive, ask: Ask) -> None:
+@pytest.mark.parametrize("archived", [False, True])
+def test_numbers_keep_every_digit(store: Store, archive: Archive, ask: Ask, archived: bool) -> None:
     """Dust and fortunes in one column, archived or not, come back as they went in."""
-    numbers = ["728107452.06423197609921044", "1.4E-7", "116208000", "0.10"]
-    store.put_trades([trade(n, number, number, exchange_ms=T0 + n) for n, number in enumerate(numbers)])
+    numbers = ["728107452.064231976", "1.4E-7", "116208000", "0.10", "0.000000000001"]
+    store.put_trades([trade(n, 1, number, exchange_ms=T0 + n) for n, number in enumerate(numbers)])
+    store.put_tickers([ticker(quote_volume_24h=Decimal("9728107452.064231976099210440001"))])
     store.put_books([book(bids=[("0.00000021", "9999999999.12345678")])])
+    if archived:
+        archive.run()
+    assert [(Decimal(number), None) for number in numbers] == ask(
+        "SELECT volume, rounded FROM trades ORDER BY id"
+    )
+    assert ask("SELECT quote_volume_24h FROM tickers") == [(Decimal("9728107452.064231976099210440001"),)]
+    ((bids,),) = ask("SELECT bids FROM books")
+    assert [{"price": Decimal("0.00000021"), "size": Decimal("9999999999.12345678")}] == bids
+
+
+#: A turnover of 30 digits: 116208000.000000001 * 2.469135600001 + 1 * 1.5.
+QUOTE = "286933311.304916210469135600001"
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("greatest(buy_volume, sell_volume)", "2.469135600001"),
+        ("greatest(buy_volume, quote_volume)", QUOTE),
+        ("coalesce(nullif(buy_volume, buy_volume), quote_volume, close)", QUOTE),
+        ("CASE WHEN trade_count > 1 THEN quote_volume ELSE open END", QUOTE),
+        ("if(complete, quote_volume, open)", QUOTE),
+        ("[open, base_volume, quote_volume][3]", QUOTE),
+        ("map {'b': base_volume, 'q': quote_volume}['q']", QUOTE),
+        (
+            "(SELECT max(n) FROM (SELECT open n UNION ALL SELECT base_volume UNION ALL SELECT quote_volume))",
+            QUOTE,
+        ),
+        ("coalesce(sum(quote_volume) OVER (), 0)", QUOTE),
+        ("greatest(sum(quote_volume) OVER (), quote_volume, base_volume, open)", QUOTE),
+        ("max_by(quote_volume, open_ms) OVER ()", QUOTE),
+        ("quote_volume + open - open", QUOTE),
+        ("high * buy_volume + low * sell_volume", QUOTE),
+        ("sum(high * buy_volume + low * sell_volume) OVER ()", QUOTE),
+    ],
+)
+def test_what_meets_in_a_query_keeps_its_digits(
+    store: Store, archive: Archive, ask: Ask, expression: str, expected: str
+) -> None:
+    """Nothing is rounded where columns of different kinds meet, archived or not."""
+    store.put_trades([trade(1, "116208000.000000001", "2.469135600001"), trade(2, 1, "1.5", side=Side.SELL)])
     for _ in range(2):
-        assert [(Decimal(n), Decimal(n)) for n in numbers] == ask(
-            "SELECT price, volume FROM trades ORDER BY id"
-        )
-        ((bids,),) = ask("SELECT bids FROM books")
-        assert [{"price": Decimal("0.00000021"), "size": Decimal("9999999999.12345678")}] == bids
+        assert ask(f"SELECT {expression} FROM candles") == [(Decimal(expected),)]  # noqa: S608
         archive.run()
 
 
-def test_a_number_beyond_every_decimal_type_is_text(store: Store, archive: Archive, ask: Ask) -> None:
-    """Where 38 digits are not enough for a column, it is text and nothing is rounded."""
-    store.put_trades([trade(1, "1e-29", 1), trade(2, "1e20", 1, exchange_ms=T0 + 1)])
+def test_sums_of_the_busiest_markets_do_not_overflow(files: Files) -> None:
+    """A year of days as large as those of all markets together, of everything that is added up."""
+    size, turnover = Decimal("9876543210123.123456789012"), Decimal("9876543210123.123456789012345678901")
+    record = CandleRecord(
+        BTC, 0, *[Decimal("999999999.9")] * 4, size, turnover, Decimal(9999), size, 1, True, 1
+    )
+    rows = [record._replace(open_ms=minute * 60_000) for minute in range(366)]
+    files.write(CANDLES, files.place(CANDLES, 0), parquet.to_arrow(CANDLES, rows))
+    with Session(files) as session:
+        sums = "sum(base_volume), sum(quote_volume), sum(quote_volume + quote_volume), sum(open * buy_volume)"
+        (found,) = session.rows(f"SELECT {sums} FROM candles")  # noqa: S608
+    wide = Context(prec=60)
+    assert found == (
+        wide.multiply(size, 366),
+        wide.multiply(turnover, 366),
+        wide.multiply(turnover, 732),
+        wide.multiply(Decimal("999999999.9"), 366 * 9999),
+    )
+
+
+# -- the rare number that does not fit
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_one_number_that_does_not_fit_changes_no_other(
+    store: Store, archive: Archive, ask: Ask, archived: bool
+) -> None:
+    """Its column is rounded in its own row alone, keeps order and sums, and `rounded` has every digit."""
+    store.put_trades(
+        [
+            trade(1, "116208000", "0.1"),
+            trade(2, "116208000", "1E-29", exchange_ms=T0 + 1),
+            trade(3, "1E-29", "4.12345678", exchange_ms=T0 + 2),
+            trade(4, "1E+20", "1343.75", exchange_ms=T0 + 3),
+        ]
+    )
+    turnovers = ["728107452.06423197609921044", "1.5", "9E+15", "1E+25", "3.1234567890123456789012"]
+    store.put_tickers(
+        [ticker(market=f"KRW-M{n}", quote_volume_24h=Decimal(number)) for n, number in enumerate(turnovers)]
+    )
+    if archived:
+        archive.run()
+    largest = Decimal("999999999999.999999999")
+    assert ask("SELECT price, volume, rounded FROM trades ORDER BY id") == [
+        (Decimal(116208000), Decimal("0.1"), None),
+        (Decimal(116208000), 0, '{"volume":"0.00000000000000000000000000001"}'),
+        (0, Decimal("4.12345678"), '{"price":"0.00000000000000000000000000001"}'),
+        (largest, Decimal("1343.75"), '{"price":"100000000000000000000"}'),
+    ]
+    assert ask("SELECT market FROM tickers ORDER BY quote_volume_24h DESC") == [
+        (f"KRW-M{n}",) for n in (3, 2, 0, 4, 1)
+    ]
+    assert ask("SELECT sum(quote_volume_24h) > 1.8e16, max(price) FROM tickers") == [(True, 100)]
+    assert ask("SELECT high, low, trade_count, json_keys(rounded) FROM candles") == [
+        (largest, 0, 4, ["high", "low", "close", "base_volume", "quote_volume", "buy_volume"])
+    ]
+
+
+def test_the_types_are_the_same_whatever_the_data_are(store: Store, archive: Archive, ask: Ask) -> None:
+    """With nothing, with dust in Redis, with a fortune in the archive."""
+    sql = " UNION ALL ".join(
+        f"SELECT '{view}', column_name, column_type FROM (DESCRIBE {view})"  # noqa: S608
+        for view in ("trades", "candles", "tickers", "books")
+    )
+    empty = ask(sql)
+    store.put_trades([trade(1, "1E-29", "1E-30")])
+    store.put_tickers([ticker(quote_volume_24h=Decimal("1E+22"))])
+    assert ask(sql) == empty
     archive.run()
-    assert ask("SELECT price FROM trades ORDER BY id") == [("0." + "0" * 28 + "1",), ("1" + "0" * 20,)]
+    store.put_trades([trade(2, "1E+20", "0.5", exchange_ms=T0 + 1)])
+    assert ask(sql) == empty
+    assert {
+        ("trades", "price", "DECIMAL(21,9)"),
+        ("trades", "volume", "DECIMAL(28,12)"),
+        ("trades", "time", "TIMESTAMP WITH TIME ZONE"),
+        ("candles", "quote_volume", "DECIMAL(37,21)"),
+        ("candles", "vwap", "DOUBLE"),
+        ("tickers", "change_rate", "DECIMAL(21,12)"),
+        ("books", "bids", "STRUCT(price DECIMAL(21,9), size DECIMAL(28,12))[]"),
+    } <= set(empty)
+
+
+def test_rounded_numbers_are_counted(
+    settings: Settings, client: redis.Redis, store: Store, archive: Archive
+) -> None:
+    """By column, from the footers and from what is newer."""
+    store.put_trades([trade(1, 1, "1E-29"), trade(2, 1, "1E-13", exchange_ms=T0 + HOUR_MS)])
+    archive.run(everything=True)
+    store.put_trades([trade(3, 1, "0.1234567890123", exchange_ms=T0 + HOUR_MS + 1)])
+    with open_session(settings, client) as session:
+        assert session.rounded["trades.volume"] >= 3
+        assert "trades.price" not in session.rounded
+
+
+# -- time
+
+
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "America/New_York"])
+def test_times_have_a_zone_and_are_read_in_it(
+    store: Store, settings: Settings, client: redis.Redis, zone: str
+) -> None:
+    """Days, hours and texts without an offset are those of the setting; an instant is the same everywhere."""
+    store.put_trades(
+        [trade(1, exchange_ms=T0), trade(2, exchange_ms=T0 + 2 * HOUR_MS)]
+    )  # 22:33, 00:33 in Seoul
+    settings = settings.model_copy(update={"time_zone": zone})
+    sql = """
+        SELECT epoch_ms(time), CAST(time AT TIME ZONE 'Asia/Seoul' AS DATE), hour(time),
+            time >= '2026-09-22', time < now() - INTERVAL 1 hour, CAST(date_trunc('day', time) AS VARCHAR)
+        FROM trades ORDER BY id"""
+    here = {
+        "Asia/Seoul": [(22, False, "2026-09-21 00:00:00+09"), (0, True, "2026-09-22 00:00:00+09")],
+        "America/New_York": [(9, False, "2026-09-21 00:00:00-04"), (11, False, "2026-09-21 00:00:00-04")],
+    }[zone]
+    with open_session(settings, client) as session:
+        assert session.rows(sql) == [
+            (T0 + back, date(2026, 9, day), hour, today, True, midnight)
+            for (back, day), (hour, today, midnight) in zip([(0, 21), (2 * HOUR_MS, 22)], here, strict=True)
+        ]
+        assert (
+            str(session.arrow("SELECT time FROM trades").schema.field("time").type)
+            == f"timestamp[us, tz={zone}]"
+        )
+
+
+# -- what a query may take
+
+
+def test_memory_and_threads_of_a_query_are_bounded(settings: Settings, client: redis.Redis) -> None:
+    """By settings, whatever the machine has; a query that needs more ends in one line."""
+    rules = ArchiveSettings(query_memory_mb=64, query_threads=3)
+    with open_session(settings.model_copy(update={"archive": rules}), client) as session:
+        assert session.rows("SELECT current_setting('memory_limit'), current_setting('threads')") == [
+            ("61.0 MiB", 3)
+        ]
+        with pytest.raises(PipelineError, match="COLLECTOR_ARCHIVE__QUERY_MEMORY_MB"):
+            session.rows("SELECT list(n) FROM range(100000000) AS r(n)")
+        assert session.rows("SELECT 1") == [(1,)]
+
+
+# -- names
+
+
+def test_columns_of_one_name_are_named_apart(ask: Ask, settings: Settings, client: redis.Redis) -> None:
+    """In rows and in Arrow tables, as DuckDB does in a subquery."""
+    sql = "SELECT 1 AS t, 2 AS t, 3 AS T, 4 AS t_1"
+    with open_session(settings, client) as session:
+        assert session.select(sql).columns == ["t", "t_2", "T_3", "t_1"]
+        assert session.arrow(sql).to_pylist() == [{"t": 1, "t_2": 2, "T_3": 3, "t_1": 4}]
 
 
 # -- nothing but reading
@@ -247,8 +431,8 @@ def test_a_changed_bit_gives_no_wrong_row(files: Files, changes: int) -> None:
             BTC,
             T0 + second,
             T0 + second,
-            str(dice.randrange(10**6)),
-            str(dice.random()),
+            Decimal(dice.randrange(10**6)),
+            Decimal(f"{dice.random():.12f}"),
             "buy",
             0,
             T0,

@@ -78,30 +78,41 @@ class Sheet:
     """A titled table, with a note below; prints itself through rich.
 
     A compact one has neither a line under its header nor a word about what is left out, and no records.
+
+    Attributes:
+        hint: how to see what is left out.
+        vertical: every row is a record, whatever the width.
     """
 
     title: str
     columns: Sequence[Column]
     note: str = ""
     compact: bool = False
+    hint: str = ""
+    vertical: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield title, table and notes that fit."""
         columns = [column for column in self.columns if column.title or any(column.cells)]
-        layout = laid_out(columns, options.max_width, compact=self.compact)
+        layout = laid_out(columns, options.max_width, compact=self.compact, vertical=self.vertical)
         if self.title:
             yield Text(", ".join([self.title, *_said(layout)]), style="bold")
         if columns:
             yield _records(layout.columns) if layout.are_records else _table(layout)
         left_out = [column.title for column in columns if column not in layout.columns]
         if left_out and not self.compact:
-            yield _note(f"no room for: {', '.join(filter(None, left_out))}")
+            hint = f" ({self.hint})" if self.hint else ""
+            yield _note(f"no room for: {', '.join(filter(None, left_out))}{hint}")
         if self.note:
             yield _note(self.note)
 
 
-def laid_out(columns: Sequence[Column], width: int, *, compact: bool = False) -> Layout:
+def laid_out(
+    columns: Sequence[Column], width: int, *, compact: bool = False, vertical: bool = False
+) -> Layout:
     """Return how `columns` are shown in `width` cells; see the module's docstring."""
+    if vertical:
+        return Layout(columns, are_records=True)
     if compact:
         tries = [Layout(columns, COMPACT), Layout(columns, COMPACT, is_brief=True)]
     else:
