@@ -212,7 +212,7 @@ def test_the_order_of_trades_is_the_exchanges_in_every_file(
         for suffix in ("csv", "jsonl", "parquet"):
             run("export", "trades", BTC, "--out", f"out.{suffix}")
         found = [
-            [int(row["id"]) for row in csv.DictReader((tmp_path / "out.csv").open(newline=""))],
+            [int(row["id"]) for row in csv.DictReader((tmp_path / "out.csv").read_text().splitlines())],
             [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()],
             pl.read_parquet(tmp_path / "out.parquet")["id"].to_list(),
             [row["id"] for row in run("show", "trades", BTC, "--json").json],

@@ -98,7 +98,7 @@ def drawn(kind: Kind, numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[
 def rows_of(table: Table, numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[list[Any]]:
     """Return rows of a channel, of any numbers."""
     values = st.tuples(*(drawn(table.kinds[name], numbers) for name in table.record._fields))
-    return st.lists(values.map(table.record._make), max_size=5)
+    return st.lists(values.map(table.record._make), max_size=8)
 
 
 def as_doubles(table: Table, row: Any) -> Any:
@@ -131,7 +131,7 @@ def test_rows_come_back_from_a_file_digit_by_digit(
 
 @pytest.mark.parametrize("table", [TRADES, CANDLES, BOOKS], ids=lambda table: table.name)
 @given(data=st.data())
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 def test_rows_of_text_files_become_the_same_in_sql(table: Table, data: st.DataObject) -> None:
     """What SQL makes of the texts of an older file is what Python makes of the numbers."""
     rows = data.draw(rows_of(table, NUMBERS))
@@ -152,6 +152,7 @@ def as_texts(row: Any) -> dict[str, Any]:
 
 
 @given(st.lists(AMOUNTS, min_size=1, max_size=6))
+@hypothesis_settings(max_examples=25, deadline=None)
 def test_products_and_sums_in_sql_are_exact(numbers: list[Decimal]) -> None:
     """Of prices and sizes as they are in columns, for turnovers of up to a year of all markets."""
     price, volume = DECIMALS[Kind.PRICE], DECIMALS[Kind.VOLUME]
