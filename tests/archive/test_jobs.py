@@ -43,7 +43,7 @@ def test_a_worker_archives_by_itself_and_goes_on_after_a_kill(
     store.put_trades([trade(2), trade(3, exchange_ms=T0 + 60_000)])
     start_worker(*QUEUES, **FAST, **folder)
     eventually(lambda: ids(files) == [1, 2, 3], 30, "the run after the kill")
-    assert files.within(CANDLES, None, None)
+    eventually(lambda: bool(files.within(CANDLES, None, None)), 30, "the candles, which follow their trades")
 
 
 def test_archive_tasks_go_to_their_own_queue() -> None:
