@@ -11,40 +11,53 @@ from typing import Any
 
 from bithumb_collector.moments import Moment, epoch_ms
 from bithumb_collector.result import Result, Shape
+from collector.archive.records import Kind
 from collector.clock import SystemClock
 from collector.settings import current
 from collector.store.read import Book, Candle, Change, GapRow, Reader, TickerRow, TradeRow, Volume
 
-_VOLUMES = ("base_volume", "quote_volume", "buy_volume", "sell_volume")
-_OHLC = ("open", "high", "low", "close")
+_VOLUMES = {
+    "base_volume": Kind.VOLUME,
+    "quote_volume": Kind.TURNOVER,
+    "buy_volume": Kind.VOLUME,
+    "sell_volume": Kind.VOLUME,
+}
+_OHLC = dict.fromkeys(("open", "high", "low", "close"), Kind.PRICE)
 
 CANDLES = Shape(
+    Candle,
     (
         *("open_time", *_OHLC, *_VOLUMES),
         *("vwap", "trade_count", "complete", "verified", "market", "interval"),
     ),
-    decimals=frozenset((*_OHLC, *_VOLUMES, "vwap")),
+    decimals={**_OHLC, **_VOLUMES, "vwap": Kind.RATIO},
     times=("open_time",),
 )
 TRADES = Shape(
+    TradeRow,
     ("exchange_ms", "price", "volume", "side", "id", "market", "received_ms"),
-    decimals=frozenset(("price", "volume")),
+    decimals={"price": Kind.PRICE, "volume": Kind.VOLUME},
     times=("exchange_ms", "received_ms"),
 )
 TICKERS = Shape(
+    TickerRow,
     TickerRow.__struct_fields__,
-    decimals=frozenset(
-        (
-            *("price", "change_price", "change_rate", "prev_closing_price", "open", "high", "low"),
-            *("base_volume_24h", "quote_volume_24h"),
-        )
-    ),
+    decimals={
+        **dict.fromkeys(("price", "change_price", "prev_closing_price", "open", "high", "low"), Kind.PRICE),
+        "change_rate": Kind.RATE,
+        "base_volume_24h": Kind.VOLUME,
+        "quote_volume_24h": Kind.TURNOVER,
+    },
 )
-VOLUMES = Shape(Volume.__struct_fields__, decimals=frozenset((*_VOLUMES, "vwap")))
-CHANGES = Shape(Change.__struct_fields__, decimals=frozenset(("change_rate", "from_price", "to_price")))
+VOLUMES = Shape(Volume, Volume.__struct_fields__, decimals={**_VOLUMES, "vwap": Kind.RATIO})
+CHANGES = Shape(
+    Change,
+    Change.__struct_fields__,
+    decimals={"change_rate": Kind.RATIO, "from_price": Kind.PRICE, "to_price": Kind.PRICE},
+)
 GAPS = Shape(
+    GapRow,
     ("from_ms", "to_ms", "market", "channel", "reason", "recovered"),
-    decimals=frozenset(),
     times=("from_ms", "to_ms"),
 )
 

@@ -4,16 +4,18 @@ The libraries are imported when they are asked for: the extra `history` brings p
 brings pandas.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, get_args, get_type_hints, overload
 from zoneinfo import ZoneInfo
 
+from collector.archive.decimals import Fixed, rounded_text
+from collector.archive.records import DECIMALS, ROUNDED, Kind
 from collector.errors import ConfigurationError
 from collector.store.read import to_json
 
@@ -30,15 +32,28 @@ class Shape:
     """How rows of a kind become columns.
 
     Attributes:
+        row: the class of the rows; its annotations tell the types of the other columns.
         columns: names in order, each a field of the row.
-        decimals: those that hold exact numbers.
+        decimals: those that hold decimals, and of what kind; a quotient (`Kind.RATIO`) has no exact decimal.
         times: those that hold epoch milliseconds, or an aware `datetime`, and become aware timestamps; the
             first is the index in pandas.
     """
 
+    row: type[Any]
     columns: tuple[str, ...]
-    decimals: frozenset[str]
+    decimals: Mapping[str, Kind] = field(default_factory=dict)
     times: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, type]:
+        """Return the columns that are neither decimals nor times: bool, int or str."""
+        hints = get_type_hints(self.row)
+        names = (name for name in self.columns if name not in self.decimals and name not in self.times)
+        return {name: _plain(hints[name]) for name in names}
+
+
+def _plain(hint: Any) -> type:  # noqa: ANN401 - an annotation
+    parts = get_args(hint) or (hint,)
+    return next((kind for kind in (bool, int) if kind in parts), str)
 
 
 class Result(Sequence[Row], Generic[Row]):
@@ -105,18 +120,23 @@ class Result(Sequence[Row], Generic[Row]):
         """Return a polars DataFrame; times are Datetime[ms] in `COLLECTOR_TIME_ZONE`.
 
         Args:
-            exact: prices and volumes are Decimal with as many places as the rows have, not Float64.
+            exact: prices and volumes are Decimal, one type for each kind whatever the rows are, as in SQL and
+                `tasks.frames` (docs/archive.md), not Float64; `rounded` has every digit of the rare number
+                that does not fit.
 
         Raises:
             ConfigurationError: polars is not installed.
         """
         polars = _library("polars")
-        types = {name: polars.Datetime("ms", self._zone.key) for name in self._shape.times}
+        names = {bool: polars.Boolean, int: polars.Int64, str: polars.String}
+        types = {name: names[kind] for name, kind in self._shape.plain().items()}
+        types |= {name: polars.Datetime("ms", self._zone.key) for name in self._shape.times}
         for name in self._shape.decimals:
-            types[name] = polars.Decimal(38, self._places(name)) if exact else polars.Float64
-        return polars.DataFrame(
-            self._columns(exact=exact), schema={name: types.get(name) for name in self._shape.columns}
-        )
+            fixed = self._fixed(name) if exact else None
+            types[name] = polars.Decimal(*fixed) if fixed else polars.Float64
+        columns = self._fitted() if exact else self._columns(exact=False)
+        types[ROUNDED] = polars.String
+        return polars.DataFrame(columns, schema={name: types[name] for name in columns})
 
     def arrow(self, *, exact: bool = False) -> Frame:
         """Return a pyarrow Table; times are timestamp[ms] in `COLLECTOR_TIME_ZONE`.
@@ -128,12 +148,15 @@ class Result(Sequence[Row], Generic[Row]):
             ConfigurationError: pyarrow is not installed.
         """
         pyarrow = _library("pyarrow")
-        types = {name: pyarrow.timestamp("ms", self._zone.key) for name in self._shape.times}
+        names = {bool: pyarrow.bool_(), int: pyarrow.int64(), str: pyarrow.string()}
+        types = {name: names[kind] for name, kind in self._shape.plain().items()}
+        types |= {name: pyarrow.timestamp("ms", self._zone.key) for name in self._shape.times}
         for name in self._shape.decimals:
-            types[name] = pyarrow.decimal128(38, self._places(name)) if exact else pyarrow.float64()
-        columns = self._columns(exact=exact)
-        arrays = {name: pyarrow.array(columns[name], types.get(name)) for name in self._shape.columns}
-        return pyarrow.table(arrays)
+            fixed = self._fixed(name) if exact else None
+            types[name] = pyarrow.decimal128(*fixed) if fixed else pyarrow.float64()
+        types[ROUNDED] = pyarrow.string()
+        columns = self._fitted() if exact else self._columns(exact=False)
+        return pyarrow.table({name: pyarrow.array(column, types[name]) for name, column in columns.items()})
 
     def _columns(self, *, exact: bool) -> dict[str, list[Any]]:
         return {
@@ -150,11 +173,22 @@ class Result(Sequence[Row], Generic[Row]):
             return float(value)
         return value.value if isinstance(value, Enum) else value
 
-    def _places(self, name: str) -> int:
-        """Return the most decimal places of a column; a frame has one scale for all its rows."""
-        numbers = (getattr(row, name) for row in self._rows)
-        exponents = (number.as_tuple().exponent for number in numbers if number is not None)
-        return max((-exponent for exponent in exponents if isinstance(exponent, int)), default=0)
+    def _fixed(self, name: str) -> Fixed | None:
+        """Return the decimal type of a column, None where its numbers have no exact decimal."""
+        return DECIMALS.get(self._shape.decimals[name])
+
+    def _fitted(self) -> dict[str, list[Any]]:
+        """Return exact columns whose numbers fit their types, `ROUNDED` last."""
+        columns = self._columns(exact=True)
+        misfits: list[dict[str, object]] = [{} for _ in self._rows]
+        for name in self._shape.decimals:
+            numbers, fixed = columns[name], self._fixed(name)
+            fit = fixed.fitted if fixed else float
+            columns[name] = [None if number is None else fit(number) for number in numbers]
+            for row, (number, near) in enumerate(zip(numbers, columns[name], strict=True)):
+                if fixed and number != near:
+                    misfits[row][name] = number
+        return {**columns, ROUNDED: list(map(rounded_text, misfits))} if self._shape.decimals else columns
 
 
 def _library(name: str) -> ModuleType:

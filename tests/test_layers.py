@@ -80,7 +80,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["tasks"] = {"vocabulary", "util", "host", "analytics", "store", "archive", "analyses", "broker"}
 MAY_IMPORT["old paths"] = {"store", "archive", "broker"}
-MAY_IMPORT["public face"] = {"vocabulary", "store", "broker", "cli"}
+MAY_IMPORT["public face"] = {"vocabulary", "store", "archive", "broker", "cli"}
 MAY_IMPORT["listener"] = set(MAY_IMPORT) - {
     "public face",
     "simulator",

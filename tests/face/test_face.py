@@ -9,8 +9,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import redis
+from msgspec import structs
 
 import bithumb_collector as bc
+from bithumb_collector.functions import TRADES
+from bithumb_collector.result import Result
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
 from collector.store.store import Store
@@ -89,6 +92,33 @@ def test_exact_frames_keep_every_digit() -> None:
     assert candles.pandas(exact=True)["open"].iloc[0] == Decimal(PRICE)
     assert candles.polars(exact=True)["open"][0] == Decimal(PRICE)
     assert candles.arrow(exact=True)["open"][0].as_py() == Decimal(PRICE)
+
+
+def test_types_of_exact_frames_do_not_depend_on_the_rows() -> None:
+    """Put together, they keep every digit; they are the types of SQL and of `tasks.frames`."""
+    for frames in (
+        [bc.candles("btc"), bc.candles("btc", end=1)],
+        [bc.trades("btc"), bc.trades("btc", end=1)],
+    ):
+        first, second = (frame.polars(exact=True) for frame in frames)
+        assert first.schema == second.schema
+        assert pl.concat([second, first]).equals(first)
+        assert frames[0].arrow(exact=True).schema == frames[1].arrow(exact=True).schema
+    types = bc.candles("btc").polars(exact=True).schema
+    assert (types["open"], types["base_volume"]) == (pl.Decimal(21, 9), pl.Decimal(28, 12))
+    assert (types["quote_volume"], types["vwap"]) == (pl.Decimal(37, 21), pl.Float64())
+
+
+def test_a_number_that_does_not_fit_is_whole_in_rounded() -> None:
+    """Its neighbours keep their type and their digits."""
+    rows = [structs.replace(bc.trades("btc")[0], volume=Decimal(text)) for text in ("1E-29", "0.25")]
+    trades = Result(rows, TRADES, ZoneInfo("Asia/Seoul"))
+    for found in (trades.polars(exact=True).to_dicts(), trades.arrow(exact=True).to_pylist()):
+        assert [(row["volume"], row["rounded"]) for row in found] == [
+            (0, '{"volume":"0.00000000000000000000000000001"}'),
+            (Decimal("0.25"), None),
+        ]
+    assert trades.pandas(exact=True)["volume"].tolist() == [Decimal("1E-29"), Decimal("0.25")]
 
 
 def test_polars_and_arrow_have_zones_and_floats() -> None:
