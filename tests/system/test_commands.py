@@ -23,22 +23,20 @@ from tests.cli.conftest import fill
 COLLECTOR = (sys.executable, "-m", "collector")
 
 
-@pytest.fixture
-def environment(tmp_path):
-    """An environment of its own: a fresh data folder, no Redis, quick keepalives."""
+def environment_in(folder):
+    """Return an environment of its own: a fresh data folder, no Redis."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("COLLECTOR_", "REDIS"))}
-    return {**clean, "COLLECTOR_DATA_DIR": str(tmp_path / "data"), "NO_COLOR": "1"}
+    return {**clean, "COLLECTOR_DATA_DIR": str(folder / "data"), "NO_COLOR": "1"}
 
 
-@pytest.fixture
-def run(environment, tmp_path):
-    """Run a command to its end; return (exit code, stdout, stderr)."""
+def runs_in(folder):
+    """Return a function that runs a command to its end and returns (exit code, stdout, stderr)."""
 
     def call(*arguments, timeout_s=60, **variables):
         done = subprocess.run(
             [*COLLECTOR, *arguments],
-            env={**environment, **variables},
-            cwd=tmp_path,
+            env={**environment_in(folder), **variables},
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -46,6 +44,18 @@ def run(environment, tmp_path):
         return done.returncode, done.stdout, done.stderr
 
     return call
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """The environment of the test's folder."""
+    return environment_in(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs commands in the test's folder."""
+    return runs_in(tmp_path)
 
 
 @pytest.fixture
@@ -71,15 +81,31 @@ def start(environment, tmp_path):
         process.communicate(timeout=10)
 
 
-@pytest.fixture
-def exchange(start):
-    """A simulated exchange; returns the variables that lead to it."""
-    process = start("simulate", "--markets", "5", "--rate", "40")
-    urls = dict(process.stdout.readline().split() for _ in range(3))
-    return {
-        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": urls["websocket"],
-        "COLLECTOR_EXCHANGE__REST_URL": urls["rest"],
-    }
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory):
+    """A simulated exchange, the same for all; returns the variables that lead to it."""
+    folder = tmp_path_factory.mktemp("exchange")
+    argv = [*COLLECTOR, "simulate", "--markets", "5", "--rate", "40"]
+    with subprocess.Popen(
+        argv, env=environment_in(folder), cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            urls = dict(process.stdout.readline().split() for _ in range(3))
+            yield {
+                "COLLECTOR_EXCHANGE__WEBSOCKET_URL": urls["websocket"],
+                "COLLECTOR_EXCHANGE__REST_URL": urls["rest"],
+            }
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def session(exchange, tmp_path_factory):
+    """Three seconds of the exchange, recorded; returns the file and what `record` printed."""
+    folder = tmp_path_factory.mktemp("session")
+    code, output, errors = runs_in(folder)("record", "session.zst", "--seconds", "3", **exchange)
+    assert code == 0, errors
+    return folder / "session.zst", output
 
 
 def one_line(text):
@@ -159,20 +185,19 @@ def test_run_stops_gracefully_on_sigterm(start, exchange, redis_url):
     assert "everything flushed" in errors
 
 
-def test_record_and_replay_agree(run, exchange):
+def test_record_and_replay_agree(run, session):
     """What `record` wrote, `replay` sends through the pipeline."""
-    code, output, errors = run("record", "session.zst", "--seconds", "3", **exchange)
-    assert code == 0, errors
-    frames = int(output.split()[0])
-    code, output, errors = run("replay", "session.zst", timeout_s=100)
+    path, recorded = session
+    frames = int(recorded.split()[0])
+    code, output, errors = run("replay", str(path), timeout_s=100)
     assert code == 0, errors
     assert output.startswith(f"{frames} frames: ")
     assert output.rstrip().endswith("0 refused")
 
 
 def test_a_rotated_recording_is_replayed_as_one(run, exchange):
-    """Two seconds a file: the index leads to all frames, and a stretch of it to some."""
-    options = ("--seconds", "5", "--rotate-s", "2", "--json")
+    """A second a file: the index leads to all frames, and a stretch of it to some."""
+    options = ("--seconds", "3", "--rotate-s", "1", "--json")
     code, output, errors = run("record", "session.zst", *options, **exchange)
     assert code == 0, errors
     recorded = json.loads(output)
@@ -185,10 +210,9 @@ def test_a_rotated_recording_is_replayed_as_one(run, exchange):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_replay_sends_what_it_read_and_leaves(run, start, exchange, tmp_path, number):
+def test_an_interrupted_replay_sends_what_it_read_and_leaves(start, session, tmp_path, number):
     """A signal in the middle ends replay, workers and Redis within ten seconds; what was read is counted."""
-    run("record", "session.zst", "--seconds", "3", **exchange)
-    process = start("replay", "session.zst", "--speed", "0.05")
+    process = start("replay", str(session[0]), "--speed", "0.05")
     with redis.Redis.from_url(wait_for_redis(tmp_path / "data")) as client:
         wait_until(lambda: Reader(client, Settings()).markets(), 30)  # something has been read and counted
     begin = time.monotonic()
@@ -325,10 +349,9 @@ def test_port_in_use_is_one_clear_line(run):
     assert "use" in one_line(errors)
 
 
-def test_cut_recording_delivers_what_is_whole(run, exchange, tmp_path):
+def test_cut_recording_delivers_what_is_whole(run, session, tmp_path):
     """Half a recording is replayed to its cut, then one line says so and the status is not 0."""
-    run("record", "session.zst", "--seconds", "3", **exchange)
-    whole = (tmp_path / "session.zst").read_bytes()
+    whole = session[0].read_bytes()
     (tmp_path / "cut.zst").write_bytes(whole[: len(whole) * 3 // 4])
     code, output, errors = run("replay", "cut.zst", timeout_s=100)
     assert code == 2
