@@ -167,7 +167,7 @@ class _Demo:
             *(("--faults", faults) if faults else ()),
         )
         self._as_json = as_json
-        self._console = Console(stderr=as_json)
+        self._console = Console(stderr=as_json, highlight=False)
 
     async def run(self, workers: int, flower_port: int | None) -> int:
         with all_roles(self._settings, workers=workers, flower_port=flower_port) as (roles, url):
