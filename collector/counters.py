@@ -19,6 +19,9 @@ class Counter(StrEnum):
     TICKERS_STORED = "tickers_stored"
     TICKERS_MERGED = "tickers_merged"
     TICKERS_STALE = "tickers_stale"
+    BOOKS_EXPIRED = "books_expired"
+    TICKERS_EXPIRED = "tickers_expired"
+    TASKS_EXPIRED = "tasks_expired"
     GAPS_STORED = "gaps_stored"
     GAPS_FOUND = "gaps_found"
     DEAD_LETTERS_DROPPED = "dead_letters_dropped"
@@ -38,6 +41,9 @@ MEANING: dict[Counter, str] = {
     Counter.TICKERS_STORED: "tickers that replaced the one before",
     Counter.TICKERS_MERGED: "tickers replaced by a newer one of their own batch",
     Counter.TICKERS_STALE: "tickers older than the stored one",
+    Counter.BOOKS_EXPIRED: "order books dropped because they had waited longer than `STATE_EXPIRES_S`",
+    Counter.TICKERS_EXPIRED: "tickers dropped because they had waited longer than `STATE_EXPIRES_S`",
+    Counter.TASKS_EXPIRED: "analyses and periodic jobs dropped because they had waited too long",
     Counter.GAPS_STORED: "gaps opened, extended or recovered",
     Counter.GAPS_FOUND: "gaps that workers opened: what was in batches that became dead letters",
     Counter.DEAD_LETTERS_DROPPED: "dead letters pushed out by newer ones",

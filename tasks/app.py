@@ -6,6 +6,7 @@ from celery import Celery
 app = Celery(
     "tasks",
     set_as_current=False,
+    task_cls="tasks.expiry:Task",
     include=[
         "tasks.ingest",
         "tasks.analysis",

@@ -21,6 +21,7 @@ from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
 from tasks.app import app
 from tasks.clock import Clock, claim
+from tasks.expiry import deadline
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
 
 def _send(expires_s: float) -> None:
     """Send a run; one that waited longer than the interval would only do the work of the next."""
-    app.send_task(routing.ARCHIVE_RUN, queue=routing.ARCHIVE, expires=expires_s)
+    app.send_task(routing.ARCHIVE_RUN, queue=routing.ARCHIVE, expires=deadline(expires_s))
 
 
 @worker_shutting_down.connect

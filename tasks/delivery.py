@@ -15,9 +15,8 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
-from celery import Task
 from celery.exceptions import Reject
 from celery.worker import state
 from msgspec import structs
@@ -32,17 +31,13 @@ from collector.store.dead_letters import HEADERS, DeadLetter, DeadLetters
 from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
 from collector.store.store import Books, Store
+from tasks.expiry import Task
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 #: Market -> from when to when, epoch ms.
 Stretches = dict[str, tuple[int, int]]
-if TYPE_CHECKING:
-    _Task = Task[Any, Any]
-else:
-    _Task = Task  # generic in its type stubs alone
-
 #: How long a task waits for Redis before it gives its batch back, as a share of the visibility timeout: below
 #: 1, since after that Redis hands the batch to another worker while this one still waits. A batch given back
 #: while Redis is away returns only after that timeout, so waiting is the faster way.
@@ -60,7 +55,7 @@ FACTS = frozenset({routing.INGEST_TRADES, routing.INGEST_GAPS})
 _books: Books = {}
 
 
-class IngestTask(_Task):
+class IngestTask(Task):
     """A task whose batch is stored, given back or buried, but never lost."""
 
     abstract = True

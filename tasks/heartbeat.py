@@ -17,15 +17,19 @@ from celery.worker import state
 from collector.clock import SystemClock
 from collector.errors import CollectorError, ConfigurationError
 from collector.host.metrics import Snapshot
+from collector.host.redis_clock import RedisClock
 from collector.host.web import Web
 from collector.settings import current
 from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
+from tasks.expiry import redis_clock
 
 log = logging.getLogger(__name__)
 
 #: How many intervals a report outlives its worker.
 MISSED_REPORTS = 5
+#: A clock that is off by more is said once.
+CLOCK_OFF_MAX_MS = 2_000
 PORT_SETTING = "COLLECTOR_WORKER__METRICS_PORT"
 
 
@@ -68,11 +72,18 @@ class Heartbeat(threading.Thread):
 class Report:
     """What a worker says about itself; counts are of its main process."""
 
-    def __init__(self, hostname: str, queues: list[str], clock: SystemClock) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        queues: list[str],
+        clock: SystemClock,
+        ahead_ms: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._hostname, self._queues, self._clock = hostname, queues, clock
         self._started_ms = clock.now_ms()
         self._done = 0
         self._last_task_ms: int | None = None
+        self._ahead_ms = ahead_ms
 
     def __call__(self) -> dict[str, Any]:
         """Return the report; `last_task_ms` is as fine as the interval of reports."""
@@ -87,7 +98,28 @@ class Report:
             "tasks_active": len(state.active_requests),
             "last_task_ms": self._last_task_ms,
             "queues": self._queues,
+            "clock_ahead_ms": self._ahead_ms(),
         }
+
+
+class ClockCheck:
+    """How far this machine's clock is ahead of Redis', logged once where it is far."""
+
+    def __init__(self, clock: RedisClock) -> None:
+        self._clock = clock
+        self._is_said = False
+
+    def __call__(self) -> int | None:
+        """Return it in milliseconds; None where Redis does not answer."""
+        try:
+            ahead_ms = self._clock.ahead_ms()
+        except redis.RedisError:
+            return None
+        if abs(ahead_ms) > CLOCK_OFF_MAX_MS and not self._is_said:
+            self._is_said = True
+            way = "ahead of" if ahead_ms > 0 else "behind"
+            log.warning("this machine's clock is %.1f s %s Redis': use NTP", abs(ahead_ms) / 1000, way)
+        return ahead_ms
 
 
 class Served:
@@ -110,7 +142,7 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     settings = current()
     queues = sorted(sender.app.amqp.queues.consume_from)
     key = Keys(settings.store.key_prefix).worker(sender.hostname)
-    report = Report(sender.hostname, queues, SystemClock())
+    report = Report(sender.hostname, queues, SystemClock(), ClockCheck(redis_clock()))
     heartbeat = Heartbeat(client(), key, report, settings.health.interval_s)
     heartbeat.start()
     _running.append(heartbeat)

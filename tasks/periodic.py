@@ -23,6 +23,7 @@ from collector.store.read import Reader, decode_sample
 from collector.store.redis_client import client, translated
 from tasks.app import app
 from tasks.clock import Clock
+from tasks.expiry import deadline
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
 
 def _sender(task: str, expires_s: float) -> Any:  # noqa: ANN401 - whatever Celery returns
     """Return a function that sends `task`; one that waited longer than `expires_s` is not worth doing."""
-    return lambda: app.send_task(task, queue=routing.ANALYSIS, expires=expires_s)
+    return lambda: app.send_task(task, queue=routing.ANALYSIS, expires=deadline(expires_s))
 
 
 @worker_shutting_down.connect

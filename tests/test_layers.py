@@ -23,7 +23,7 @@ VOCABULARY = (
 )
 #: Loose modules of `tasks/`.
 WORKERS = (
-    *("app", "analysis", "archive_jobs", "clock", "delivery", "events", "heartbeat", "ingest"),
+    *("app", "analysis", "archive_jobs", "clock", "delivery", "events", "expiry", "heartbeat", "ingest"),
     *("liveness", "periodic", "stopping"),
 )
 #: Import paths that were documented before their modules moved; nothing of ours imports them.

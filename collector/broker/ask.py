@@ -7,6 +7,8 @@ print(ask("vwap", "KRW-BTC", "15m")["vwap"])
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from celery.exceptions import TimeoutError as CeleryTimeout
@@ -17,8 +19,13 @@ from collector.analyses.catalog import find
 from collector.analyses.refusal import refused
 from collector.analyses.results import Result
 from collector.broker.client import app
+from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, CollectorError, PipelineError
+from collector.host.redis_client import connect
+from collector.host.redis_clock import RedisClock
+from collector.host.redis_server import find_url
 from collector.routing import ANALYSES
+from collector.settings import current
 
 NO_ANSWER = (
     "no worker answered within {:g} s: start one with `celery -A tasks worker -Q analysis`, "
@@ -56,13 +63,21 @@ def _answer(name: str, arguments: tuple[str, ...], named: dict[str, object], tim
     Nothing is raised here: the traceback would keep Celery's result alive until the interpreter is half gone,
     when it can't unsubscribe any more and says so in a traceback of its own.
     """
-    result = app.send_task(f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=timeout_s, retry=False)
+    expires = datetime.fromtimestamp(_redis_clock().now_ms() / 1000 + timeout_s, UTC)
+    result = app.send_task(f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=expires, retry=False)
     try:
         return result.get(timeout=timeout_s, propagate=False)
     except CeleryTimeout:
         return PipelineError(NO_ANSWER.format(timeout_s))
     finally:
         result.forget()
+
+
+@lru_cache(maxsize=1)
+def _redis_clock() -> RedisClock:
+    """Return Redis' time, by which the worker judges whether a question came too late."""
+    settings = current()
+    return RedisClock(connect(find_url(settings), settings), SystemClock())
 
 
 @contextmanager

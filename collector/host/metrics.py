@@ -93,6 +93,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
 WORKER_GAUGES: Mapping[str, tuple[str, str]] = {
     "tasks_active": ("tasks_active", "tasks it holds now"),
     "started_ms": ("started_timestamp_milliseconds", "epoch time of its start"),
+    "clock_ahead_ms": ("clock_ahead_milliseconds", "its machine's clock minus Redis'"),
     "last_task_ms": ("last_task_timestamp_milliseconds", "epoch time of its newest finished task"),
 }
 

@@ -37,6 +37,7 @@ from collector.feed.session import MarketEvent, Session, State
 from collector.feed.watchdog import new_rhythms
 from collector.host import redis_client
 from collector.host.metrics import Snapshot
+from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
@@ -155,7 +156,8 @@ class Listener:
             self._clock,
             settings.exchange.market_refresh_s,
         )
-        self._sender = sender or Sender(settings.publish.state_expires_s)
+        self._redis_clock = RedisClock(self._redis, self._clock)
+        self._sender = sender or Sender(settings.publish.state_expires_s, self._redis_clock.now_ms)
         self._ledger = self._new_ledger(self._sender)
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it

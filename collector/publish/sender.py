@@ -5,8 +5,9 @@ follows a failure is the publisher's business. A send that fails may have arrive
 idempotent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 
 from collector import routing
 from collector.batch import Kind
+from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable
 from collector.util.compression import zstd
 
@@ -60,7 +62,7 @@ class Letter:
 def own_headers(letter: Letter) -> dict[str, int]:
     """Return what is said of a batch outside it, so that it counts even where the batch can't be read."""
     if letter.kind not in FACTS:
-        return {"created_ms": letter.created_ms}
+        return {"created_ms": letter.created_ms, "rows": letter.rows}
     return {"created_ms": letter.created_ms, "from_ms": letter.from_ms, "to_ms": letter.to_ms}
 
 
@@ -70,13 +72,16 @@ class Sender:
     Args:
         state_expires_s: a ticker or book batch older than this is dropped by the worker that receives it;
             None = never.
+        now_ms: the time by the clock that workers compare with, Redis'; may raise `redis.RedisError`.
+            None = this machine's.
     """
 
-    def __init__(self, state_expires_s: int | None) -> None:
+    def __init__(self, state_expires_s: int | None, now_ms: Callable[[], int] | None = None) -> None:
         self._app = Celery("collector", config_source="collector.broker.config")
         # `retry=False` is for the publish alone: a lost connection would be tried again for 4 s or longer.
         self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, **_ONE_CONNECT}
         self._state_expires_s = state_expires_s
+        self._now_ms = now_ms or SystemClock().now_ms
 
     def send(self, letter: Letter) -> None:
         """Publish one batch.
@@ -84,17 +89,17 @@ class Sender:
         Raises:
             BrokerUnavailable: Redis refuses, is full or does not answer in time.
         """
-        # As `send_task` does, which looks up again for each batch what never changes.
-        message = self._app.amqp.as_task_v2(
-            letter.id,
-            TASKS[letter.kind],
-            args=(letter.text,),
-            argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
-            kwargsrepr="{}",
-            ignore_result=True,
-            expires=None if letter.kind in FACTS else self._state_expires_s,
-        )
         try:
+            # As `send_task` does, which looks up again for each batch what never changes.
+            message = self._app.amqp.as_task_v2(
+                letter.id,
+                TASKS[letter.kind],
+                args=(letter.text,),
+                argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
+                kwargsrepr="{}",
+                ignore_result=True,
+                expires=self._expires(letter.kind),
+            )
             with self._app.producer_pool.acquire(block=True) as producer:
                 producer.publish(
                     message.body,
@@ -107,6 +112,11 @@ class Sender:
                 )
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis did not take a batch: {error}") from error
+
+    def _expires(self, kind: Kind) -> datetime | None:
+        if kind in FACTS or self._state_expires_s is None:
+            return None
+        return datetime.fromtimestamp(self._now_ms() / 1000 + self._state_expires_s, UTC)
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Broadcast task rate limits (name -> `50/s`) to all workers.
