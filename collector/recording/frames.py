@@ -44,6 +44,10 @@ class Unintelligible(Exception):
     """A line is not what the form promises."""
 
 
+class Damaged(Unintelligible):
+    """It was compressed, and can't be decompressed."""
+
+
 class Form(NamedTuple):
     """A recognised form: its name, whose words its frames are in, and how lines become frames."""
 

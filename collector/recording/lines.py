@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from collector.errors import ConfigurationError
-from collector.recording.frames import Broken, Unintelligible
+from collector.recording.frames import Broken, Damaged, Unintelligible
+from collector.recording.sealed import MAGIC, open_checked
 from collector.util.compression import zstd
 
 MAX_LINE_BYTES = 16 << 20
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -40,7 +40,7 @@ def read_lines(path: Path, read: Callable[[int], object] | None = None) -> Itera
     except EOFError:
         raise Broken from None
     except (zstd.ZstdError, zlib.error, gzip.BadGzipFile):
-        raise Unintelligible("its compression is damaged") from None
+        raise Damaged("its compression is damaged") from None
     except UnicodeDecodeError:
         raise Unintelligible("it is not text") from None
     except OSError as error:
@@ -49,8 +49,8 @@ def read_lines(path: Path, read: Callable[[int], object] | None = None) -> Itera
 
 def _decompressed(file: io.BufferedReader) -> io.BufferedIOBase:
     magic = file.peek(4)[:4]
-    if magic == _ZSTD_MAGIC:
-        return zstd.ZstdFile(file)
+    if magic == MAGIC:
+        return open_checked(file)
     if magic.startswith(_GZIP_MAGIC):
         return gzip.GzipFile(fileobj=file)
     return file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from collector.errors import ConfigurationError
 from collector.recording import books, cryptofeed, examples, own
-from collector.recording.frames import Broken, CutRecording, Form, Frame, Protocol, Unintelligible
+from collector.recording.frames import Broken, CutRecording, Damaged, Form, Frame, Protocol, Unintelligible
 from collector.recording.lines import read_lines
 from collector.recording.rotation import read_index
 
@@ -82,20 +82,21 @@ def open_recording(path: Path, from_us: int | None = None, to_us: int | None = N
 
 
 def _form(path: Path) -> Form:
-    head = _head(path)
+    head, is_damaged = _head(path)
     for recognise in (own.recognise, examples.recognise, books.recognise, cryptofeed.recognise):
         if head and (form := recognise(head)):
             return form
-    raise ConfigurationError(f"{path} is not a recording: make one with `collector record FILE`")
+    damaged = ", or a damaged one" if is_damaged else ""
+    raise ConfigurationError(f"{path} is not a recording{damaged}: make one with `collector record FILE`")
 
 
-def _head(path: Path) -> list[str]:
-    """Read the first lines; what breaks off later may still be recognised, what is no text is not."""
+def _head(path: Path) -> tuple[list[str], bool]:
+    """Return the first lines, and whether they are damaged; what breaks off later may be whole here."""
     head: list[str] = []
     try:
         head.extend(islice(read_lines(path), SNIFFED_LINES))
     except Broken:
         pass
-    except Unintelligible:
-        return []
-    return head
+    except Unintelligible as error:
+        return [], isinstance(error, Damaged)
+    return head, False

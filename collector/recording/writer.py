@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from collector.errors import ConfigurationError
 from collector.recording import own
 from collector.recording.frames import Frame, Protocol
-from collector.util.compression import zstd
+from collector.recording.sealed import SealedWriter
 
 FLUSH_S = 1.0
 FLUSH_FRAMES = 1_000
-#: Not FLUSH_FRAME: a file cut at the end of a zstd frame would look whole.
-FLUSH_BLOCK: Literal[1] = 1
 
 
 class RecordingWriter:
@@ -43,7 +41,7 @@ class RecordingWriter:
             if taken.exists():
                 raise ConfigurationError(f"{taken} exists already: choose another name, or remove it")
         with self._writing():
-            self._file = zstd.ZstdFile(self._part, "x")
+            self._file = SealedWriter(self._part)
             self._file.write(own.write_header(protocol, url, started_ms))
         self.flush()
 
@@ -59,7 +57,7 @@ class RecordingWriter:
     def flush(self) -> None:
         """Hand everything so far to the operating system, in a form that can be read back."""
         with self._writing():
-            self._file.flush(FLUSH_BLOCK)
+            self._file.flush()
             self.bytes_flushed = self._part.stat().st_size
         self._unflushed, self._flushed_at = 0, time.monotonic()
 
