@@ -125,6 +125,18 @@ def test_a_batch_waits_no_longer_than_its_age(bench: Bench) -> None:
     assert len(bench.outbox) == 1
 
 
+def test_word_that_a_gap_is_recovered_follows_the_trades_that_closed_it(bench: Bench) -> None:
+    """Also where other gaps wait for longer: sent before them, it would be believed if these got lost."""
+    bench.intake.add(gap(T0))
+    bench.clock.advance(0.03)
+    bench.intake.add_recovered([trade(1, source=Source.REST)])
+    bench.intake.add(gap(T0 + 5, recovered=True))
+    bench.intake.tick(DECISION)
+    bench.clock.advance(0.02)
+    bench.intake.tick(DECISION)
+    assert [type(row).__name__ for row in bench.rows()] == ["Trade", "Gap", "Gap"]
+
+
 def test_the_pressure_decision_is_followed(bench: Bench) -> None:
     """Merging and factors go to the batcher."""
     strained = replace(DECISION, merge_states=STATES, trade_batch_factor=8.0, state_batch_factor=4.0)

@@ -56,7 +56,7 @@ from collector.publish.lease import Lease
 from collector.publish.ledger import Ledger, Names
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
-from collector.publish.publisher import Publisher, Transport
+from collector.publish.publisher import Publisher, Transport, times_of
 from collector.publish.recall import Recall
 from collector.publish.sender import Sender
 from collector.publish.spool import Spool
@@ -267,8 +267,8 @@ class Listener:
         while True:
             await asyncio.sleep(_TICK_S)
             self._intake.tick(self._publisher.decision)
-            for damage in self._publisher.take_damage():
-                self._holes.on_damage(damage.from_ms, damage.to_ms)
+            for loss in self._publisher.take_losses():
+                self._holes.on_loss(loss)
             if not self._publisher.decision.trades_to_disk:
                 self._holes.tell_lost()
             if not self._publisher.is_alive:
@@ -449,7 +449,8 @@ class Listener:
             max_bytes=settings.spool.max_mb << 20,
             segment_bytes=settings.spool.segment_mb << 20,
             fsync_interval_s=settings.spool.fsync_interval_ms / 1000,
-            clock=self._clock,
+            clock=_ExchangeClock(self._intake, self._clock),
+            times_of=times_of,
         )
         if len(spool):
             log.warning("%d batches of an earlier run wait in the spool", len(spool))
@@ -585,6 +586,14 @@ class Listener:
         except (redis.RedisError, PipelineError) as error:
             log.warning("open gaps can't be read: %s", error)
             return None
+
+
+class _ExchangeClock:
+    """The exchange's time, for what is compared with times of its trades."""
+
+    def __init__(self, intake: Intake, clock: Clock) -> None:
+        self.now_ms = intake.exchange_ms
+        self.monotonic = clock.monotonic
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:

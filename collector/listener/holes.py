@@ -7,6 +7,7 @@ from collector.feed.backfill import Backfill
 from collector.feed.backfill import Hole as MarketHole
 from collector.listener.intake import Intake
 from collector.model import MINUTE_MS, Channel, Gap
+from collector.publish.publisher import Loss
 from collector.stream.coverage import Hole
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,17 @@ class Holes:
         for each in self.markets if market is None else (market,):
             self.record(MarketHole(each, from_ms, max(from_ms, to_ms), reason))
 
-    def on_damage(self, from_ms: int, to_ms: int) -> None:
-        """Take a stretch of time whose spooled trades can't be read any more, whatever their markets."""
-        log.error("the spool is damaged: trades of %.1f s have to be fetched again", (to_ms - from_ms) / 1000)
-        self.open(None, from_ms - LAG_MS, to_ms, "spool_damaged")
+    def on_loss(self, loss: Loss) -> None:
+        """Take trades that were on disk and can't be read any more: they have to be fetched again."""
+        log.error(
+            "the spool is damaged: trades of %s, %.1f s, are fetched again",
+            loss.market or "all markets",
+            (loss.to_ms - loss.from_ms) / 1000,
+        )
+        if loss.reason and loss.market is not None:
+            self.resume(Gap(loss.market, Channel.TRADE, loss.from_ms, loss.to_ms, loss.reason))
+        else:
+            self.open(loss.market, loss.from_ms - LAG_MS, loss.to_ms, "spool_damaged")
 
     def on_lost(self, gap: Gap) -> None:
         """Take what is missing because it could be neither sent nor kept: trades, or a gap itself.

@@ -163,9 +163,15 @@ class Intake:
         self.sequencer.forget(row for row in batch.rows if isinstance(row, Trade))
         for gap in gaps_of(batch, reason):
             self._on_lost(gap)
+        self._outbox.done(batch)
 
     def _add(self, row: MarketEvent | Gap, now_s: float, now_ms: int) -> None:
         self.counts[COUNTED_AS[type(row)]] += 1
+        if isinstance(row, Gap) and row.recovered:
+            # Sent before the trades that recovered it, it would be believed if these were lost.
+            trades = self._batcher.close_trades(row.market, now_ms)
+            if trades is not None:
+                self._put(trades)
         filled = self._batcher.add(row, now_s, now_ms)
         if filled is not None:
             self._put(filled)

@@ -35,6 +35,8 @@ class Outbox:
         self._states: dict[Kind, deque[Batch]] = {kind: deque() for kind in sorted(STATES)}
         #: The newest row of each market that was handed on, by kind.
         self._handed: dict[Kind, dict[str, Any]] = {kind: {} for kind in STATES}
+        #: Facts neither sent nor on disk: batch id -> time of the oldest that nothing else remembers.
+        self._marks: dict[str, int] = {}
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -54,6 +56,8 @@ class Outbox:
             if batch.channel not in STATES:
                 if len(self._facts) >= self._capacity * _HARD_FACTOR:
                     return False
+                if mark_ms := batches.mark_of(batch):
+                    self._marks[batch.id] = mark_ms
                 self._facts.append(batch)
             else:
                 self._put_state(self._states[batch.channel], batch)
@@ -67,6 +71,17 @@ class Outbox:
             if self._facts:
                 return self._facts.popleft()
             return self._take_state(states)
+
+    def done(self, batch: Batch) -> None:
+        """Forget facts that are out of danger: sent, on disk, or a gap."""
+        with self._changed:
+            self._marks.pop(batch.id, None)
+
+    @property
+    def oldest_mark_ms(self) -> int | None:
+        """Time of the oldest fact, epoch ms, that dies with this process."""
+        with self._changed:
+            return min(self._marks.values(), default=None)
 
     def put_back(self, batch: Batch) -> None:
         """Take back a state batch that could not be sent; newer ones of its markets win."""

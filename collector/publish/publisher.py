@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from collector import batch as batches
-from collector.batch import Batch, Kind
+from collector.batch import Batch, GapBatch, Kind
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch, SpoolFull
 from collector.publish.outbox import Outbox
 from collector.publish.recall import Recalled
 from collector.publish.sender import FACTS, Letter
-from collector.publish.spool import Damage, Spool
+from collector.publish.spool import LONG_MS, Spool, Times
 from collector.settings import Settings
 from collector.stream.batcher import STATES, shard_of
 from collector.stream.pressure import Decision, PressurePolicy, Reading, State
@@ -29,6 +29,18 @@ log = logging.getLogger(__name__)
 _IDLE_WAIT_S = 0.05
 #: What the thread may take to notice that its time for sending is over.
 _GRACE_S = 0.1
+
+
+class Loss(NamedTuple):
+    """Trades that were on disk and can't be read any more: of one market, or of all where that is None.
+
+    With a `reason` it is a gap that was recovered, as far as is known: it is open again.
+    """
+
+    market: str | None
+    from_ms: int
+    to_ms: int
+    reason: str = ""
 
 
 class Transport(Protocol):
@@ -98,6 +110,10 @@ class Publisher:
         #: Tickers and books may have grown so old in their queues that the workers dropped them.
         self._states_expired = False
         self._drain_ready_s = 0.0
+        self._losses: list[Loss] = []
+        #: So many of the oldest records were written before it was known that others are damaged.
+        self._doubted = 0
+        self._note_damage()
         self._stop_by_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.failure: BaseException | None = None
@@ -134,9 +150,20 @@ class Publisher:
         """Bytes that wait on disk."""
         return self._spool.bytes_pending
 
-    def take_damage(self) -> list[Damage]:
-        """Return what of the spool turned out to be damaged since the last call."""
-        return self._spool.take_damage()
+    def take_losses(self) -> list[Loss]:
+        """Return what of the spool turned out to be lost since the last call."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    @property
+    def spool_id(self) -> str:
+        """Name of what waits on disk."""
+        return self._spool.id
+
+    @property
+    def spool_mark_ms(self) -> int | None:
+        """Time of the oldest fact, epoch ms, that is only on disk."""
+        return self._spool.oldest_mark_ms
 
     @property
     def is_alive(self) -> bool:
@@ -193,6 +220,7 @@ class Publisher:
             return
         try:
             self._send(letter)
+            self._outbox.done(batch)
         except BrokerUnavailable as error:
             self._note_failure(error)
             if is_state:
@@ -212,12 +240,13 @@ class Publisher:
     def _keep(self, batch: Batch, letter: Letter) -> None:
         """Put facts on disk; if even that fails, say so aloud."""
         try:
-            self._spool.append(pack(letter))
+            self._spool.append(pack(letter), Times(letter.from_ms, letter.to_ms, letter.mark_ms))
         except SpoolFull as error:
             log.error("%d %s rows could not be kept: %s", letter.rows, letter.kind, error)
             self.counts[f"{letter.kind}_rows_lost"] += letter.rows
-            self._on_lost(batch, "spool_full")
+            self._on_lost(batch, "spool_full")  # out of danger once that is noted
             return
+        self._outbox.done(batch)
         self.counts[f"{letter.kind}_rows_spooled"] += letter.rows
 
     def _may_drain(self) -> bool:
@@ -231,19 +260,50 @@ class Publisher:
         self._drain_ready_s = now_s + 1 / self._settings.spool.drain_batches_per_s
         try:
             payload = self._spool.peek()
+            self._note_damage()
             if payload is not None:
-                self._send(at_home(unpack(payload), self._settings.batch.shards))
+                self._send_spooled(payload)
                 self._spool.ack()
-                self.counts["spool_batches_drained"] += 1
+                self._doubted = max(self._doubted - 1, 0)
         except BrokerUnavailable as error:
             self._note_failure(error)
-        except InvalidBatch as error:  # sound by its checksum: another version wrote it
-            log.error("a spooled batch is given up: %s", error)
-            self._spool.ack()
-            self.counts["spool_batches_unreadable"] += 1
         except SpoolFull as error:
             log.error("the spool cannot be read: %s", error)
             self._drain_ready_s = now_s + 1
+
+    def _send_spooled(self, payload: bytes) -> None:
+        try:
+            letter = at_home(unpack(payload), self._settings.batch.shards)
+        except InvalidBatch as error:  # sound by its checksum: another version wrote it
+            log.error("a spooled batch is given up, and what it held is fetched again: %s", error)
+            self._losses += _losses_of(payload, self._clock.now_ms())
+            self._doubted = len(self._spool)
+            self.counts["spool_batches_unreadable"] += 1
+            return
+        if self._doubted and letter.kind is Kind.GAP:
+            letter = self._without_recoveries(letter)
+        if letter.rows:
+            self._send(letter)
+        self.counts["spool_batches_drained"] += 1
+
+    def _note_damage(self) -> None:
+        """Take note of what of the spool is lost; trades that closed a gap may have been in it."""
+        damage = self._spool.take_damage()
+        if damage:
+            self._losses += [Loss(None, each.from_ms, each.to_ms) for each in damage]
+            self._doubted = len(self._spool)
+
+    def _without_recoveries(self, letter: Letter) -> Letter:
+        """Return the gaps of a letter that open; those that were recovered are to be fetched again."""
+        try:
+            batch = batches.decode(letter.text, GapBatch)
+        except InvalidBatch:
+            return letter  # the worker makes a gap of it
+        self._losses += [
+            Loss(gap.market, gap.from_ms, gap.to_ms, gap.reason) for gap in batch.rows if gap.recovered
+        ]
+        batch.rows = [gap for gap in batch.rows if not gap.recovered]
+        return replace(letter, text=batches.encode(batch), rows=len(batch.rows))
 
     def _sync(self) -> None:
         try:
@@ -339,6 +399,23 @@ class Publisher:
             self._spool.close()
         except SpoolFull as error:
             log.error("the spool could not be synced at the end: %s", error)
+
+
+def times_of(payload: bytes) -> Times:
+    """Return the times of a spooled payload; none where another version wrote it."""
+    try:
+        letter = unpack(payload)
+    except InvalidBatch:
+        return Times()
+    return Times(letter.from_ms, letter.to_ms, letter.mark_ms)
+
+
+def _losses_of(payload: bytes, now_ms: int) -> list[Loss]:
+    """Return what is lost with a payload that has no address: what its rows show, else all of some time."""
+    found = batches.stretches(payload.partition(b"\n")[2])
+    return [Loss(market, *stretch) for market, stretch in found.items()] or [
+        Loss(None, now_ms - LONG_MS, now_ms)
+    ]
 
 
 def letter_of(batch: Batch, shards: int) -> Letter:

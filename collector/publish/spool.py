@@ -2,7 +2,8 @@
 
     spool/
       lock                held by the one owner (flock)
-      cursor              how far the oldest segment is acknowledged
+      id                  a name of what is in it, another one after damage
+      cursor              how far the oldest segment is acknowledged, and from when on its trades are
       0000000007.spool    segments, oldest first, append-only, deleted once acknowledged
       0000000008.spool
 
@@ -19,13 +20,15 @@ never hides a record. One thread owns a spool; nothing here is guarded against a
 import fcntl
 import os
 import re
+import secrets
 import zlib
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from collector.clock import Clock
 from collector.errors import ConfigurationError, SpoolFull
@@ -35,14 +38,31 @@ MB = 1 << 20
 #: Segments the bound is split into at least: space comes back only when a whole one is acknowledged.
 LEAST_SEGMENTS = 8
 _NAME = re.compile(r"\d{10}\.spool")
+#: Trades of a record may be so much older than those of the record before it.
+APART_MS = 10_000
+#: Where nothing tells how old the oldest lost record is.
+LONG_MS = 600_000
+
+
+class Times(NamedTuple):
+    """Of one payload, epoch ms; zeros where there is none.
+
+    Attributes:
+        from_ms, to_ms: from when to when its trades or gaps are.
+        mark_ms: the oldest of them that nothing else remembers.
+    """
+
+    from_ms: int = 0
+    to_ms: int = 0
+    mark_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Bytes of a segment that hold no sound record: what a `Gap` is recorded from.
 
-    `from_ms` and `to_ms` bound when the lost records were written: the times of the sound records around
-    them, or the last change of the file where there is none.
+    The lost trades are between `from_ms` and `to_ms`: as their record said; where that is lost too, between a
+    bit before the trades of the record before it and the writing of the one behind it, or of the file.
     """
 
     segment: int
@@ -59,6 +79,7 @@ class _Segment:
     path: Path
     size: int = 0
     pending: deque[int] = field(default_factory=deque)  # offsets of records not acknowledged, oldest first
+    times: deque[Times] = field(default_factory=deque)  # of the same records
 
     @property
     def position(self) -> int:
@@ -74,14 +95,22 @@ class Spool:
         segment_bytes: size of a segment, about; less if the bound asks for it.
         fsync_interval_s: at most this much time lies between an append and its fsync, given that the owner
             calls `sync_if_due` now and then; 0 = after every append.
-        clock: time of the records, and when the next fsync is due.
+        clock: when records are written, the exchange's time at best, and when the next fsync is due.
+        times_of: reads the times of a payload of an earlier owner.
 
     Raises:
         ConfigurationError: the directory cannot be used or has another owner.
     """
 
     def __init__(
-        self, directory: Path, *, max_bytes: int, segment_bytes: int, fsync_interval_s: float, clock: Clock
+        self,
+        directory: Path,
+        *,
+        max_bytes: int,
+        segment_bytes: int,
+        fsync_interval_s: float,
+        clock: Clock,
+        times_of: Callable[[bytes], Times] = lambda _: Times(),
     ) -> None:
         self.directory = directory
         #: Damaged stretches with sound records behind them, since this spool was opened.
@@ -97,10 +126,13 @@ class Spool:
         self._unsynced = False
         self._cursor_moved = False
         self._synced_at = clock.monotonic()
-        self._before_ms: int | None = None  # when the last sound record read was written
+        self._times_of = times_of
+        self._before_ms: int | None = None  # from when on the trades of the last sound record read are
         self._lock: int | None = _own(directory)
         try:
+            self.id = self._load_id()
             self._last_number = self._recover()
+            self._name_anew()
         except OSError as error:
             os.close(self._lock)
             raise ConfigurationError(_unusable(directory, error)) from error
@@ -135,13 +167,19 @@ class Spool:
         """Share of the bound in use, 0 to 1."""
         return self.bytes_used / self._max_bytes
 
+    @property
+    def oldest_mark_ms(self) -> int | None:
+        """Time of the oldest that waits and that nothing else remembers, epoch ms."""
+        marks = (times.mark_ms for segment in tuple(self._segments) for times in tuple(segment.times))
+        return min(filter(None, marks), default=None)
+
     def take_damage(self) -> list[Damage]:
         """Return the damage found since the last call; the caller records a `Gap` for each."""
         damage, self._damage = self._damage, []
         return damage
 
-    def append(self, payload: bytes) -> None:
-        """Put `payload` behind all others.
+    def append(self, payload: bytes, times: Times = Times()) -> None:  # noqa: B008 - immutable
+        """Put `payload`, which is of these times, behind all others.
 
         Raises:
             SpoolFull: the bound would be passed or the disk refuses; nothing of `payload` is kept.
@@ -155,7 +193,9 @@ class Spool:
             self._write(segment, record)
         except OSError as error:
             raise SpoolFull(_unusable(self.directory, error)) from error
+        self._cursor_moved |= not len(self)
         segment.pending.append(segment.size)
+        segment.times.append(times)
         segment.size += len(record)
 
     def peek(self) -> bytes | None:
@@ -179,7 +219,7 @@ class Spool:
         self._peeked = None
         self._cursor_moved = True
         segment = self._segments[0]
-        segment.pending.popleft()
+        _drop_oldest(segment)
         if not segment.pending:
             self._finish(segment)
 
@@ -273,11 +313,15 @@ class Spool:
             record = None
         except OSError as error:
             raise SpoolFull(_unusable(self.directory, error)) from error
+        times = segment.times[0]
         if record:
-            self._before_ms = record.written_ms
+            self._before_ms = _earlier(times.from_ms, record.written_ms)
             return record.payload
-        segment.pending.popleft()
-        self._report(segment, offset, end, self._clock.now_ms(), torn=False)
+        _drop_oldest(segment)
+        from_ms = times.from_ms or self._from_ms(self._clock.now_ms())
+        self._report(segment, offset, end, from_ms, times.to_ms or self._clock.now_ms(), torn=False)
+        with suppress(OSError):
+            self._name_anew()
         return None
 
     def _finish(self, segment: _Segment) -> None:
@@ -294,19 +338,23 @@ class Spool:
     def _save_cursor(self) -> None:
         number = self._segments[0].number if self._segments else self._last_number + 1
         position = self._segments[0].position if self._segments else 0
-        text = f"{number} {position}".encode()
+        oldest = next((times for segment in self._segments for times in segment.times), Times())
+        text = f"{number} {position} {oldest.from_ms}".encode()
         # Losing the cursor only means sending again, so a full disk must not stop the way back.
         with suppress(OSError):
-            new = self.directory / "cursor.new"
-            new.write_bytes(b"%s %08x\n" % (text, zlib.crc32(text)))
-            new.replace(self.directory / "cursor")
+            self._replace("cursor", b"%s %08x\n" % (text, zlib.crc32(text)))
             self._cursor_moved = False
+
+    def _replace(self, name: str, content: bytes) -> None:
+        new = self.directory / f"{name}.new"
+        new.write_bytes(content)
+        new.replace(self.directory / name)
 
     # Recovery
 
     def _recover(self) -> int:
         """Index what an earlier owner left; return the highest segment number it can have used."""
-        first, acknowledged = self._load_cursor()
+        first, acknowledged, self._before_ms = self._load_cursor()
         paths = sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
         for path in paths:
             number = int(path.stem)
@@ -317,13 +365,29 @@ class Spool:
         self._before_ms = None
         return max([first, *(int(path.stem) for path in paths)])
 
-    def _load_cursor(self) -> tuple[int, int]:
-        """Return (segment, offset) before which all is acknowledged; (0, 0) if that is not known."""
+    def _load_cursor(self) -> tuple[int, int, int | None]:
+        """Return (segment, offset) before which all is acknowledged, and from when on trades are behind it.
+
+        (0, 0, None) if that is not known.
+        """
         with suppress(OSError, ValueError):
-            number, offset, crc = (self.directory / "cursor").read_bytes().split()
-            if zlib.crc32(b"%s %s" % (number, offset)) == int(crc, 16):
-                return int(number), int(offset)
-        return 0, 0
+            text, _, crc = (self.directory / "cursor").read_bytes().rstrip().rpartition(b" ")
+            if zlib.crc32(text) == int(crc, 16):
+                number, offset, *oldest = map(int, text.split())
+                return number, offset, (oldest[0] or None) if oldest else None
+        return 0, 0, None
+
+    def _load_id(self) -> str:
+        """Return the name of what is in the spool, empty where it has none."""
+        with suppress(OSError):
+            return (self.directory / "id").read_text().strip()[:64]
+        return ""
+
+    def _name_anew(self) -> None:
+        """Give a name to what is in the spool; what is damaged is not what had the name before."""
+        if self._damage or not self.id:
+            self.id = secrets.token_hex(8)
+            self._replace("id", self.id.encode())
 
     def _index(self, path: Path, acknowledged: int, *, is_last: bool) -> None:
         """Note where the waiting records of a segment lie. One whole segment at a time is in memory."""
@@ -332,21 +396,41 @@ class Spool:
         self._segments.append(segment)
         end = 0
         for record in records.scan(data):
+            times = self._times_of(record.payload) if record.offset >= acknowledged else Times()
             if record.offset > max(end, acknowledged):
-                self._report(segment, end, record.offset, record.written_ms, torn=False)
+                to_ms = max(times.to_ms, record.written_ms)
+                self._report(segment, end, record.offset, self._from_ms(to_ms), to_ms, torn=False)
             if record.offset >= acknowledged:
                 segment.pending.append(record.offset)
-            end, self._before_ms = record.end, record.written_ms
+                segment.times.append(times)
+                self._before_ms = _earlier(times.from_ms, record.written_ms)
+            end = record.end
         if len(data) > max(end, acknowledged):
-            self._report(segment, end, len(data), path.stat().st_mtime_ns // 1_000_000, torn=is_last)
+            to_ms = path.stat().st_mtime_ns // 1_000_000
+            self._report(segment, end, len(data), self._from_ms(to_ms), to_ms, torn=is_last)
         if len(data) > end:
             os.truncate(path, end)
             segment.size = end
 
-    def _report(self, segment: _Segment, start: int, end: int, to_ms: int, *, torn: bool) -> None:
+    def _from_ms(self, to_ms: int) -> int:
+        """Return from when on the trades of a lost record that ends at `to_ms` are, at the earliest."""
+        return min(to_ms - LONG_MS if self._before_ms is None else self._before_ms - APART_MS, to_ms)
+
+    def _report(
+        self, segment: _Segment, start: int, end: int, from_ms: int, to_ms: int, *, torn: bool
+    ) -> None:
         self.corrupt_records += not torn
-        from_ms = to_ms if self._before_ms is None else min(self._before_ms, to_ms)
         self._damage.append(Damage(segment.number, start, end - start, from_ms, to_ms, torn))
+
+
+def _earlier(from_ms: int, written_ms: int) -> int:
+    """Return from when on the trades of a record are; 0 is not known."""
+    return min(from_ms, written_ms) if from_ms else written_ms
+
+
+def _drop_oldest(segment: _Segment) -> None:
+    segment.pending.popleft()
+    segment.times.popleft()
 
 
 def _own(directory: Path) -> int:

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from collector import batch
 from collector.batch import Batch, Kind
-from collector.model import Gap, OrderBook, Ticker, Trade, WrittenBook
+from collector.model import Gap, OrderBook, Source, Ticker, Trade, WrittenBook
 from collector.settings import BatchSettings
 
 Row = Trade | Ticker | OrderBook | WrittenBook | Gap
@@ -34,15 +34,21 @@ _LEVEL_BYTES = 26
 _LEVELS = 30
 
 
+#: Later than any time.
+_NEVER = batch.LATEST_MS
+
+
 class _Open:
     """A batch that still takes rows."""
 
-    __slots__ = ("newest", "opened_s", "rows", "size")
+    __slots__ = ("mark_ms", "newest", "opened_s", "rows", "size")
 
     def __init__(self, now_s: float) -> None:
         self.opened_s = now_s
         self.rows: list[Row] = []
         self.size = 0
+        #: Time of the oldest row that nothing else remembers (`collector.batch.mark_of`).
+        self.mark_ms = _NEVER
         #: Market -> place of its newest row in `rows`, for states.
         self.newest: dict[str, int] = {}
 
@@ -77,6 +83,11 @@ class Batcher:
                 self.merged[kind] += 1
                 return None
             open_batch.newest[row.market] = len(rows)
+        elif isinstance(row, Trade):
+            if row.source is Source.STREAM and row.exchange_ms < open_batch.mark_ms:
+                open_batch.mark_ms = row.exchange_ms
+        elif isinstance(row, Gap) and not row.recovered:
+            open_batch.mark_ms = min(row.from_ms, open_batch.mark_ms)
         rows.append(row)
         open_batch.size += _size(kind, row)
         factor = self.state_factor if is_state else self.trade_factor
@@ -91,6 +102,17 @@ class Batcher:
         for key in list(self._open):
             if now_s - self._open[key].opened_s >= max_age_s * _AGES[key[0]] * self._factor(key[0]):
                 yield self._close(key, now_ms)
+
+    def close_trades(self, market: str, now_ms: int) -> Batch | None:
+        """Return the batch that trades of `market` are collected in, if one is open."""
+        key = (Kind.TRADE, self._shard(market))
+        return self._close(key, now_ms) if key in self._open else None
+
+    @property
+    def oldest_mark_ms(self) -> int | None:
+        """Time of the oldest row, epoch ms, that is in an open batch and that nothing else remembers."""
+        oldest_ms = min((it.mark_ms for it in self._open.values()), default=_NEVER)
+        return None if oldest_ms == _NEVER else oldest_ms
 
     def flush(self, now_ms: int) -> Iterator[Batch]:
         """Yield everything, however young."""

@@ -6,19 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collector import batch as batches
-from collector.batch import Batch, Kind, TickerBatch, TradeBatch
+from collector.batch import Batch, GapBatch, Kind, TickerBatch, TradeBatch
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, InvalidBatch
-from collector.model import Trade
+from collector.model import Source, Trade
+from collector.publish import segment
 from collector.publish.outbox import Outbox
-from collector.publish.publisher import Publisher, at_home, letter_of, pack, unpack
+from collector.publish.publisher import Loss, Publisher, at_home, letter_of, pack, times_of, unpack
 from collector.publish.recall import Recalled
 from collector.publish.sender import Letter
 from collector.publish.spool import Spool
@@ -118,7 +119,12 @@ class Bench:
             spool=SpoolSettings(drain_batches_per_s=2000),
         )
         self.spool = Spool(
-            folder, max_bytes=spool_bytes, segment_bytes=1 << 20, fsync_interval_s=0.05, clock=SystemClock()
+            folder,
+            max_bytes=spool_bytes,
+            segment_bytes=1 << 20,
+            fsync_interval_s=0.05,
+            clock=SystemClock(),
+            times_of=times_of,
         )
         self.publisher = Publisher(
             self.settings,
@@ -417,6 +423,79 @@ def test_a_record_of_another_version_does_not_stop_the_drain(tmp_path: Path, eve
         eventually(lambda: running.broker.trade_ids() == [7])
         assert running.publisher.counts["spool_batches_unreadable"] == 3
         assert running.publisher.spool_bytes == 0
+        losses = running.publisher.take_losses()
+        assert [(loss.market, loss.to_ms - loss.from_ms) for loss in losses] == [(None, 600_000)] * 3
+        assert running.publisher.take_losses() == []
+
+
+def test_of_an_address_of_another_version_the_rows_still_tell_what_is_lost(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """Market by market."""
+    text = batches.encode(batches.make(Kind.TRADE, [trade(7), trade(8, "KRW-ETH")], listener="t", now_ms=T0))
+    with opened(tmp_path) as it:
+        it.append(f"v9 {T0}\n{text}".encode())
+    with bench(tmp_path) as running:
+        eventually(lambda: running.publisher.counts["spool_batches_unreadable"] == 1)
+    assert running.publisher.take_losses() == [Loss("KRW-BTC", T0, T0 + 100), Loss("KRW-ETH", T0, T0 + 100)]
+
+
+def test_behind_damage_no_gap_is_believed_to_be_recovered(tmp_path: Path, eventually: Eventually) -> None:
+    """The trades that closed it may be what is lost: the damage is a gap, and so is that one, again."""
+    rows: list[list[Any]] = [
+        [trade(1)],
+        [trade(2, source=Source.REST)],
+        [gap(T0 - 90_000, recovered=True), gap(T0 - 80_000)],
+        [gap(T0 - 70_000, recovered=True)],
+        [trade(3)],
+    ]
+    with bench(tmp_path, Broker(is_down=True)) as it:
+        eventually(lambda: it.mode is Mode.SPOOL)
+        for batch in rows:
+            it.put(*batch)
+    (path,) = tmp_path.glob("*.spool")
+    content = path.read_bytes()
+    ends = [record.end for record in segment.scan(content)]
+    path.write_bytes(content[: ends[1] - 5] + b"!" + content[ends[1] - 4 :])
+    with bench(tmp_path) as running:
+        eventually(lambda: running.broker.trade_ids() == [1, 3])
+        running.put(gap(T0 - 60_000, recovered=True))
+        eventually(lambda: len(running.broker.letters) == 4)
+    gaps = [letter.text for letter in running.broker.letters if letter.kind is Kind.GAP]
+    assert [row for text in gaps for row in batches.decode(text, GapBatch).rows] == [
+        gap(T0 - 80_000), gap(T0 - 60_000, recovered=True)
+    ]  # fmt: skip
+    damaged, *doubted = running.publisher.take_losses()
+    assert damaged.market is None
+    assert damaged.from_ms <= T0 <= damaged.to_ms
+    assert doubted == [
+        Loss("KRW-BTC", from_ms, from_ms + 1_000, "stalled") for from_ms in (T0 - 90_000, T0 - 70_000)
+    ]
+
+
+def test_what_is_out_of_danger(tmp_path: Path, eventually: Eventually) -> None:
+    """Sent or on disk; what found no room is not, until somebody has taken note of it."""
+    with bench(tmp_path, Broker(is_down=True), spool_bytes=1 << 20) as it:
+        it.put(trade(1))
+        eventually(lambda: it.publisher.spool_mark_ms == T0)
+        assert it.outbox.oldest_mark_ms is None
+        for number in range(40):
+            it.put(*(trade(number * 1000 + each, ms=T0 + number) for each in range(1000)))
+        eventually(lambda: it.lost and len(it.outbox) == 0)
+        assert it.outbox.oldest_mark_ms == min(row.exchange_ms for batch, _ in it.lost for row in batch.rows)
+        for batch, _ in it.lost:
+            it.outbox.done(batch)
+        assert it.outbox.oldest_mark_ms is None
+        it.broker.is_down = False
+        eventually(lambda: it.publisher.spool_mark_ms is None, 10)
+
+
+def test_a_letter_that_was_packed_before_there_were_times() -> None:
+    """Its rows tell them."""
+    whole = letter_of(batches.make(Kind.TRADE, [trade(7), trade(8, ms=T0 + 5)], listener="t", now_ms=T0), 1)
+    address, _, text = pack(whole).partition(b"\n")
+    assert unpack(pack(whole)) == whole
+    assert unpack(b" ".join(address.split()[:5]) + b"\n" + text) == replace(whole, to_ms=T0 + 105)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from collector.clock import ManualClock
 from collector.errors import ConfigurationError, SpoolFull
 from collector.publish import segment, spool
-from collector.publish.spool import Spool
+from collector.publish.spool import APART_MS, Spool, Times
 
 PAYLOADS = [f"batch {number} ".encode() * (1 + number % 3) for number in range(12)]
 RECORD_BYTES = len(segment.pack(PAYLOADS[0], 0))
 ONE_FILE = 1 << 20
+NOW_MS = 1_790_000_000_000
 
 
 def opened(directory: Path, **changes) -> Spool:
@@ -35,6 +36,20 @@ def opened(directory: Path, **changes) -> Spool:
         "clock": ManualClock(),
     }
     return Spool(directory, **{**options, **changes})
+
+
+def times_of(payload: bytes) -> Times:
+    """Return the times of a payload that is a number of seconds; of 0 nothing is worth remembering."""
+    second_ms = NOW_MS + int(payload) * 1_000
+    return Times(second_ms, second_ms + 900, second_ms + 500 if int(payload) else 0)
+
+
+def spoil(directory: Path, position: int) -> None:
+    """Change one byte of the newest segment."""
+    *_, path = sorted(directory.glob("*.spool"))
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
 
 
 def drained(held: Spool) -> list[bytes]:
@@ -309,20 +324,76 @@ class TestRecovery:
             assert held.corrupt_records == 1
 
     def test_damage_says_when(self, directory):
-        """The loss is bounded by the times of the sound records around it."""
-        clock = ManualClock(now_ms=1_790_000_000_000)
+        """The loss is bounded by the times of the sound records around it, and some more before it."""
+        clock = ManualClock(now_ms=NOW_MS)
         held = opened(directory, clock=clock)
         for payload in PAYLOADS[:3]:
             held.append(payload)
             clock.advance(10)
         crashed(held)
-        (path,) = directory.glob("*.spool")
-        content = bytearray(path.read_bytes())
-        content[RECORD_BYTES + 30] ^= 1
-        path.write_bytes(content)
+        spoil(directory, RECORD_BYTES + 30)
         with opened(directory) as held:
             (lost,) = held.take_damage()
-        assert (lost.from_ms, lost.to_ms) == (1_790_000_000_000, 1_790_000_020_000)
+        assert (lost.from_ms, lost.to_ms) == (NOW_MS - APART_MS, NOW_MS + 20_000)
+
+    @pytest.mark.parametrize(
+        ("spoilt", "from_ms", "to_ms"),
+        [(0, 5_000 - APART_MS, 9_000), (1, 5_000 - APART_MS, 9_000), (2, 6_000 - APART_MS, 9_500)],
+    )
+    def test_damage_is_bounded_by_what_the_payloads_are_of(self, directory, spoilt, from_ms, to_ms):
+        """Their trades may be much older than their writing: batches wait while a broker does not answer."""
+        held = opened(directory, clock=ManualClock(now_ms=NOW_MS + 9_000))
+        for number in (5, 6, 7):
+            held.append(b"%d" % number, times_of(b"%d" % number))
+        held.sync()
+        crashed(held)
+        (path,) = directory.glob("*.spool")
+        spoil(directory, (spoilt + 1) * (path.stat().st_size // 3) - 1)
+        os.utime(path, ((NOW_MS + 9_500) / 1000,) * 2)
+        with opened(directory, times_of=times_of) as held:
+            (lost,) = held.take_damage()
+        assert (lost.from_ms, lost.to_ms) == (NOW_MS + from_ms, NOW_MS + to_ms)
+
+    def test_what_goes_bad_while_open_is_known_to_the_millisecond(self, directory):
+        """Its times were noted when it was put down."""
+        with opened(directory) as held:
+            held.append(b"5", times_of(b"5"))
+            spoil(directory, -1)
+            assert held.peek() is None
+            (lost,) = held.take_damage()
+        assert (lost.from_ms, lost.to_ms) == times_of(b"5")[:2]
+
+    def test_what_is_in_it_has_a_name_until_some_of_it_is_lost(self, directory):
+        """By that name gaps are closed that its return fills."""
+        with opened(directory) as held:
+            held.append(b"5")
+            name = held.id
+        with opened(directory) as held:
+            assert held.id == name
+        spoil(directory, -1)
+        with opened(directory) as held:
+            assert held.id not in ("", name)
+            other = held.id
+            held.append(b"6")
+            spoil(directory, -1)
+            assert held.peek() is None
+            assert held.id != other
+
+    def test_the_oldest_that_waits(self, directory):
+        """Of what nothing else remembers, whatever the order and whoever put it down."""
+        with opened(directory) as held:
+            assert held.oldest_mark_ms is None
+            for payload in (b"6", b"5", b"7", b"0"):
+                held.append(payload, times_of(payload))
+            assert held.oldest_mark_ms == NOW_MS + 5_500
+            held.peek()
+            held.ack()
+        with opened(directory, times_of=times_of) as held:
+            assert held.oldest_mark_ms == NOW_MS + 5_500
+            for oldest_ms in (NOW_MS + 7_500, None, None):
+                held.peek()
+                held.ack()
+                assert held.oldest_mark_ms == oldest_ms
 
     def test_damage_before_the_cursor_is_no_loss(self, directory):
         """Bytes that go bad after they were acknowledged are not reported."""

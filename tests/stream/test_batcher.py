@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collector import batch as batches
 from collector.batch import Batch, Kind
-from collector.model import Gap, OrderBook, Ticker, Trade
+from collector.model import Gap, OrderBook, Source, Ticker, Trade
 from collector.settings import BatchSettings
 from collector.stream.batcher import STATES, Batcher, shard_of
 from tests.stream.making import T0, book, gap, levels, ticker, trade
@@ -86,6 +86,33 @@ def test_the_envelope() -> None:
     assert two is not None
     assert one.id != two.id
     assert (two.listener, two.created_ms) == ("listener-1", T0 + 5)
+
+
+def test_the_oldest_that_nothing_else_remembers() -> None:
+    """Trades of the stream and gaps that open, while they are in an open batch."""
+    it = batcher(max_rows=3)
+    assert it.oldest_mark_ms is None
+    for row in (ticker(T0 - 9), trade(1, ms=T0 - 8, source=Source.REST), gap(T0 - 7, recovered=True)):
+        it.add(row, 0.0, T0)
+    assert it.oldest_mark_ms is None
+    it.add(trade(2), 0.0, T0)
+    it.add(gap(T0 - 5), 0.0, T0)
+    assert it.oldest_mark_ms == T0 - 5
+    list(it.flush(T0))
+    assert it.oldest_mark_ms is None
+
+
+def test_the_batch_of_one_market_is_closed_on_demand() -> None:
+    """With all that are collected beside it, and no other."""
+    it = batcher(shards=4)
+    assert it.close_trades("KRW-BTC", T0) is None
+    for number in range(20):
+        it.add(trade(number, f"KRW-M{number}"), 0.0, T0)
+    closed = it.close_trades("KRW-M3", T0)
+    assert closed is not None
+    shares = {shard_of(row.market, 4) for row in closed.rows}
+    assert shares == {shard_of("KRW-M3", 4)}
+    assert it.pending() == 20 - len(closed.rows) > 0
 
 
 def test_shards_keep_the_markets_apart() -> None:
