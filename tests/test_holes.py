@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from collector.analytics.watermark import Start
 from collector.feed.backfill import Hole as MarketHole
 from collector.listener.holes import LAG_MS, Holes
 from collector.model import Channel, Gap
 from collector.stream.coverage import Hole
-from tests.stream.making import T0, gap
+from tests.stream.making import T0, gap, trade
 from tests.test_intake import Bench
 
 MARKETS = ("KRW-BTC", "KRW-ETH")
@@ -52,17 +53,57 @@ def test_a_hole_is_a_gap_of_every_market_and_channel_and_a_backfill_of_the_trade
     assert all(each.is_known_before for each in backfill.holes)
 
 
-def test_a_start_goes_back_to_the_last_stored_trade() -> None:
+def test_a_start_goes_back_to_where_the_last_run_ended() -> None:
     """A market that is new to us begins with the running minute, of which nothing before is known."""
     it, backfill, bench = holes()
-    it.last_trade_ms = {"KRW-BTC": at(bench, 0.0) - 3_600_000}
+    it.begin({"KRW-BTC": Start(at(bench, 0.0) - 3_600_000)})
+    assert not it.has_begun
     it.on_hole(Hole(90.0, 95.0, "start"))
     known, new = backfill.holes
     assert (known.from_ms, known.is_known_before) == (at(bench, 0.0) - 3_600_000, True)
     assert (new.from_ms % MINUTE_MS, new.is_known_before) == (0, False)
     assert at(bench, 90.0) - MINUTE_MS < new.from_ms <= at(bench, 90.0)
-    assert bench.intake.covered_from_ms == {"KRW-BTC": known.from_ms, "KRW-ETH": new.from_ms}
+    assert bench.intake.covered_from_ms == {"KRW-ETH": new.from_ms}
     assert {each.channel for each in recorded(bench)} == {Channel.TRADE}
+    assert it.has_begun
+
+
+def test_a_start_waits_until_it_is_known_where_the_last_run_ended() -> None:
+    """Until then no market is taken for new; then the start is as if it had been known at once."""
+    it, backfill, bench = holes()
+    it.on_hole(Hole(90.0, 95.0, "start"))
+    early, from_ms, to_ms = T0 - 7_200_000, T0 - 3_600_000, at(bench, 95.0)
+    bench.frame(trade(1, "KRW-ETH", early), trade(2, "KRW-BTC", early))
+    assert recorded(bench) == []
+    it.begin({"KRW-BTC": Start(from_ms)})
+    known, new = backfill.holes
+    assert (known.market, known.from_ms, known.to_ms) == ("KRW-BTC", from_ms, to_ms)
+    assert new.market == "KRW-ETH"
+    assert bench.early == [("KRW-ETH", early)], "of a known market nothing before its start is news"
+    it.begin({})
+    assert len(backfill.holes) == 2
+
+
+def test_what_another_listener_has_on_its_disk_is_a_gap_of_its_own() -> None:
+    """By its name it is closed when that listener is back."""
+    it, backfill, bench = holes()
+    it.begin({"KRW-BTC": Start(T0 - 500, T0 - 90_000, T0, "a1")})
+    it.on_hole(Hole(90.0, 95.0, "start"))
+    found = [(each.market, each.reason, each.from_ms) for each in recorded(bench)]
+    assert found[:2] == [("KRW-BTC", "start", T0 - 500), ("KRW-BTC", "held:a1", T0 - 90_000)]
+    assert [each.reason for each in backfill.holes] == ["start", "held:a1", "start"]
+
+
+def test_losses_that_wait_are_known_by_their_oldest() -> None:
+    """Until they are recorded; those that are recovered are none."""
+    it, _, _ = holes()
+    assert it.unsaid_from_ms is None
+    for number in (5, 3):
+        it.on_lost(lost("KRW-BTC", T0 + number))
+    it.on_lost(gap(T0, recovered=True))
+    assert it.unsaid_from_ms == T0 + 3
+    it.tell_lost()
+    assert it.unsaid_from_ms is None
 
 
 def test_a_recovered_gap_has_the_name_of_the_opened_one() -> None:

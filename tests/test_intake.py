@@ -168,7 +168,7 @@ def test_recovered_trades_take_the_same_way(bench: Bench) -> None:
 
 def test_a_first_trade_from_before_the_start_is_told_once(bench: Bench) -> None:
     """The snapshot of a quiet market: its minute is known in part only."""
-    bench.intake.covered_from_ms = {"KRW-BTC": T0, "KRW-ETH": T0}
+    bench.intake.begin({"KRW-BTC": T0, "KRW-ETH": T0})
     bench.frame(trade(1, ms=T0 - 5000))
     bench.frame(trade(2, ms=T0 - 4000))
     bench.frame(trade(3, "KRW-ETH", ms=T0 + 1))

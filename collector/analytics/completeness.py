@@ -37,13 +37,22 @@ class Status(Struct, frozen=True):
         covered_until_ms: all trades up to here were received.
         outage_since_ms: since when no socket brings data, None while one does.
         outage_reason: why, as in a gap.
-        pending_from_ms: time of the oldest trade that is not handed to Redis, None where there is none.
+        pending_from_ms: time of the oldest trade that is not handed to Redis, or was handed to it a while ago
+            and is not stored; None where there is none.
+        run: name of the run of the listener; marker: grows with every status of a share.
+        unsent_from_ms, spooled_from_ms: the same of trades that die with the listener, and of those on disk.
+        spool: name of what is on its disk.
     """
 
     covered_until_ms: int
     outage_since_ms: int | None = None
     outage_reason: str | None = None
     pending_from_ms: int | None = None
+    run: str = ""
+    marker: int = 0
+    unsent_from_ms: int | None = None
+    spooled_from_ms: int | None = None
+    spool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,12 +128,6 @@ def simulate(
         Path | None, typer.Option(help="Write every trade made to this file, JSON lines.")
     ] = None,
     stop_after: Annotated[int | None, typer.Option(min=0, help="Go quiet after so many trades.")] = None,
-    first_day_markets: Annotated[
-        int, typer.Option(min=0, help="So many markets have no previous close yet: null in their frames.")
-    ] = 0,
-    snapshot_trades: Annotated[
-        int, typer.Option(min=0, help="So many last trades of each market open a subscription.")
-    ] = 1,
 ) -> None:
     """Run a local, simulated Bithumb.
 
@@ -155,8 +149,6 @@ def simulate(
             rules=rules,
             truth=truth,
             stop_trading_after=stop_after,
-            first_day_markets=first_day_markets,
-            snapshot_trades=snapshot_trades,
         )
     )
 

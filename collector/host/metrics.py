@@ -65,6 +65,7 @@ COUNTERS: Mapping[str, str] = {
     "orderbook_rows_dropped": "order books that still waited when the listener stopped",
     "spool_batches_drained": "batches brought back from disk",
     "spool_batches_unreadable": "batches on disk that another version wrote and this one can't read",
+    "redis_lost_writes": "times Redis came back without what had been written to it, which is fetched again",
     "batches_sent_again": "batches of trades or gaps that no worker confirmed in time",
     "spool_sync_errors": "times the disk refused to sync the spool",
     "states_repeated": "times the newest tickers and books were sent again, those sent before having expired",

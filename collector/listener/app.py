@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,6 +47,7 @@ from collector.listener.market_states import MarketStates
 from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
 from collector.listener.refresh import Refresh
+from collector.listener.status import CoverageStatus, returned
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec, is_snapshot
@@ -56,7 +57,7 @@ from collector.publish.lease import Lease
 from collector.publish.ledger import Ledger, Names
 from collector.publish.outbox import Outbox
 from collector.publish.probe import Probe
-from collector.publish.publisher import Publisher, Transport, times_of
+from collector.publish.publisher import Handing, Publisher, Transport, times_of
 from collector.publish.recall import Recall
 from collector.publish.sender import Sender
 from collector.publish.spool import Spool
@@ -159,6 +160,15 @@ class Listener:
         self._redis_clock = RedisClock(self._redis, self._clock)
         self._sender = sender or Sender(settings.publish.state_expires_s, self._redis_clock.now_ms)
         self._ledger = self._new_ledger(self._sender)
+        self._status = CoverageStatus(
+            settings,
+            self._redis,
+            self.id,
+            intake=self._intake,
+            batcher=self._batcher,
+            outbox=self._outbox,
+            holes=self._holes,
+        )
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
         self._paced_s = self._pace_changed_s = 0.0
@@ -197,14 +207,15 @@ class Listener:
         finally:
             self._intake.flush()
             await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
+            self._note_status()
             if web is not None:
                 await asyncio.to_thread(web.close)
             await self._leave()
 
     async def _live(self) -> None:
         await self._discover()
-        self._holes.last_trade_ms = await asyncio.to_thread(self._read_last_trades)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._status.begin(self._publisher.spool_id))
             group.create_task(self._take_up_gaps())
             group.create_task(self._tick())
             group.create_task(self._count_recovered())
@@ -222,6 +233,8 @@ class Listener:
             gaps = await asyncio.to_thread(self._read_open_gaps)
             if gaps is not None:
                 self._holes.take_up(gaps)
+                for gap in await asyncio.to_thread(self._find_returned, gaps):
+                    self._intake.add(gap)
             if await self._are_found(found, found_again_s, pause_s):
                 # What is fetched may become a dead letter again: not faster and faster.
                 found_again_s = min(2 * found_again_s, longest_s)
@@ -267,6 +280,7 @@ class Listener:
         while True:
             await asyncio.sleep(_TICK_S)
             self._intake.tick(self._publisher.decision)
+            self._note_status()
             for loss in self._publisher.take_losses():
                 self._holes.on_loss(loss)
             if not self._publisher.decision.trades_to_disk:
@@ -275,6 +289,12 @@ class Listener:
                 raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
             if self._holder is not None:
                 raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
+
+    def _note_status(self) -> None:
+        connections = self.fleet.connections
+        is_streaming = any(connection.streaming.is_set() for connection in connections)
+        reasons = [connection.last_loss for connection in connections if connection.last_loss]
+        self._status.note(is_streaming=is_streaming, why=(reasons or ["disconnected"])[0].partition(":")[0])
 
     async def _leave(self) -> None:
         """Give the lease up and report for the last time, unless Redis is away or slow: both expire."""
@@ -290,6 +310,9 @@ class Listener:
         if self._publisher.is_failing:
             return
         with suppress(BrokerUnavailable):
+            if self._holder is None:
+                self._status.write(self._publisher, self._ledger, _not_any_more)
+                self._status.leave()
             self._lease.give_up()
             self._report(self._publisher.decision)
 
@@ -423,13 +446,16 @@ class Listener:
 
     def _on_lost_batch(self, batch: Batch, reason: str) -> None:
         """Called in the publisher's thread: facts that could be neither sent nor kept."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._intake.lose, batch, reason)
+        self._call(self._intake.lose, batch, reason)
 
     def _on_unreadable(self, from_ms: int) -> None:
         """Called in the publisher's thread: facts on their way that can't be read any more."""
+        self._call(self._open_until_now, from_ms, "in_flight_lost")
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:  # noqa: ANN401 - its own
+        """Have a function called in the event loop, from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._open_until_now, from_ms, "in_flight_lost")
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def _open_until_now(self, from_ms: int, reason: str) -> None:
         self._holes.open(None, from_ms, self._intake.exchange_ms(), reason)
@@ -466,7 +492,7 @@ class Listener:
             settings,
             self._outbox,
             spool,
-            sender,
+            Handing(sender, self._status.on_handed),
             probe.read,
             Recall(self._redis).take_back,
             self._clock,
@@ -484,6 +510,8 @@ class Listener:
     def _keep_house(self, decision: Decision, reading: Reading) -> None:
         """Called in the publisher's thread: renew the lease, send again, pace analyses, say how we are."""
         self._holder = self._lease.take()
+        if self._holder is None:
+            self._status.write(self._publisher, self._ledger, self._call)
         self._publisher.counts["batches_sent_again"] += self._ledger.send_again(reading.trade_age_ms)
         self._pace_analyses(decision.analysis_rate)
         self._report(decision)
@@ -559,13 +587,11 @@ class Listener:
             ]
         )
 
-    def _read_last_trades(self) -> dict[str, int]:
-        """Ask the store where the last run ended: nothing if it does not answer."""
-        try:
-            return Reader(self._redis, self.settings).last_trade_ms(self._markets)
-        except (redis.RedisError, PipelineError) as error:
-            log.warning("the end of the last run can't be read: %s", error)
-            return {}
+    def _find_returned(self, gaps: Sequence[Gap]) -> list[Gap]:
+        """Ask which gaps were only on our disk and are stored now: none if Redis does not answer."""
+        with suppress(BrokerUnavailable):
+            return returned(gaps, self._publisher, self._ledger)
+        return []
 
     def _read_found(self) -> int | None:
         """Ask the store how many gaps workers have found so far: None if it does not answer."""
@@ -586,6 +612,10 @@ class Listener:
         except (redis.RedisError, PipelineError) as error:
             log.warning("open gaps can't be read: %s", error)
             return None
+
+
+def _not_any_more(*_: object) -> None:
+    """The event loop is at its end."""
 
 
 class _ExchangeClock:

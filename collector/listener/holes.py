@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 
+from collector.analytics.watermark import Start
 from collector.feed.backfill import Backfill
 from collector.feed.backfill import Hole as MarketHole
 from collector.listener.intake import Intake
@@ -20,6 +21,9 @@ LOST_HERE = frozenset({"overflow", "spool_full"})
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 
 
+#: Reason of a gap that is on the disk of another listener, whose name follows.
+HELD = "held"
+
 GapName = tuple[str, Channel, int, str]
 
 
@@ -28,8 +32,11 @@ class Holes:
 
     def __init__(self, intake: Intake, channels: Iterable[Channel]) -> None:
         self.markets: tuple[str, ...] = ()
-        #: Where the last run ended, for markets it knew.
-        self.last_trade_ms: Mapping[str, int] = {}
+        #: Where the markets begin that an earlier run knew; None while that can't be read.
+        self._starts: Mapping[str, Start] | None = None
+        #: From when to when nothing was covered at the start, until the starts are known; and if they are.
+        self._start_hole: tuple[int, int] | None = None
+        self.has_begun = False
         self.backfill: Backfill | None = None
         self._intake = intake
         self._channels = tuple(channels)
@@ -44,12 +51,18 @@ class Holes:
         time = self._intake.exchange_time
         from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
         log.debug("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
+        if hole.reason == "start":
+            self._start_hole = from_ms, to_ms
+            self._begin_if_known()
+            return
         for market in self.markets:
-            if hole.reason == "start":
-                self._on_start(market, from_ms, to_ms)
-            else:
-                self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
-                self._record_lost_states(market, from_ms, to_ms, hole.reason)
+            self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
+            self._record_lost_states(market, from_ms, to_ms, hole.reason)
+
+    def begin(self, starts: Mapping[str, Start]) -> None:
+        """Begin where the last run ended: markets that are not in `starts` are new."""
+        self._starts = starts
+        self._begin_if_known()
 
     def on_market_hole(self, market: str, hole: Hole) -> None:
         """Take a stretch in which one market's trades were suspiciously silent."""
@@ -119,6 +132,15 @@ class Holes:
         for key in found.keys() - known:
             self.resume(found[key])
 
+    @property
+    def unsaid_from_ms(self) -> int | None:
+        """Time of the oldest loss, epoch ms, that is not recorded yet."""
+        return min((gap.from_ms for gap in self._lost.values() if not gap.recovered), default=None)
+
+    def forget(self) -> None:
+        """Take up again what the store says is missing: it may be from before it forgot that it was not."""
+        self._taken, self._taken_since = set(), set()
+
     def resume(self, gap: Gap) -> None:
         """Send the backfill after a gap that is recorded already."""
         self._taken_since.add(gap.name)
@@ -151,12 +173,25 @@ class Holes:
             if self.backfill is not None:
                 self.backfill.add(hole)
 
-    def _on_start(self, market: str, from_ms: int, to_ms: int) -> None:
-        """Begin at the last trade we have; a newcomer begins with the running minute."""
-        is_known = market in self.last_trade_ms
-        start_ms = min(self.last_trade_ms.get(market, from_ms - from_ms % MINUTE_MS), to_ms)
-        self._intake.covered_from_ms[market] = start_ms
-        self.record(MarketHole(market, start_ms, to_ms, "start", is_known_before=is_known))
+    def _begin_if_known(self) -> None:
+        if self._starts is None or self._start_hole is None or self.has_begun:
+            return
+        self.has_begun = True
+        from_ms, to_ms = self._start_hole
+        new_from_ms = from_ms - from_ms % MINUTE_MS
+        for market in self.markets:
+            start = self._starts.get(market)
+            if start is not None:
+                self._on_start(market, start, to_ms)
+            else:
+                self.record(MarketHole(market, new_from_ms, to_ms, "start", is_known_before=False))
+        self._intake.begin({market: new_from_ms for market in self.markets if market not in self._starts})
+
+    def _on_start(self, market: str, start: Start, to_ms: int) -> None:
+        """Fetch what may be missing since the last run, and what another listener has on its disk."""
+        self.record(MarketHole(market, min(start.from_ms, to_ms), to_ms, "start"))
+        if start.held_from_ms is not None:
+            self.open(market, start.held_from_ms, start.held_until_ms, f"{HELD}:{start.holder}")
 
     def _record_lost_states(self, market: str, from_ms: int, to_ms: int, reason: str) -> None:
         for channel in self._channels:

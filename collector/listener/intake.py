@@ -5,7 +5,7 @@ events of a frame -> coverage (holes) -> sequencer (first copy wins) -> batcher 
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from collector.batch import Batch
 from collector.clock import Clock
@@ -43,8 +43,10 @@ class Intake:
         self.sequencer = Sequencer()
         self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
         self.coverage = Coverage(clock.monotonic(), stall_min_s)
-        #: Start of what we know per market, until its first trade has come.
+        #: Start of what we know of each market that is new to us, until its first trade has come.
         self.covered_from_ms: dict[str, int] = {}
+        #: Time of each market's first trade until it is known which are new.
+        self._first_ms: dict[str, int] | None = {}
         #: Milliseconds from the exchange's time to ours, of the newest events.
         self.lags_ms: deque[int] = deque(maxlen=_LAGS_KEPT)
         self._batcher = batcher
@@ -115,6 +117,13 @@ class Intake:
         """Tell whether the exchange's time leaps over a silence; tickers may have been made long before."""
         times_ms = (event.exchange_ms for event in events if not isinstance(event, Ticker))
         return self._leaps.is_leap(self.exchange_time.at(since_s), times_ms)
+
+    def begin(self, new_from_ms: Mapping[str, int]) -> None:
+        """Begin with these markets, of which nothing is known before these times."""
+        first_ms, self._first_ms = self._first_ms or {}, None
+        self.covered_from_ms = dict(new_from_ms)
+        for market, exchange_ms in first_ms.items():
+            self._check_start(market, exchange_ms)
 
     def on_trade_stall(self) -> None:
         """Take note that a socket brought no trades while its other data may have flowed.
@@ -193,17 +202,19 @@ class Intake:
                 self._on_market_hole(market, hole)
         self._last_trade_s = now_s
         self._streamed_ms[trade.market] = trade.exchange_ms
-        if self.covered_from_ms:
-            self._check_start(trade)
+        if self._first_ms is not None:
+            self._first_ms.setdefault(trade.market, trade.exchange_ms)
+        elif self.covered_from_ms:
+            self._check_start(trade.market, trade.exchange_ms)
 
     def _tell(self, hole: Hole) -> None:
         self._told = hole
         self._on_hole(hole)
 
-    def _check_start(self, trade: Trade) -> None:
-        covered_from_ms = self.covered_from_ms.pop(trade.market, None)
-        if covered_from_ms is not None and trade.exchange_ms < covered_from_ms:
-            self._on_early_trade(trade.market, trade.exchange_ms)
+    def _check_start(self, market: str, exchange_ms: int) -> None:
+        covered_from_ms = self.covered_from_ms.pop(market, None)
+        if covered_from_ms is not None and exchange_ms < covered_from_ms:
+            self._on_early_trade(market, exchange_ms)
 
     def _put(self, batch: Batch) -> None:
         if not self._outbox.put(batch):

@@ -119,6 +119,17 @@ class Ledger:
             raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
         return int(oldest[0][1]) if stuck and oldest else None
 
+    def is_stored(self, until_ms: int) -> bool:
+        """Tell whether nothing is on its way that has trades of `until_ms` or before.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        try:
+            return not self._client.zcount(self._names.from_, "-inf", until_ms)
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+
     def _note(self, letter: Letter, due_ms: int) -> None:
         try:
             with self._client.pipeline(transaction=True) as pipe:

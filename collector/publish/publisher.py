@@ -55,6 +55,23 @@ class Transport(Protocol):
         ...
 
 
+class Handing:
+    """A transport that tells of each batch that another one has sent."""
+
+    def __init__(self, transport: Transport, on_sent: Callable[[Letter], None]) -> None:
+        self._transport = transport
+        self._on_sent = on_sent
+
+    def send(self, letter: Letter) -> None:
+        """Send it, then tell."""
+        self._transport.send(letter)
+        self._on_sent(letter)
+
+    def limit_rates(self, limits: Mapping[str, str]) -> None:
+        """Pass it on."""
+        self._transport.limit_rates(limits)
+
+
 class Publisher:
     """Moves batches from the outbox to the broker, by way of the disk if need be.
 

@@ -12,9 +12,6 @@ class SimulatorOptions:
     `tickers_per_trade` beside them. After exactly `stop_trading_after` trades all goes quiet but stays
     connected. `truth` names a file that gets one JSON line per trade, as it is made.
 
-    `first_day_markets` of the markets, from the second busiest on, are in their first day: all that follows
-    from a previous close is null. A subscription gets the last `snapshot_trades` trades of each market.
-
     Instead of the market a `recording` can be played: `speed` 1 is real time, 2 twice as fast, 0 as fast as
     the readers take it; it starts once `recording_sockets` sockets have subscribed.
 
@@ -33,8 +30,6 @@ class SimulatorOptions:
     repeated_books: float = 0.45
     stop_trading_after: int | None = None
     trades_kept_per_market: int = 100_000
-    first_day_markets: int = 0
-    snapshot_trades: int = 1
     truth: Path | None = None
 
     recording: Path | None = None

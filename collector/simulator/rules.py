@@ -17,7 +17,8 @@ from typing import Any
 
 from collector.errors import ConfigurationError
 
-#: Name -> (what it is about, the values there are; the first is the default. `s` is a number of seconds).
+#: Name -> (what it is about, the values there are; the first is the default. `s` is a number of seconds,
+#: `n` a whole number).
 RULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "rest-lag": ("how far REST's trades, candles and tickers are behind the socket", ("s",)),
     "rest-ids": (
@@ -36,6 +37,11 @@ RULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "too many REST calls get HTTP 429; HTTP 200 with an error object, its name a number; or a text",
         ("429", "error", "error-text"),
     ),
+    "first-day": (
+        "so many markets, from the second busiest on, have no previous close: null, and what follows from it",
+        ("n",),
+    ),
+    "snapshot-trades": ("so many last trades of each market open a subscription", ("n",)),
     "candle-volumes": ("volumes of candles are exact; have four decimals", ("exact", "rounded")),
 }
 
@@ -50,6 +56,8 @@ class Rules:
     midnight: str = "crosses"
     limit: str = "429"
     candle_volumes: str = "exact"
+    first_day: int = 0
+    snapshot_trades: int = 1
 
     @property
     def rest_lag_ms(self) -> int:
@@ -72,7 +80,9 @@ def parse_rules(text: str) -> Rules:
             hint = f", did you mean {near[0]}?" if near else "."
             raise ConfigurationError(f"Unknown rule {name!r}{hint} Known: {', '.join(RULES)}")
         field = name.replace("-", "_")
-        if field in names:
+        if RULES[name][1] == ("n",):
+            chosen[field] = _number(name, value)
+        elif field in names:
             chosen[field] = _choice(name, value)
         else:
             chosen[f"{field}_s"] = _seconds(name, value)
@@ -84,6 +94,12 @@ def _choice(name: str, value: str) -> str:
     if value not in values:
         raise ConfigurationError(f"Rule {name}={value}: {name} is one of {', '.join(values)}")
     return value
+
+
+def _number(name: str, value: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", value, re.ASCII):
+        raise ConfigurationError(f"Rule {name}={value}: a whole number is needed, like {name}=2")
+    return int(value)
 
 
 def _seconds(name: str, value: str) -> float:

@@ -28,7 +28,7 @@ from collector.simulator.model import MarketModel, Pace
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.player import Player
 from collector.simulator.requests import Refused
-from collector.simulator.rules import parse_rules
+from collector.simulator.rules import Rules, parse_rules
 from collector.simulator.source import MarketSource, Source, Step
 from collector.simulator.truth import TruthFile
 
@@ -53,11 +53,11 @@ class Simulator:
         self._rules = parse_rules(self.options.rules)
         self._mischief = Mischief(faults, self.options.seed)
         self._audience = Audience(self.options, self._mischief, self.counters)
-        current = CurrentDialect(self.options.snapshot_trades)
+        current = CurrentDialect(self._rules.snapshot_trades)
         self._dialects: dict[str, Dialect] = {each.path: each for each in (current, LegacyDialect())}
         self._started_us = time.time_ns() // 1000
         self._started = time.monotonic()
-        self._source = _source(self.options, self._started_us)
+        self._source = _source(self.options, self._rules, self._started_us)
         self._check_listings(faults)
         self._door = FrontDoor(
             self.options,
@@ -295,7 +295,7 @@ async def serve(
         await exchange.run(stop)
 
 
-def _source(options: SimulatorOptions, now_us: int) -> Source:
+def _source(options: SimulatorOptions, rules: Rules, now_us: int) -> Source:
     if options.recording is not None:
         return Player(
             open_recording(options.recording),
@@ -311,6 +311,6 @@ def _source(options: SimulatorOptions, now_us: int) -> Source:
         repeated_books=options.repeated_books,
         stop_after=options.stop_trading_after,
         trades_kept_per_market=options.trades_kept_per_market,
-        first_day_markets=options.first_day_markets,
+        first_day_markets=rules.first_day,
     )
     return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))

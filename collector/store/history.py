@@ -8,9 +8,10 @@ import msgspec
 import redis
 
 from collector.analytics.candles import Minute
-from collector.analytics.completeness import Known, Status, Watch, known_of, watch_of
+from collector.analytics.completeness import Known, Watch, known_of, watch_of
 from collector.model import Gap
 from collector.settings import Settings
+from collector.store.coverage import decode as decode_status
 from collector.store.keys import DAY_MS, SHARD_MARKETS, Keys
 from collector.store.redis_client import translated
 from collector.store.store import decode_gap, decode_minute
@@ -21,7 +22,6 @@ AT_ONCE = 500
 #: Opens of stored one-minute candles by market, oldest first.
 Opens = Mapping[str, Sequence[int]]
 Command = tuple[Any, ...]
-_decode_status = msgspec.json.Decoder(Status).decode
 _decode_markets = msgspec.json.Decoder(frozenset[str]).decode
 
 
@@ -85,12 +85,9 @@ class History:
         shards = [field for field in texts if not field.endswith(SHARD_MARKETS)]
         alive = self._replies([("EXISTS", self._keys.coverage_alive(shard)) for shard in shards])
         return [
-            Watch(
-                _decode_status(texts[shard]),
-                bool(is_alive),
-                _decode_markets(texts.get(shard + SHARD_MARKETS, b"[]")),
-            )
+            Watch(status, bool(is_alive), _decode_markets(texts.get(shard + SHARD_MARKETS, b"[]")))
             for shard, is_alive in zip(shards, alive, strict=True)
+            if (status := decode_status(texts[shard])) is not None
         ]
 
     def known(self, opens: Opens) -> dict[str, Known]:

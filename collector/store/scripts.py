@@ -30,7 +30,8 @@ FIELD = Script("field")
 STATES = Script("states")
 SWAP = Script("swap")
 NEWEST = Script("newest")
-ALL = (MINUTES, TRADES, FIELD, STATES, SWAP, NEWEST)
+COVERAGE = Script("coverage")
+ALL = (MINUTES, TRADES, FIELD, STATES, SWAP, NEWEST, COVERAGE)
 
 
 def run(client: redis.Redis, pipeline: Pipeline) -> list[Any]:

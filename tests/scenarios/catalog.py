@@ -106,6 +106,34 @@ EACH = (
         name="Redis killed, restarted after 3 s", acts=(Act(2, "kill redis", 3),), seconds=10, deaths=True
     ),
     Scenario(
+        name="Redis flushed",
+        acts=(Act(4, "flush redis"),),
+        seconds=9,
+        deaths=True,
+        seen=("redis_lost_writes",),
+    ),
+    Scenario(
+        name="Redis killed, the last 60 KB of its file cut off",
+        acts=(Act(4, "cut redis", 1),),
+        seconds=9,
+        deaths=True,
+        seen=("redis_lost_writes",),
+    ),
+    Scenario(
+        name="Redis set back by 3 s, as by a failover to a replica that lagged",
+        acts=(Act(3, "set redis back", 3),),
+        seconds=10,
+        deaths=True,
+        seen=("redis_lost_writes",),
+    ),
+    Scenario(
+        name="a market in its first day: nulls in its frames",
+        rules="first-day=2,snapshot-trades=5",
+        acts=(Act(2, "stop listener", 0.3),),
+        seconds=7,
+        seen=("tolerated:",),
+    ),
+    Scenario(
         name="Redis out of memory for 3 s",
         acts=(Act(2, "fill redis", 3),),
         seconds=9,

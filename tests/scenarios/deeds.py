@@ -1,13 +1,18 @@
 """What can be done to our processes and to the network: name -> how it begins and how it ends."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from tests.scenarios.system import REDIS_MEMORY_MB, System
+
+#: About half a second of a scenario's writes.
+CUT_BYTES = 60_000
 
 
 def _signal_redis(system: System, number: signal.Signals) -> None:
@@ -19,6 +24,42 @@ def _restart_redis(system: System) -> None:
     """Start it again on the same files and port."""
     system.server.stop()
     system.server.start()
+
+
+def _flush_redis(system: System) -> None:
+    """Everything is gone, Celery's own keys too."""
+    system.redis.flushall()
+
+
+def _cut_redis(system: System) -> None:
+    """Kill it, and take the tail of its file away, as a power cut may."""
+    _kill_redis(system)
+    *_, newest = sorted((system.server.folder / "appendonlydir").glob("*.incr.aof"))
+    os.truncate(newest, max(newest.stat().st_size - CUT_BYTES, 0))
+
+
+def _copy_redis(system: System) -> None:
+    """Keep what is in its files now, as a replica that lags does."""
+    shutil.rmtree(_copy(system), ignore_errors=True)
+    shutil.copytree(system.server.folder / "appendonlydir", _copy(system))
+
+
+def _put_redis_back(system: System) -> None:
+    """Kill it, and start what was kept."""
+    _kill_redis(system)
+    shutil.rmtree(system.server.folder / "appendonlydir")
+    shutil.copytree(_copy(system), system.server.folder / "appendonlydir")
+    _restart_redis(system)
+
+
+def _copy(system: System) -> Path:
+    return system.folder / "copy of redis"
+
+
+def _kill_redis(system: System) -> None:
+    _signal_redis(system, signal.SIGKILL)
+    if system.server._process is not None:
+        system.server._process.wait()
 
 
 def _limit_redis(system: System, bytes_: int) -> None:
@@ -64,6 +105,9 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
         lambda it: _signal_redis(it, signal.SIGSTOP),
         lambda it: _signal_redis(it, signal.SIGCONT),
     ),
+    "flush redis": (_flush_redis, _nothing),
+    "cut redis": (_cut_redis, _restart_redis),
+    "set redis back": (_copy_redis, _put_redis_back),
     "fill redis": (
         lambda it: _limit_redis(it, 1 << 20),
         lambda it: _limit_redis(it, REDIS_MEMORY_MB << 20),

@@ -36,6 +36,7 @@ class Scenario:
         name: what goes wrong, in words.
         seconds, rate: how long the exchange trades, and how many trades a second.
         faults: what the exchange does, in the words of `collector.simulator.faults`, from its start.
+        rules: how it behaves where that is not known, in the words of `collector.simulator.rules`.
         faults_over_s: when the last of `faults` is over; None where they go on to the end.
         acts: what is done to our own processes and to the network.
         listeners: how many, all for the same share, each with a data folder of its own.
@@ -54,6 +55,7 @@ class Scenario:
     markets: int = 6
     seed: int = 1
     faults: str = ""
+    rules: str = ""
     faults_over_s: float | None = None
     acts: tuple[Act, ...] = ()
     listeners: int = 1
@@ -132,6 +134,7 @@ def play(scenario: Scenario, system: System) -> Outcome:
             "seed": str(scenario.seed),
             "stop-after": str(scenario.trades),
             **({"faults": scenario.faults} if scenario.faults else {}),
+            **({"rules": scenario.rules} if scenario.rules else {}),
         },
         listeners=scenario.listeners,
         settings=scenario.settings,

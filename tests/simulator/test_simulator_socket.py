@@ -59,7 +59,7 @@ async def test_snapshots_come_first_without_an_acknowledgement(listen: Listen) -
 
 async def test_a_subscription_may_open_with_several_trades(listen: Listen) -> None:
     """The last of each market, oldest first."""
-    async with Simulator(fast(rate=0, snapshot_trades=3)) as exchange:
+    async with Simulator(fast(rate=0, rules="snapshot-trades=3")) as exchange:
         exchange.make_trades(200)
         async with listen(exchange.websocket_url) as listener:
             await listener.ask("trade")
@@ -79,7 +79,7 @@ async def test_a_market_in_its_first_day(form: str, listen: Listen) -> None:
         "orderbook": set(),
     }
     async with (
-        Simulator(fast(first_day_markets=1)) as exchange,
+        Simulator(fast(rules="first-day=1")) as exchange,
         listen(exchange.websocket_url) as listener,
         httpx.AsyncClient(base_url=exchange.rest_url) as client,
     ):

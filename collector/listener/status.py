@@ -1,0 +1,177 @@
+"""What ties a listener to its watermark: where it begins, what it covers now, what Redis has forgotten.
+
+Every method says in which thread it is called: the event loop never waits for Redis.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import redis
+from msgspec import structs
+
+from collector.analytics.completeness import Watch
+from collector.analytics.watermark import starts
+from collector.errors import PipelineError
+from collector.listener.holes import HELD, Holes
+from collector.listener.intake import Intake
+from collector.listener.watermark import Forgotten, Snapshot, Watermark
+from collector.model import Gap
+from collector.publish.ledger import Ledger
+from collector.publish.outbox import Outbox
+from collector.publish.publisher import Publisher
+from collector.publish.sender import Letter
+from collector.settings import Settings
+from collector.store.coverage import CoverageStore
+from collector.store.history import History
+from collector.store.keys import Keys
+from collector.stream.batcher import Batcher
+
+log = logging.getLogger(__name__)
+
+#: A listener is taken for dead so long after its last status.
+ALIVE_S = 10.0
+#: What was handed to Redis is stored within this time, as a rule; after it the trades count as waiting.
+STUCK_S = 3.0
+#: Delays between tries to read where the last run ended: from the first, doubled up to the last.
+_AGAIN_S = (0.5, 5.0)
+STORE_LOST = "store_lost"
+
+
+class _Found(NamedTuple):
+    """What an earlier run left in Redis."""
+
+    status: bytes
+    watches: list[Watch]
+    last_trade_ms: dict[str, int]
+
+
+class CoverageStatus:
+    """The status of one listener."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        listener: str,
+        *,
+        intake: Intake,
+        batcher: Batcher,
+        outbox: Outbox,
+        holes: Holes,
+    ) -> None:
+        self._store = CoverageStore(client, Keys(settings.store.key_prefix), settings.shard, ALIVE_S)
+        self._history = History(client, settings)
+        self._watermark = Watermark(self._store, f"{listener}-{secrets.token_hex(4)}", intake.exchange_ms)
+        self._intake = intake
+        self._batcher = batcher
+        self._outbox = outbox
+        self._holes = holes
+        self._markets_written: tuple[str, ...] = ()
+
+    async def begin(self, spool: str) -> None:
+        """Find out where the last run ended, however long Redis takes to tell; in the event loop.
+
+        Args:
+            spool: name of what waits on our own disk.
+        """
+        delay_s, longest_s = _AGAIN_S
+        said = False
+        while True:
+            try:
+                found = await asyncio.to_thread(self._find, self._holes.markets)
+                break
+            except (redis.RedisError, PipelineError) as error:
+                if not said:
+                    log.warning("where the last run ended can't be read, trying on until it can: %s", error)
+                said = True
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, longest_s)
+        now_ms = self._intake.exchange_ms()
+        known = starts(self._holes.markets, found.watches, found.last_trade_ms, now_ms, spool)
+        self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
+        self._holes.begin(known)
+
+    def note(self, *, is_streaming: bool, why: str) -> None:
+        """Take note of what is covered now; in the event loop.
+
+        Args:
+            is_streaming: whether any socket brings data; `why` none does.
+        """
+        if not self._holes.has_begun:
+            return
+        intake = self._intake
+        covered_until_ms = intake.exchange_time.at(intake.coverage.covered_until_s)
+        unsent = (self._batcher.oldest_mark_ms, self._outbox.oldest_mark_ms, self._holes.unsaid_from_ms)
+        self._watermark.note(
+            Snapshot(
+                covered_until_ms,
+                None if is_streaming else covered_until_ms,
+                None if is_streaming else why,
+                min((ms for ms in unsent if ms is not None), default=None),
+            )
+        )
+
+    def write(self, publisher: Publisher, ledger: Ledger, call: Callable[..., object]) -> None:
+        """Write the status, and have fetched again what Redis has forgotten; in the publisher's thread.
+
+        Args:
+            call: has a function called in the event loop.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        markets = self._holes.markets
+        forgotten = self._watermark.write(
+            spooled_from_ms=publisher.spool_mark_ms,
+            spool=publisher.spool_id,
+            in_flight_from_ms=ledger.oldest_ms(STUCK_S),
+        )
+        if forgotten is not None:
+            publisher.counts["redis_lost_writes"] += 1
+            self._markets_written = ()
+            call(self._fetch_again, forgotten)
+        if markets != self._markets_written and self._holes.has_begun:
+            self._store.write_markets(markets)
+            self._markets_written = markets
+
+    def leave(self) -> None:
+        """Let everybody know that nobody listens any more; in any thread.
+
+        Raises:
+            BrokerUnavailable: Redis refuses or does not answer in time.
+        """
+        self._store.leave()
+
+    def on_handed(self, letter: Letter) -> None:
+        """Take note of a batch that Redis took; in the publisher's thread."""
+        self._watermark.on_handed(letter)
+
+    def _find(self, markets: Sequence[str]) -> _Found:
+        return _Found(self._store.read(), self._history.watches(), self._history.last_trade_ms(markets))
+
+    def _fetch_again(self, forgotten: Forgotten) -> None:
+        """Open gaps for what Redis has forgotten; in the event loop."""
+        *_, (from_ms, to_ms) = forgotten.stretches
+        log.error(
+            "Redis has lost what was written to it (a restart, a failover, a flush or an old copy): "
+            "%.0f s of trades are fetched again",
+            (to_ms - from_ms) / 1000,
+        )
+        self._holes.forget()
+        for stretch in forgotten.stretches:
+            self._holes.open(None, *stretch, STORE_LOST)
+
+
+def returned(gaps: Sequence[Gap], publisher: Publisher, ledger: Ledger) -> list[Gap]:
+    """Return, recovered, the gaps whose trades were on our own disk and are stored by now.
+
+    Raises:
+        BrokerUnavailable: Redis refuses or does not answer in time.
+    """
+    ours = [gap for gap in gaps if gap.reason == f"{HELD}:{publisher.spool_id}"]
+    if not ours or publisher.spool_bytes or not ledger.is_stored(max(gap.to_ms for gap in ours)):
+        return []
+    return [structs.replace(gap, recovered=True) for gap in ours]
