@@ -11,10 +11,11 @@ from typing import ParamSpec, TypeVar
 import redis
 
 from collector.cli.store import greet
-from collector.errors import BrokerUnavailable, CollectorError, LeaseLost
+from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, LeaseLost
 from collector.host.redis_server import find_url
 from collector.listener import loop
 from collector.listener.app import Listener, connect_redis, new_lease
+from collector.listener.returning import Returning
 from collector.settings import Settings
 from collector.store.condition import WORTH_A_WARNING
 from collector.store.read import Reader
@@ -68,6 +69,7 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
     """
     client = connect_redis(settings)
     said = ""
+    returning: Returning | None = None
     try:
         await _unless(stop, _greet, settings, client)
         while not stop.is_set():
@@ -77,10 +79,28 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
             if sentence != said:
                 said = sentence
                 log.warning("%s: on standby", sentence)
+            returning = await asyncio.to_thread(_give_back, settings, client, returning)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), settings.publish.lease_ttl_s / 6)
     finally:
+        if returning is not None:
+            await asyncio.to_thread(returning.stop)
         client.close()
+
+
+def _give_back(settings: Settings, client: redis.Redis, returning: Returning | None) -> Returning | None:
+    """Send what waits on our disk; return what does so until nothing is left."""
+    try:
+        if returning is None and Returning.is_needed(settings):
+            returning = Returning(settings, client)
+        if returning is not None and returning.look():
+            returning.stop()
+            return None
+    except ConfigurationError as error:
+        log.warning("what waits on disk is not sent: %s", error)
+    except BrokerUnavailable:
+        log.debug("what waits on disk waits for Redis")
+    return returning
 
 
 def _greet(settings: Settings, client: redis.Redis) -> None:

@@ -40,6 +40,7 @@ from collector.host.metrics import Snapshot
 from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
+from collector.listener.hand_on import new_ledger, new_probe, new_spool
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.listener.holes import Holes
 from collector.listener.intake import Intake
@@ -54,13 +55,10 @@ from collector.protocol.current import CurrentCodec, is_snapshot
 from collector.protocol.legacy import LegacyCodec
 from collector.protocol.repeats import RepeatedBooks
 from collector.publish.lease import Lease
-from collector.publish.ledger import Ledger, Names
 from collector.publish.outbox import Outbox
-from collector.publish.probe import Probe
-from collector.publish.publisher import Handing, Publisher, Transport, times_of
+from collector.publish.publisher import Handing, Publisher, Transport
 from collector.publish.recall import Recall
 from collector.publish.sender import Sender
-from collector.publish.spool import Spool
 from collector.routing import ANALYSES
 from collector.settings import ExchangeSettings, Settings
 from collector.store.keys import Keys
@@ -159,7 +157,7 @@ class Listener:
         )
         self._redis_clock = RedisClock(self._redis, self._clock)
         self._sender = sender or Sender(settings.publish.state_expires_s, self._redis_clock.now_ms)
-        self._ledger = self._new_ledger(self._sender)
+        self._ledger = new_ledger(settings, self._redis, self._sender, self._clock, self._on_unreadable)
         self._status = CoverageStatus(
             settings,
             self._redis,
@@ -462,38 +460,16 @@ class Listener:
 
     # The publisher's side
 
-    def _new_ledger(self, sender: Transport) -> Ledger:
-        timeout_ms = round(self.settings.publish.confirm_timeout_s * 1000)
-        keys = self._keys
-        names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
-        return Ledger(self._redis, sender, names, timeout_ms, self._clock, self._on_unreadable)
-
     def _new_publisher(self, sender: Transport) -> Publisher:
-        settings = self.settings
-        spool = Spool(
-            settings.data_dir / "spool" / settings.shard.replace("/", "of"),
-            max_bytes=settings.spool.max_mb << 20,
-            segment_bytes=settings.spool.segment_mb << 20,
-            fsync_interval_s=settings.spool.fsync_interval_ms / 1000,
-            clock=_ExchangeClock(self._intake, self._clock),
-            times_of=times_of,
-        )
+        spool = new_spool(self.settings, _ExchangeClock(self._intake, self._clock))
         if len(spool):
             log.warning("%d batches of an earlier run wait in the spool", len(spool))
-        shards = settings.batch.shards
-        trade_queues = ["trade", *(f"trade.{n}" for n in range(shards) if shards > 1)]
-        probe = Probe(
-            self._redis,
-            [*trade_queues, "orderbook", "ticker", "analysis"],
-            aged=[*trade_queues, "orderbook", "ticker"],
-            clock=self._clock,
-        )
         return Publisher(
-            settings,
+            self.settings,
             self._outbox,
             spool,
             Handing(sender, self._status.on_handed),
-            probe.read,
+            new_probe(self.settings, self._redis, self._clock).read,
             Recall(self._redis).take_back,
             self._clock,
             housekeeping=self._keep_house,

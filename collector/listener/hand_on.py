@@ -1,0 +1,64 @@
+"""The parts that hand batches on, made from settings: for a listener, and for one on standby."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from collector.clock import Clock
+from collector.publish.ledger import Ledger, Names
+from collector.publish.probe import Probe
+from collector.publish.publisher import Transport, times_of
+from collector.publish.spool import Spool
+from collector.settings import Settings
+from collector.store.keys import Keys
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Return where batches of this share wait on disk."""
+    return settings.data_dir / "spool" / settings.shard.replace("/", "of")
+
+
+def new_spool(settings: Settings, clock: Clock) -> Spool:
+    """Open the spool of this share.
+
+    Args:
+        clock: the exchange's time at best: it is compared with the times of trades.
+
+    Raises:
+        ConfigurationError: the folder can't be used, or has an owner.
+    """
+    return Spool(
+        spool_folder(settings),
+        max_bytes=settings.spool.max_mb << 20,
+        segment_bytes=settings.spool.segment_mb << 20,
+        fsync_interval_s=settings.spool.fsync_interval_ms / 1000,
+        clock=clock,
+        times_of=times_of,
+    )
+
+
+def new_ledger(
+    settings: Settings,
+    client: redis.Redis,
+    transport: Transport,
+    clock: Clock,
+    on_unreadable: Callable[[int], None],
+) -> Ledger:
+    """Return a transport that keeps facts in mind until they are stored; arguments as of `Ledger`."""
+    keys = Keys(settings.store.key_prefix)
+    names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
+    timeout_ms = round(settings.publish.confirm_timeout_s * 1000)
+    return Ledger(client, transport, names, timeout_ms, clock, on_unreadable)
+
+
+def new_probe(settings: Settings, client: redis.Redis, clock: Clock) -> Probe:
+    """Return what reads how full the queues are."""
+    shards = settings.batch.shards
+    trade_queues = ["trade", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+    return Probe(
+        client,
+        [*trade_queues, "orderbook", "ticker", "analysis"],
+        aged=[*trade_queues, "orderbook", "ticker"],
+        clock=clock,
+    )
