@@ -1,17 +1,21 @@
 """`collector replay`: a recorded session through the whole pipeline."""
 
 import asyncio
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import check_room, greet
+from collector.cli.times import Span, nothing
 from collector.cli.up import all_roles
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, ConfigurationError
@@ -26,6 +30,8 @@ from collector.publish.sender import Sender
 from collector.recording import Frame, Recording, open_recording
 from collector.settings import Settings
 from collector.store.read import to_json
+
+log = logging.getLogger(__name__)
 
 #: First and last millisecond of receipt, None = without end.
 Stretch = tuple[int | None, int | None]
@@ -131,13 +137,16 @@ def _send(
         probe = Probe(client, queues, clock=SystemClock())
         sender = Sender(None)
         run = Replay(settings, recording.protocol, lambda: new_codec(exchange), sender, probe.read, stop)
+        cut = _Cut(stretch)
         broken: ConfigurationError | None = None
         try:
             with progress(recording.path.name, recording.size) as step:
-                run.run(_within(recording.frames(step), stretch), speed)
+                run.run(cut.within(recording.frames(step)), speed)
         except ConfigurationError as error:  # the file is cut: what is whole counts
             broken = error
         run.wait_for_workers(0)
+        if empty := cut.nothing(recording.path, settings.zone):
+            log.warning("%s", empty)
         output.write(_json(run) if as_json else _summary(run))
         if broken is not None:
             raise broken
@@ -145,14 +154,30 @@ def _send(
         client.close()
 
 
-def _within(frames: Iterable[Frame], stretch: Stretch) -> Iterator[Frame]:
-    """Yield the frames received in the stretch, both ends included."""
-    from_ms, to_ms = stretch
-    for frame in frames:
-        if (from_ms is None or frame.received_ms >= from_ms) and (
-            to_ms is None or frame.received_ms <= to_ms
-        ):
-            yield frame
+@dataclass
+class _Cut:
+    """Takes the frames received in a stretch, both ends included, and remembers what there was."""
+
+    stretch: Stretch
+    taken: int = 0
+    known: Span | None = None
+
+    def within(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Yield those frames."""
+        from_ms, to_ms = self.stretch
+        for frame in frames:
+            at_ms = frame.received_ms
+            self.known = Span(self.known.from_ms if self.known else at_ms, at_ms)
+            if (from_ms is None or at_ms >= from_ms) and (to_ms is None or at_ms <= to_ms):
+                self.taken += 1
+                yield frame
+
+    def nothing(self, path: Path, zone: ZoneInfo) -> str:
+        """Return the sentence about a stretch without frames, else an empty text."""
+        asked = Span(*self.stretch)
+        if self.taken or asked == (None, None):
+            return ""
+        return f"{path}: {nothing('frames', None, asked, self.known, zone)}"
 
 
 def _rejected(run: Replay) -> int:

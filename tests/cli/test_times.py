@@ -1,14 +1,17 @@
 """Points in time as they are typed."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.cli.replay import _Cut
 from collector.cli.times import Span, moment, parse_ms, parse_span
 from collector.errors import ConfigurationError
+from collector.recording import Frame
 
 SEOUL, NEW_YORK, ZULU = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York"), ZoneInfo("UTC")
 #: 2026-11-28 17:00:00.500 in Seoul, 08:00:00.500 UTC.
@@ -106,3 +109,17 @@ def test_a_span_tells_how_it_was_read() -> None:
     assert span.text(SEOUL) == " from 2026-11-28 16:45:00 (Asia/Seoul)"
     assert Span(None, None).text(SEOUL) == ""
     assert Span(None, 10**15 - 1).text(ZULU) == f" to {10**15 - 1} ms (UTC)"
+
+
+def test_a_replay_of_nothing_tells_how_it_was_read_and_what_there_is() -> None:
+    """The frames of the recording beside the stretch that was asked for; silent where there are some."""
+    frames = [Frame(received_ms * 1000, b"{}") for received_ms in (NOW_MS, NOW_MS + 61_000)]
+    cut = _Cut(Span(NOW_MS + 1, NOW_MS + 60_000))
+    assert list(cut.within(frames)) == []
+    assert cut.nothing(Path("x.zst"), SEOUL) == (
+        "x.zst: no frames from 2026-11-28 17:00:00.501 to 2026-11-28 17:01:00.500 (Asia/Seoul);"
+        " there are frames from 2026-11-28 17:00:00.500 to 2026-11-28 17:01:01.500 (Asia/Seoul)"
+    )
+    whole = _Cut(Span(NOW_MS, None))
+    assert list(whole.within(frames)) == frames
+    assert whole.nothing(Path("x.zst"), SEOUL) == ""

@@ -205,8 +205,9 @@ def test_a_rotated_recording_is_replayed_as_one(run, exchange):
     assert code == 0, errors
     replayed = json.loads(output)
     assert (replayed["frames"], replayed["refused"]) == (recorded["frames"], 0)
-    code, output, _ = run("replay", "session.zst", "--to", "2020-01-01", "--json", timeout_s=100)
+    code, output, errors = run("replay", "session.zst", "--to", "2020-01-01", "--json", timeout_s=100)
     assert (code, json.loads(output)["frames"]) == (0, 0)
+    assert "no frames to 2020-01-01 23:59:59.999 (Asia/Seoul)" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
