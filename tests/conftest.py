@@ -61,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
 
 
+def pytest_collection_finish() -> None:
+    """Leave all that was imported and collected out of every later collection of garbage: it stays anyway."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Guard the fixtures of every test that is not marked `server`."""
