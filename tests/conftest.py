@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from pydantic import SecretStr
@@ -20,6 +21,10 @@ from tests import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.02
+
+# How long an example takes depends on the machine's load, so it proves nothing.
+hypothesis.settings.register_profile("collector", deadline=None)
+hypothesis.settings.load_profile("collector")
 
 
 #: Folders whose files take minutes: they start first, so that both cores have work to the end.
