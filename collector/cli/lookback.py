@@ -38,6 +38,7 @@ def open_history(
         BrokerUnavailable: neither Redis nor an archive.
     """
     library("duckdb")  # before a server is started for nothing
+    library("pyarrow").set_cpu_count(settings.archive.query_threads)  # it reads the files, DuckDB the rows
     with ExitStack() as stack:
         client = None
         try:

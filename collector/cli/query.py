@@ -1,6 +1,7 @@
 """`collector query`: one SELECT over the archive and what is newer in Redis."""
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -36,7 +37,7 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int, vertica
     with open_history(settings) as session:
         if session.is_empty:
             log.warning("nothing is archived in %s yet, and Redis has nothing", settings.data_dir / FOLDER)
-        _warn_of_rounded(session)
+        _warn_of_rounded(session, sql)
         if as_json:
             _write_json(session.select(sql))
         else:
@@ -44,10 +45,13 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int, vertica
     return 0
 
 
-def _warn_of_rounded(session: Session) -> None:
-    if session.rounded:
-        columns = ", ".join(f"{name} {count:,}" for name, count in sorted(session.rounded.items()))
-        log.warning("numbers that their column can't hold, whole in the column `rounded`: %s", columns)
+def _warn_of_rounded(session: Session, sql: str) -> None:
+    """Name the numbers of the views in `sql` that their columns can't hold."""
+    views = {word.lower() for word in re.findall(r"\w+", sql)}
+    columns = {name: count for name, count in session.rounded.items() if name.partition(".")[0] in views}
+    if columns:
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(columns.items()))
+        log.warning("rounded to fit their columns, every digit in the column `rounded`: %s", counts)
 
 
 def _write_json(result: Result) -> None:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
 import redis
 
@@ -104,15 +105,27 @@ def test_answers_do_not_depend_on_the_zone_of_the_host(
     assert json.loads(ended.stdout) == [{"n": 5, "t": iso, "d": day, "e": day}], ended.stderr
 
 
+def test_threads_that_read_files_are_bounded_too(
+    run: Run, stored: list[Trade], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's, which decode what DuckDB asks for: by default it takes all of the machine."""
+    usual = pa.cpu_count()
+    monkeypatch.setenv("COLLECTOR_ARCHIVE__QUERY_THREADS", "3")
+    try:
+        sql = "select current_setting('threads') n from trades limit 1"
+        assert run("query", sql, "--json").json == [{"n": 3}]
+        assert pa.cpu_count() == 3
+    finally:
+        pa.set_cpu_count(usual)
+
+
 def test_rounded_numbers_are_counted_on_stderr(run: Run, redis_in_force: str, store: Store) -> None:
-    """Whatever is asked; the answer is as it is."""
+    """Those of the views in the query; the answer is as it is."""
     store.put_trades([trade(1, 5, "1E-29"), trade(2, 5, 1)])
     ended = run("query", "select market, volume from trades order by volume desc limit 1", "--json")
     assert ended.json == [{"market": BTC, "volume": "1"}]
-    assert (
-        "`rounded`: candles.base_volume 1, candles.buy_volume 1, candles.quote_volume 1, trades.volume 1"
-        in (ended.err)
-    )
+    assert "every digit in the column `rounded`: trades.volume 1\n" in ended.err
+    assert "`rounded`" not in run("query", "select count(*) from gaps", "--json").err
 
 
 @pytest.mark.parametrize(
