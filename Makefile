@@ -60,5 +60,5 @@ docs: install ## the docs site, into site/
 	$(BIN)/mkdocs build --quiet
 
 clean: ## remove what `make install` and the tests made
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
