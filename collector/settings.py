@@ -233,6 +233,25 @@ class AnalysisSettings(_Section):
     book_samples_kept: int = Field(360, ge=2, le=100_000, description="samples of a book that are kept")
 
 
+class AuditSettings(_Section):
+    """Comparing our one-minute candles with the exchange's."""
+
+    enabled: bool = Field(True, description="whether the listener compares every closed minute")
+    requests_per_s: float = Field(
+        5, gt=0, le=50, description="calls for it at the most, inside COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S"
+    )
+    interval_s: float = Field(
+        60, ge=1, le=3600, description="least time between two looks at the new minutes of a market"
+    )
+    settle_s: float = Field(
+        3, ge=0, le=600, description="time after the end of a minute before it is compared"
+    )
+    daily: bool = Field(
+        True,
+        description="whether workers on the queue `archive` compare each day of the exchange once it is over",
+    )
+
+
 class ArchiveSettings(_Section):
     """Parquet files of what Redis keeps for some days only."""
 
@@ -333,6 +352,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    audit: AuditSettings = AuditSettings()
     archive: ArchiveSettings = ArchiveSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()

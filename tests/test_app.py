@@ -23,7 +23,7 @@ from collector.listener import app, outages
 from collector.listener.app import Listener
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
 from collector.publish.sender import Letter
-from collector.settings import ConnectionSettings, ExchangeSettings, PublishSettings, Settings
+from collector.settings import AuditSettings, ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
 from collector.store.keys import Keys
 from collector.store.store import Store
@@ -81,6 +81,7 @@ def quick(settings: Settings, simulator: Simulator | None, **changes: Any) -> Se
             first_message_timeout_s=8,
         ),
         "publish": PublishSettings(probe_interval_s=0.05, socket_timeout_s=2),
+        "audit": AuditSettings(enabled=False),  # nothing is stored here
         "markets": ("*",),
     }
     return settings.model_copy(update={**parts, **changes})

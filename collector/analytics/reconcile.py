@@ -7,6 +7,9 @@ late     the minute ended moments ago: either side may still change
 theirs   the exchange counted more than we did, and nothing here says why
 ours     we counted more than the exchange did
 prices   the same volume, another open, high, low or close
+
+The turnover decides. A base volume beside an equal turnover may be rounded to four decimals, as tickers of
+the exchange have been.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,12 +18,15 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from collector.analytics.candles import iso
+from collector.analytics.candles import Minute, iso
 from collector.analytics.completeness import Losses
+from collector.analytics.exact import EXACT
 from collector.model import MINUTE_MS, Channel, Gap
 
-#: Numbers the exchange has put through a double carry this many digits that can be trusted.
-DOUBLE_DIGITS = 15
+#: Numbers the exchange has put through a double have so many digits that can be trusted, and at most so many.
+DOUBLE_DIGITS, DOUBLE_DIGITS_MAX = 15, 17
+#: Places of a volume that may be rounded.
+ROUNDED_PLACES = 4
 #: The reason of a gap that the store records for trades it may not count any more.
 TOO_LATE = "too_late"
 
@@ -45,6 +51,18 @@ class Figures(Struct, frozen=True):
     close: Decimal
     base_volume: Decimal
     quote_volume: Decimal
+
+
+def figures_of(minute: Minute) -> Figures:
+    """Return what is compared of a stored minute."""
+    return Figures(
+        open=minute.first.price,
+        high=minute.high,
+        low=minute.low,
+        close=minute.last.price,
+        base_volume=EXACT.add(minute.buy_volume, minute.sell_volume),
+        quote_volume=minute.quote_volume,
+    )
 
 
 class Difference(Struct, frozen=True):
@@ -90,20 +108,59 @@ def compare(
 
 def differing(ours: Figures | None, theirs: Figures | None) -> tuple[str, ...]:
     """Return the names of the figures that are not the same."""
+    if ours is None and theirs is None:
+        return ()
     if ours is None or theirs is None:
         return Figures.__struct_fields__
     names = Figures.__struct_fields__
-    return tuple(name for name in names if not same(getattr(ours, name), getattr(theirs, name)))
+    found = tuple(name for name in names if not same(getattr(ours, name), getattr(theirs, name)))
+    return () if found == ("base_volume",) and is_rounded(ours.base_volume, theirs.base_volume) else found
 
 
 def same(ours: Decimal, theirs: Decimal) -> bool:
     """Whether two numbers are equal; to a double's digits where theirs has as many as a double."""
     if ours == theirs:
         return True
-    if len(theirs.as_tuple().digits) < DOUBLE_DIGITS:
+    if not DOUBLE_DIGITS <= len(theirs.as_tuple().digits) <= DOUBLE_DIGITS_MAX:
         return False
     unit = Decimal(1).scaleb(theirs.adjusted() - DOUBLE_DIGITS + 1)
     return abs(ours - theirs) <= unit
+
+
+def is_rounded(ours: Decimal, theirs: Decimal) -> bool:
+    """Whether theirs may be our volume with four decimals, rounded or cut."""
+    exponent = theirs.as_tuple().exponent
+    return (
+        isinstance(exponent, int)
+        and exponent >= -ROUNDED_PLACES
+        and abs(ours - theirs) < Decimal(1).scaleb(-ROUNDED_PLACES)
+    )
+
+
+class Match(StrEnum):
+    """How a minute of ours compares with the exchange's."""
+
+    EQUAL = "equal"
+    LESS = "less"  # the exchange has counted more: trades are missing here
+    MORE = "more"  # we have counted more: REST lags, or something was counted twice
+    PRICES = "prices"  # the same turnover and volume, other prices
+
+
+def match(ours: Figures | None, theirs: Figures | None) -> Match:
+    """Compare a minute; None stands for a minute without a trade."""
+    if not differing(ours, theirs):
+        return Match.EQUAL
+    if ours is None or theirs is None:
+        return Match.LESS if ours is None else Match.MORE
+    if not same(ours.quote_volume, theirs.quote_volume):
+        return Match.LESS if theirs.quote_volume > ours.quote_volume else Match.MORE
+    if same(ours.base_volume, theirs.base_volume) or is_rounded(ours.base_volume, theirs.base_volume):
+        return Match.PRICES
+    return Match.LESS if theirs.base_volume > ours.base_volume else Match.MORE
+
+
+#: What each kind of difference is called where nothing here explains it.
+_UNEXPLAINED = {Match.LESS: Why.THEIRS, Match.MORE: Why.OURS, Match.PRICES: Why.PRICES}
 
 
 def _why(
@@ -121,14 +178,4 @@ def _why(
         return Why.GAP
     if last_ms >= settled_ms:
         return Why.LATE
-    return _who_has_more(ours, theirs)
-
-
-def _who_has_more(ours: Figures | None, theirs: Figures | None) -> Why:
-    if ours is None or theirs is None:
-        return Why.THEIRS if ours is None else Why.OURS
-    if not same(ours.base_volume, theirs.base_volume):
-        return Why.THEIRS if theirs.base_volume > ours.base_volume else Why.OURS
-    if not same(ours.quote_volume, theirs.quote_volume):
-        return Why.THEIRS if theirs.quote_volume > ours.quote_volume else Why.OURS
-    return Why.PRICES
+    return _UNEXPLAINED[match(ours, theirs)]

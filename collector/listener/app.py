@@ -29,6 +29,7 @@ from collector.errors import (
     RestError,
 )
 from collector.feed.backfill import Backfill
+from collector.feed.backfill import Hole as MarketHole
 from collector.feed.connection import Connection
 from collector.feed.fleet import Fleet
 from collector.feed.redundancy import FirstCopy
@@ -40,6 +41,7 @@ from collector.host.metrics import Snapshot
 from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
+from collector.listener.auditor import AUDIT, Auditor
 from collector.listener.hand_on import new_ledger, new_probe, new_spool
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.listener.holes import Holes
@@ -63,6 +65,7 @@ from collector.routing import ANALYSES
 from collector.settings import ExchangeSettings, Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
+from collector.store.verified import Verified
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.pressure import Decision, Reading
@@ -76,6 +79,8 @@ _RECOVERED_S = 1.0
 #: For the publisher to send or spool what is left, and then to give the lease up and report. With what
 #: sockets take to close this stays below the time that `collector up` gives a listener.
 _STOP_TIMEOUT_S = 1.6
+#: Trades that wait longer for a worker are not stored in time to be compared.
+_BEHIND_MS = 2_000
 _LEAVE_TIMEOUT_S = 0.3
 #: Delays between tries to read the market list: from the first, doubled up to the last.
 _LIST_RETRY_S = (0.5, 10.0)
@@ -138,13 +143,14 @@ class Listener:
             self._rest,
             self._clock,
             self._intake.add_recovered,
-            self._holes.on_filled,
+            self._on_filled,
             self._intake.exchange_ms,
             streamed_ms=self._intake.streamed_ms,
             lag_max_s=settings.exchange.rest_lag_max_s,
             page_rows=PAGE_ROWS,
         )
         self._holes.backfill = self._backfill
+        self._auditor = self._new_auditor()
         self._refresh = Refresh(
             self._rest,
             self.fleet,
@@ -220,6 +226,8 @@ class Listener:
             group.create_task(self._report_outages())
             group.create_task(self._refresh.run(group))
             group.create_task(self._backfill.run())
+            if self._auditor is not None:
+                group.create_task(self._auditor.run())
             self.fleet.start(group)
 
     async def _take_up_gaps(self) -> None:
@@ -458,6 +466,41 @@ class Listener:
     def _open_until_now(self, from_ms: int, reason: str) -> None:
         self._holes.open(None, from_ms, self._intake.exchange_ms(), reason)
 
+    # The exchange's own figures
+
+    def _new_auditor(self) -> Auditor | None:
+        settings = self.settings
+        if not settings.audit.enabled or Channel.TRADE not in settings.channels:
+            return None
+        return Auditor(
+            self._rest,
+            Verified(self._redis, settings.store),
+            self._clock,
+            settings.audit,
+            markets=lambda: self._markets,
+            exchange_ms=self._intake.exchange_ms,
+            streamed_ms=self._intake.newest_streamed_ms,
+            open_gap=lambda market, from_ms, to_ms: self._holes.open(market, from_ms, to_ms, AUDIT),
+            close_gap=self._holes.close,
+            is_behind=self._is_behind,
+            lag_max_s=settings.exchange.rest_lag_max_s,
+        )
+
+    def _is_behind(self) -> bool:
+        """Tell whether trades wait on their way to the store for longer than usual."""
+        publisher = self._publisher
+        return (
+            publisher.decision.trades_to_disk
+            or publisher.spool_bytes > 0
+            or publisher.reading.trade_age_ms > _BEHIND_MS
+        )
+
+    def _on_filled(self, hole: MarketHole, recovered: bool) -> None:
+        """Take the end of a backfill."""
+        self._holes.on_filled(hole, recovered)
+        if self._auditor is not None:
+            self._auditor.on_fetched(hole)
+
     # The publisher's side
 
     def _new_publisher(self, sender: Transport) -> Publisher:
@@ -558,6 +601,7 @@ class Listener:
                 intake.counts,
                 self._rest.counts,
                 self._backfill.counts,
+                self._auditor.counts if self._auditor is not None else {},
                 self._publisher.counts,
                 {f"{kind}_merged": count for kind, count in merged.items()},
             ]

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable, Mapping
 
+from msgspec import structs
+
 from collector.analytics.watermark import Start
 from collector.feed.backfill import Backfill
 from collector.feed.backfill import Hole as MarketHole
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 LAG_MS = 1_000
 #: Reasons of losses on our side of the socket.
 LOST_HERE = frozenset({"overflow", "spool_full"})
+#: What a backfill brings proves nothing here: the exchange's own figures have shown that trades are missing.
+PROVEN_OTHERWISE = frozenset({"audit"})
 #: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 
@@ -160,9 +164,12 @@ class Holes:
 
     def on_filled(self, hole: MarketHole, recovered: bool) -> None:
         """Take the end of a backfill."""
-        if recovered:
-            gap = Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason, recovered=True)
-            self._intake.add(gap)
+        if recovered and hole.reason not in PROVEN_OTHERWISE:
+            self.close(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
+
+    def close(self, gap: Gap) -> None:
+        """Record that everything missing in a gap is there; call it in the event loop."""
+        self._intake.add(structs.replace(gap, recovered=True))
 
     def record(self, hole: MarketHole) -> None:
         """Record a hole in a market's trades and queue its backfill."""

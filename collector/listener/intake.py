@@ -141,6 +141,11 @@ class Intake:
         """Return the exchange's time of the last trade of `market` that a socket brought, None for none."""
         return self._streamed_ms.get(market)
 
+    def newest_streamed_ms(self) -> int | None:
+        """Return the newest of these times, of any market, without stamps ahead of the exchange's time."""
+        now_ms = self.exchange_ms()
+        return max((ms for ms in self._streamed_ms.values() if ms <= now_ms), default=None)
+
     def add_recovered(self, trades: Iterable[Trade]) -> None:
         """Take trades of a backfill, all of them: the store decides which are copies.
 

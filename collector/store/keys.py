@@ -13,6 +13,8 @@
     coverage                       HASH    shard -> `analytics.completeness.Status`; for ever
                                            `{shard}:markets` -> JSON list; by the listener
     coverage-alive:{shard}         STRING  the shard's listener lives, written by it        seconds
+    verified:{market}:{yyyymmdd}   HASH    KST day; minute open -> verdict, see             candle_retention_h
+                                           `collector.analytics.verdicts`                   and a day
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
     recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
@@ -43,6 +45,7 @@ from collector.model import Channel
 DAY_MS = 86_400_000
 #: Ends the field of `coverage` that holds the markets of a shard.
 SHARD_MARKETS = ":markets"
+KST_MS = 9 * 3_600_000
 
 
 @lru_cache(maxsize=1024)
@@ -96,6 +99,10 @@ class Keys:
     def worker(self, hostname: str) -> str:
         """Health of a worker; `*` matches all."""
         return f"{self.prefix}health:worker:{hostname}"
+
+    def verified(self, market: str, time_ms: int) -> str:
+        """The verdicts of the Korean day that holds `time_ms`."""
+        return f"{self.prefix}verified:{market}:{_day((time_ms + KST_MS) // DAY_MS)}"
 
     @property
     def markets(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.analytics.reconcile import Figures, Why, compare, same
+from collector.analytics.reconcile import Figures, Match, Why, compare, differing, match, same
 from collector.model import Channel, Gap
 
 M = "KRW-BTC"
@@ -49,7 +49,7 @@ def gap(reason: str = "stalled", **fields: Any) -> Gap:
         (Why.THEIRS, None, figures(), [gap(from_ms=T0 + MINUTE, to_ms=T0 + MINUTE)], LONG_AFTER),
         (Why.THEIRS, figures(quote=99), figures(quote=100), [], LONG_AFTER),
         (Why.OURS, figures(), None, [], LONG_AFTER),
-        (Why.OURS, figures(base="1.00000001"), figures(), [], LONG_AFTER),
+        (Why.OURS, figures(base="1.0001"), figures(), [], LONG_AFTER),
         (Why.PRICES, figures(close=101), figures(), [], LONG_AFTER),
         (Why.LATE, figures(base=1), figures(base=2), [], T0 + MINUTE - 1),
         (Why.THEIRS, figures(base=1), figures(base=2), [], T0 + MINUTE),
@@ -93,6 +93,8 @@ def test_exactly_the_minutes_that_differ_are_found(
     [
         (True, "0.10", "0.1"),
         (True, "14330306973.4101512345", "14330306973.41015"),
+        (False, "728107452.06423197609921044", "728107452.06423197609921045"),
+        (False, "728107452.064231976099210", "728107452.064231976099211"),
         (False, "14330306973.4101512345", "14330306973.41035"),
         (False, "100.4", "100"),
         (False, "14330306973.4", "14330306973.5"),
@@ -101,3 +103,31 @@ def test_exactly_the_minutes_that_differ_are_found(
 def test_numbers_are_equal_or_rounded_by_a_double(expected: bool, ours: str, theirs: str) -> None:
     """Only a number as long as a double's may be off, and only in the digits a double can't hold."""
     assert expected is same(Decimal(ours), Decimal(theirs))
+
+
+@pytest.mark.parametrize(
+    ("expected", "ours", "theirs"),
+    [
+        (Match.EQUAL, None, None),
+        (Match.EQUAL, figures(), figures()),
+        (Match.LESS, None, figures()),
+        (Match.MORE, figures(), None),
+        (Match.LESS, figures(quote=99), figures(quote=100)),
+        (Match.MORE, figures(quote=101), figures(quote=100)),
+        (Match.PRICES, figures(close=99), figures()),
+        (Match.LESS, figures(base="0.9"), figures(base=1)),
+        (Match.EQUAL, figures(base="0.12345678"), figures(base="0.1235")),
+        (Match.EQUAL, figures(base="0.12345678"), figures(base="0.1234")),
+        (Match.MORE, figures(base="0.12345678"), figures(base="0.1233")),
+        (Match.LESS, figures(base="0.12345678"), figures(base="0.12345679")),
+        (Match.PRICES, figures(base="0.12345678", high=101), figures(base="0.1235")),
+        (Match.LESS, figures(base="0.12345678", quote=99), figures(base="0.1235")),
+        (Match.LESS, figures(base=2, quote=99), figures(base=1, quote=100)),
+    ],
+)
+def test_the_turnover_decides_who_has_more(
+    expected: Match, ours: Figures | None, theirs: Figures | None
+) -> None:
+    """A volume of four decimals beside an equal turnover is a rounded one; anything else is a difference."""
+    assert match(ours, theirs) is expected
+    assert (expected is Match.EQUAL) is (not differing(ours, theirs))

@@ -1,0 +1,143 @@
+"""What comparisons with the exchange's candles found, in Redis: one hash per market and Korean day.
+
+The form of the fields is in `collector.analytics.verdicts`. To read the `verified` of candles:
+
+    verdicts = Verified(client, settings.store).read(market, from_ms, to_ms)
+    verdicts.of(open_ms, minute)      True, False, or None where the minute, as it is now, was not compared
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import redis
+
+from collector.analytics.auditing import touched
+from collector.analytics.candles import Minute
+from collector.analytics.verdicts import SPAN, Verdicts
+from collector.model import MINUTE_MS, Channel, Gap
+from collector.settings import StoreSettings
+from collector.store.keys import DAY_MS, KST_MS, Keys
+from collector.store.redis_client import translated
+from collector.store.store import decode_gap, decode_minute
+
+_HOUR_S = 3600
+
+
+class Ours(NamedTuple):
+    """Our side of some minutes: those that have a trade, by open, and the open trade gaps of the market."""
+
+    minutes: dict[int, Minute]
+    gaps: list[Gap]
+
+
+class Verified:
+    """Reads and writes verdicts, and what they are about.
+
+    Every method raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, client: redis.Redis, settings: StoreSettings) -> None:
+        self._redis = client
+        self._keys = Keys(settings.key_prefix)
+        self._ttl_s = (settings.candle_retention_h + 24) * _HOUR_S
+        #: The newest stretch without a trade of each market: kept as one field while it grows.
+        self._quiet: dict[str, tuple[int, int]] = {}
+
+    def read(self, market: str, from_ms: int, to_ms: int) -> Verdicts:
+        """Return the verdicts of the minutes that open in `from_ms … to_ms`."""
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for day_ms in range(_day_start(from_ms), to_ms + 1, DAY_MS):
+                pipeline.hgetall(self._keys.verified(market, day_ms))
+            replies = pipeline.execute()
+        return Verdicts({_text(name): _text(value) for reply in replies for name, value in reply.items()})
+
+    def verdicts(self, market: str, minutes: Mapping[int, Minute]) -> dict[int, bool | None]:
+        """Return the verdict on each of our minutes as it is now, by open, for `candles.view`."""
+        if not minutes:
+            return {}
+        known = self.read(market, min(minutes), max(minutes))
+        return {open_ms: known.of(open_ms, minute) for open_ms, minute in minutes.items()}
+
+    def ours(self, market: str, opens: Iterable[int]) -> Ours:
+        """Return our minutes of those that open then, and what of the market's trades is missing."""
+        days: dict[str, list[int]] = {}
+        for open_ms in opens:
+            days.setdefault(self._keys.candle(market, open_ms), []).append(open_ms)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hgetall(self._keys.gaps(market))
+            for key, times in days.items():
+                pipeline.hmget(key, times)
+            gaps, *replies = pipeline.execute()
+        minutes = {
+            open_ms: decode_minute(value)
+            for times, values in zip(days.values(), replies, strict=True)
+            for open_ms, value in zip(times, values, strict=True)
+            if value
+        }
+        found = (decode_gap(market, _text(name), value) for name, value in gaps.items())
+        return Ours(minutes, [gap for gap in found if gap.channel is Channel.TRADE and not gap.recovered])
+
+    def write(self, market: str, verdicts: Mapping[int, str], quiet: Iterable[tuple[int, int]]) -> None:
+        """Store verdicts.
+
+        Args:
+            market: whose.
+            verdicts: by open, as `collector.analytics.verdicts.written` makes them.
+            quiet: stretches of minutes that neither side had a trade in: first open, end of the last.
+        """
+        if not verdicts and not quiet:
+            return
+        days: dict[str, dict[Any, Any]] = {}
+        for open_ms, verdict in verdicts.items():
+            days.setdefault(self._keys.verified(market, open_ms), {})[str(open_ms)] = verdict
+        for from_ms, to_ms in quiet:
+            for first_ms, end_ms in _by_day(from_ms, to_ms):
+                known_ms, reached_ms = self._quiet.get(market, (0, 0))
+                if reached_ms == first_ms and _day_start(known_ms) == _day_start(first_ms):
+                    first_ms = known_ms
+                self._quiet[market] = first_ms, end_ms
+                days.setdefault(self._keys.verified(market, first_ms), {})[f"{SPAN}{first_ms}"] = str(end_ms)
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key, fields in days.items():
+                pipeline.hset(key, mapping=fields)
+                pipeline.expire(key, self._ttl_s)
+            pipeline.execute()
+
+    def is_proven(self, market: str, from_ms: int, to_ms: int) -> bool:
+        """Tell whether every minute that a stretch touches is the exchange's, as it is now."""
+        opens = touched(from_ms, to_ms)
+        minutes = self.ours(market, opens).minutes
+        verdicts = self.read(market, opens[0], opens[-1])
+        return all(verdicts.of(open_ms, minutes.get(open_ms)) for open_ms in opens)
+
+    def oldest(self, market: str, back_ms: int, now_ms: int) -> int | None:
+        """Return the open of our oldest minute of the last `back_ms`, None where there is none."""
+        times = (*range(now_ms - back_ms, now_ms, DAY_MS), now_ms)
+        keys = {self._keys.candle(market, time_ms) for time_ms in times}
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in sorted(keys):
+                pipeline.hkeys(key)
+            opens = [int(open_ms) for reply in pipeline.execute() for open_ms in reply]
+        return min((open_ms for open_ms in opens if open_ms >= now_ms - back_ms), default=None)
+
+
+def _day_start(time_ms: int) -> int:
+    """Return the start of the Korean day of a time."""
+    return (time_ms + KST_MS) // DAY_MS * DAY_MS - KST_MS
+
+
+def _by_day(from_ms: int, to_ms: int) -> Iterable[tuple[int, int]]:
+    """Cut a stretch at Korean midnights."""
+    while from_ms < to_ms:
+        end_ms = min(to_ms, _day_start(from_ms) + DAY_MS)
+        yield from_ms, end_ms
+        from_ms = end_ms
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
