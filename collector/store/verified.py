@@ -14,7 +14,7 @@ import redis
 from collector.analytics.auditing import touched
 from collector.analytics.candles import Minute
 from collector.analytics.verdicts import SPAN, Verdicts
-from collector.model import MINUTE_MS, Channel, Gap
+from collector.model import Channel, Gap
 from collector.settings import StoreSettings
 from collector.store.keys import DAY_MS, KST_MS, Keys
 from collector.store.redis_client import translated
