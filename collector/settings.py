@@ -248,7 +248,7 @@ class AuditSettings(_Section):
     )
     daily: bool = Field(
         True,
-        description="whether workers on the queue `archive` compare each day of the exchange once it is over",
+        description="whether each day of the exchange is gone through as a whole once it is over",
     )
 
 

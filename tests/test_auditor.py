@@ -1,6 +1,7 @@
 """The rotating audit on a real Redis: verdicts written, gaps opened and closed, nothing asked in vain."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,7 +20,7 @@ from collector.protocol.rest import ExchangeCandle
 from collector.settings import AuditSettings, Settings
 from collector.store.read import Reader
 from collector.store.store import Store
-from collector.store.verified import Verified
+from collector.store.verified import DayResult, Verified
 from tests.tasks.conftest import client, reader, store
 from tests.tasks.making import BTC, T0, trade
 
@@ -76,6 +77,7 @@ class Bench:
             close_gap=self._close,
             is_behind=lambda: self.is_behind,
             lag_max_s=60,
+            share="1/1",
         )
 
     def _open(self, market: str, from_ms: int, to_ms: int) -> None:
@@ -208,3 +210,58 @@ async def test_a_market_without_a_trade_on_either_side_costs_no_call(
     assert ETH not in {market for market, _, _ in exchange.asked}
     known = bench.verified.read(ETH, T0, T0 + 20 * MINUTE_MS)
     assert known.of(T0 + 5 * MINUTE_MS, None) is True
+
+
+DAY_START_MS = (T0 + 9 * 3_600_000) // 86_400_000 * 86_400_000 - 9 * 3_600_000
+
+
+async def test_the_day_before_is_gone_through_once(
+    client: redis.Redis, settings: Settings, eventually_async: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has no verdict yet is compared, from where our data begin; the result is stored and logged."""
+    caplog.set_level(logging.INFO, "collector")
+    made = [trade(n, 100 + n, exchange_ms=T0 + n * 1_800_000) for n in range(3)]
+    exchange = Exchange([*made, trade(9, 7, exchange_ms=T0 + 86_400_000)])
+    bench = Bench(exchange, client, settings)
+    bench.store.put_trades(made)
+    bench.clock = bench.auditor._clock = ManualClock(DAY_START_MS + 86_400_000 + 9 * 60_000)
+    bench.auditor._exchange_ms = bench.clock.now_ms
+    async with auditing(bench):
+        await asyncio.sleep(0.5)
+        asked = len(exchange.asked)
+        bench.clock.advance(61)
+        await eventually_async(
+            lambda: (day := bench.auditor._day) and day.start_ms == DAY_START_MS and day.ends_ms
+        )
+        bench.clock.advance(301)
+        await eventually_async(lambda: bench.verified.results(DAY_START_MS, "1/1"))
+    minutes = (DAY_START_MS + 86_400_000 - T0) // 60_000
+    assert bench.verified.results(DAY_START_MS) == [DayResult(2, minutes, minutes, 0, 0)]
+    assert f"2026-09-21 in Korea: all {minutes} minutes of 2 markets are the exchange's" in caplog.text
+    assert 0 < len(exchange.asked) - asked < 6
+    again = Bench(exchange, client, settings)
+    again.auditor._exchange_ms = bench.clock.now_ms
+    exchange.asked.clear()
+    async with auditing(again):
+        await asyncio.sleep(0.5)
+    assert again.auditor._day is None
+
+
+async def test_a_day_that_differs_is_a_warning(
+    client: redis.Redis, settings: Settings, eventually_async: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With how many minutes; what lacks trades is fetched."""
+    exchange = Exchange([trade(n, 100 + n, exchange_ms=T0 + n * 60_000) for n in range(3)])
+    bench = Bench(exchange, client, settings)
+    bench.store.put_trades([exchange.trades[0], exchange.trades[2]])
+    bench.clock = bench.auditor._clock = ManualClock(DAY_START_MS + 86_400_000 + 11 * 60_000)
+    bench.auditor._exchange_ms = bench.clock.now_ms
+    async with auditing(bench):
+        for _ in range(40):
+            await asyncio.sleep(0.1)
+            bench.clock.advance(20)
+        await eventually_async(lambda: bench.verified.results(DAY_START_MS))
+    (result,) = bench.verified.results(DAY_START_MS)
+    assert (result.differing, result.unknown) == (1, 0)
+    assert "1 differ from the exchange's, 0 could not be compared" in caplog.text
+    assert (BTC, T0 + MINUTE_MS, T0 + 2 * MINUTE_MS - 1) in bench.opened

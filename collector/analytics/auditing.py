@@ -24,6 +24,8 @@ from collector.analytics.reconcile import Figures, Match, figures_of, match
 from collector.analytics.verdicts import fingerprint_of
 from collector.model import MINUTE_MS
 
+#: Reason of the gaps that a comparison opens; a backfill alone does not close them.
+AUDIT = "audit"
 #: Minutes of one call, beside those that are still running: the exchange gives 200 candles.
 WINDOW = 190
 #: A reply includes the running minute while the newest that is asked for is no older than this.
@@ -292,6 +294,18 @@ def _asked(market: str, opens: tuple[int, ...], now_ms: int) -> Ask:
     is_near = now_ms - opens[-1] <= _NEAR_MS + MINUTE_MS
     end_ms = (now_ms if is_near else opens[-1]) // MINUTE_MS * MINUTE_MS + MINUTE_MS
     return Ask(market, opens, end_ms, (end_ms - opens[0]) // MINUTE_MS)
+
+
+def asks_of(market: str, opens: Iterable[int]) -> list[Ask]:
+    """Return the comparisons that cover `opens`, all of them long closed."""
+    asks: list[Ask] = []
+    some: list[int] = []
+    for open_ms in sorted(opens):
+        if some and open_ms - some[0] >= WINDOW * MINUTE_MS:
+            asks.append(_asked(market, tuple(some), some[-1] + 2 * _NEAR_MS))
+            some = []
+        some.append(open_ms)
+    return [*asks, _asked(market, tuple(some), some[-1] + 2 * _NEAR_MS)] if some else asks
 
 
 def _count(looked: Looked, kind: Match) -> None:

@@ -3,6 +3,7 @@
 why      means
 gap      trades were missed here and could not be fetched again (an unrecovered gap touches the minute)
 sealed   trades came after the minute's ids were forgotten, so they were not counted (gap `too_late`)
+before   our data begin later
 late     the minute ended moments ago: either side may still change
 theirs   the exchange counted more than we did, and nothing here says why
 ours     we counted more than the exchange did
@@ -36,6 +37,7 @@ class Why(StrEnum):
 
     GAP = "gap"
     SEALED = "sealed"
+    BEFORE = "before"
     LATE = "late"
     THEIRS = "theirs"
     OURS = "ours"
@@ -83,6 +85,7 @@ def compare(
     theirs: Mapping[int, Figures],
     gaps: Iterable[Gap],
     settled_ms: int,
+    begins_ms: int = 0,
 ) -> list[Difference]:
     """Return the minutes that differ, oldest first.
 
@@ -92,6 +95,7 @@ def compare(
         theirs: likewise.
         gaps: of this market, of any channel.
         settled_ms: a minute that ended after this may still change.
+        begins_ms: where our data begin.
     """
     losses = [gap for gap in gaps if gap.channel is Channel.TRADE and not gap.recovered]
     sealed = Losses(gap for gap in losses if gap.reason == TOO_LATE)
@@ -101,7 +105,8 @@ def compare(
         mine, other = ours.get(open_ms), theirs.get(open_ms)
         fields = differing(mine, other)
         if fields:
-            why = _why(open_ms, mine, other, missed, sealed, settled_ms)
+            why = Why.BEFORE if mine is None and open_ms + MINUTE_MS <= begins_ms else None
+            why = why or _why(open_ms, mine, other, missed, sealed, settled_ms)
             found.append(Difference(market, open_ms, iso(open_ms), why, fields, mine, other))
     return found
 

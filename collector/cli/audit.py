@@ -1,48 +1,43 @@
-"""`collector audit`: our one-minute candles beside the exchange's own."""
+"""`collector audit`: our one-minute candles beside the exchange's own, of one market or of all."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
-from decimal import Decimal
 
 from msgspec import Struct
 
 from collector import market_names
+from collector.analytics.auditing import AUDIT, runs
 from collector.analytics.candles import KST_MS
 from collector.analytics.reconcile import Difference, Figures, Why, compare
-from collector.archive import is_installed
-from collector.archive.decimals import exact, shortest
-from collector.archive.records import CANDLES, ROUNDED
-from collector.archive.sql import Session
-from collector.archive.views import quoted
-from collector.cli.lookback import open_history, stretch
+from collector.archive.decimals import shortest
 from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.render.moments import moments
 from collector.cli.render.results import QUIET, WARN
 from collector.cli.render.sheet import Column, Sheet
-from collector.cli.store import open_reader
+from collector.cli.sides import Minute, OurSide, Stretch, open_ours, theirs_of
 from collector.cli.times import DAYS, Span, nothing
 from collector.clock import SystemClock
-from collector.errors import ConfigurationError, NoData
-from collector.feed.rest_client import PAGE_CANDLES, RestClient
+from collector.errors import ConfigurationError, NoData, RestError
+from collector.feed.rest_client import RestClient
 from collector.model import MINUTE_MS, Channel, Gap
-from collector.protocol.rest import ExchangeCandle
 from collector.settings import Settings
-from collector.store.read import Reader, to_json
-
-log = logging.getLogger(__name__)
+from collector.store.read import to_json
 
 DAY_MS = 86_400_000
 EXCHANGE = "of the exchange"
 #: A minute that ended less than this ago may still change on either side.
 SETTLE_MS = 60_000
+#: Markets that are asked for at once: the next waits for its turn in the budget while one is under way.
+AT_ONCE = 6
+#: What `--repair` sends the backfill after.
+_REPAIRED = frozenset({Why.THEIRS, Why.GAP})
 
 
 class Audit(Struct, frozen=True):
-    """What was compared, and the minutes that differ."""
+    """What was compared of a market, and the minutes that differ; `error` says why it could not be."""
 
     market: str
     from_ms: int
@@ -51,17 +46,33 @@ class Audit(Struct, frozen=True):
     minutes_theirs: int
     minutes_equal: int
     differences: list[Difference]
+    error: str | None = None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every minute is the exchange's."""
+        return not self.differences and self.error is None
 
 
-class _Ours(Struct, frozen=True):
-    minutes: dict[int, Figures]
-    gaps: list[Gap]
-
-
-def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | None, *, as_json: bool) -> int:
+def audit(
+    settings: Settings,
+    market: str | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    *,
+    as_json: bool,
+    repair: bool = False,
+) -> int:
     """Print what differs; return 1 if anything does, else 0.
 
     Without times the last 24 h are compared; the running minute never is.
+
+    Args:
+        settings: those in force.
+        market: which; None means all that are collected, and all there are data of.
+        from_ms, to_ms: the stretch, both ends included.
+        as_json: whether programs read it.
+        repair: whether gaps are opened for minutes that lack trades, which a listener then fetches.
 
     Raises:
         NoData: neither side has anything of this market then.
@@ -69,30 +80,26 @@ def audit(settings: Settings, market: str, from_ms: int | None, to_ms: int | Non
         BrokerUnavailable: neither Redis nor an archive.
     """
     now_ms = SystemClock().now_ms()
-    last_ms = min(to_ms if to_ms is not None else now_ms, now_ms // MINUTE_MS * MINUTE_MS - 1)
-    first_ms = from_ms if from_ms is not None else last_ms + 1 - DAY_MS
-    first_ms = -(-first_ms // MINUTE_MS) * MINUTE_MS  # a minute that is only in part asked for is left out
-    asked = Span(first_ms, last_ms)
-    if first_ms > last_ms:
-        raise ConfigurationError(f"no whole minute{asked.text(settings.zone)} is over by now")
+    asked = _whole_minutes(settings, from_ms, to_ms, now_ms)
     listed = asyncio.run(_listed(settings))
-    is_listed = bool(market_names.find(market, listed).markets)
-    code = market_names.one(market, listed, EXCHANGE) if is_listed else market_names.tidy(market)
-    ours = _ours(settings, code, first_ms, last_ms)
-    if not is_listed and not ours.minutes:  # else it is delisted by now
-        raise market_names.unknown(market, listed, EXCHANGE)
-    market = code
-    theirs = _theirs(settings, market, first_ms, last_ms)
-    if not ours.minutes and not theirs:
-        raise NoData(f"nothing to compare, here or at the exchange: {_nothing(settings, market, asked)}")
-    differences = compare(market, ours.minutes, theirs, ours.gaps, now_ms - SETTLE_MS)
-    equal = len(ours.minutes.keys() | theirs.keys()) - len(differences)
-    found = Audit(market, first_ms, last_ms, len(ours.minutes), len(theirs), equal, differences)
+    with open_ours(settings, asked) as ours:
+        markets = [_known(ours, market, listed, asked)] if market else ours.markets(listed)
+        what = markets[0] if market else f"{len(markets):,} markets"
+        with progress(f"candles of {what}", len(markets) * asked.pages) as step:
+            comparing = _compare_all(ours, markets, asked, now_ms, step, alone=bool(market))
+            found = asyncio.run(comparing)
+        gaps = _lacking(found) if repair else []
+        ours.put_gaps(gaps)
+    if market and not found[0].minutes_ours and not found[0].minutes_theirs:
+        sentence = _nothing(settings, markets[0], asked)
+        raise NoData(f"nothing to compare, here or at the exchange: {sentence}")
     if as_json:
-        output.write(to_json(found))
+        output.write(to_json(found[0] if market else found))
     else:
-        output.show([_sheet(found)])
-    return 1 if differences else 0
+        output.show([_sheet(found[0]) if market else _sheet_of_all(found)])
+        if gaps:
+            print(f"{len(gaps):,} gaps opened: a running listener fetches their trades and compares again")
+    return 0 if all(each.is_equal for each in found) else 1
 
 
 def day_span(text: str, now_ms: int) -> Span:
@@ -110,14 +117,30 @@ def day_span(text: str, now_ms: int) -> Span:
     return Span(start_ms, start_ms + DAY_MS - 1)
 
 
-def _nothing(settings: Settings, market: str, asked: Span) -> str:
-    if is_installed():
-        with open_history(settings) as session:
-            known = stretch(session, CANDLES, [market])
-    else:
-        with open_reader(settings) as reader:
-            known = Span(*found) if (found := reader.candle_stretch(market)) else None
-    return nothing("candles", market, asked, known, settings.zone)
+def _whole_minutes(settings: Settings, from_ms: int | None, to_ms: int | None, now_ms: int) -> Stretch:
+    """Return what to compare: the stretch asked for without the running minute and without parts of one."""
+    last_ms = min(to_ms if to_ms is not None else now_ms, now_ms // MINUTE_MS * MINUTE_MS - 1)
+    first_ms = from_ms if from_ms is not None else last_ms + 1 - DAY_MS
+    first_ms = -(-first_ms // MINUTE_MS) * MINUTE_MS
+    if first_ms > last_ms:
+        said = Span(first_ms, last_ms).text(settings.zone)
+        raise ConfigurationError(f"no whole minute{said} is over by now")
+    return Stretch(first_ms, last_ms)
+
+
+def _known(ours: OurSide, market: str, listed: Sequence[str], asked: Stretch) -> str:
+    """Return the market's code; one that is delisted by now is known by our data."""
+    if market_names.find(market, listed).markets:
+        return market_names.one(market, listed, EXCHANGE)
+    code = market_names.tidy(market)
+    if not ours.load(code, asked).minutes:
+        raise market_names.unknown(market, listed, EXCHANGE)
+    return code
+
+
+def _nothing(settings: Settings, market: str, asked: Stretch) -> str:
+    with open_ours(settings) as ours:
+        return nothing("candles", market, Span(*asked), ours.stretch(market), settings.zone)
 
 
 async def _listed(settings: Settings) -> tuple[str, ...]:
@@ -125,77 +148,61 @@ async def _listed(settings: Settings) -> tuple[str, ...]:
         return await exchange.markets()
 
 
-def _ours(settings: Settings, market: str, from_ms: int, to_ms: int) -> _Ours:
-    """Return our side: archive and Redis, or Redis alone where the extra is not installed."""
-    if is_installed():
-        with open_history(settings, from_ms, to_ms) as session:
-            return _from_session(session, market, from_ms, to_ms)
-    with open_reader(settings) as reader:
-        return _from_redis(reader, market, from_ms, to_ms)
+async def _compare_all(
+    ours: OurSide,
+    markets: Sequence[str],
+    asked: Stretch,
+    now_ms: int,
+    step: Callable[[float], None],
+    *,
+    alone: bool,
+) -> list[Audit]:
+    """Compare some markets at once, each inside the REST budget; of several, one that fails costs itself."""
+    left = iter(markets)
+    found: list[Audit] = []
+
+    async def work(exchange: RestClient) -> None:
+        for market in left:
+            try:
+                theirs = await theirs_of(exchange, market, asked, step)
+            except RestError as error:
+                if alone:
+                    raise
+                found.append(Audit(market, *asked, 0, 0, 0, [], str(error)))
+                continue
+            found.append(_compared(ours, market, theirs, asked, now_ms))
+
+    async with RestClient(ours.settings.exchange, SystemClock()) as exchange:
+        await asyncio.gather(*(work(exchange) for _ in range(AT_ONCE)))
+    return sorted(found, key=lambda each: each.market)
 
 
-def _from_session(session: Session, market: str, from_ms: int, to_ms: int) -> _Ours:
-    names = Figures.__struct_fields__
-    columns = ", ".join(f'"{name}"' for name in names)
-    wanted = f"market = {quoted(market)}"
-    candles = session.rows(
-        f"SELECT open_ms, {ROUNDED}, {columns} FROM candles"  # noqa: S608
-        f" WHERE {wanted} AND open_ms BETWEEN {from_ms} AND {to_ms}"
-    )
-    gaps = session.rows(
-        f"SELECT channel, from_ms, to_ms, reason, recovered FROM gaps WHERE {wanted}"  # noqa: S608
-    )
-    return _Ours(
-        {
-            open_ms: _exactly(dict(zip(names, figures, strict=True)) | exact(rounded))
-            for open_ms, rounded, *figures in candles
-        },
-        [Gap(market, Channel(row[0]), *row[1:]) for row in gaps],
-    )
-
-
-def _exactly(numbers: dict[str, Decimal]) -> Figures:
-    return Figures(*(numbers[name] for name in Figures.__struct_fields__))
-
-
-def _from_redis(reader: Reader, market: str, from_ms: int, to_ms: int) -> _Ours:
-    candles = reader.candles(market, "1m", from_ms, to_ms)
-    names = Figures.__struct_fields__
-    gaps = [
-        Gap(market, row.channel, row.from_ms, row.to_ms, row.reason, row.recovered)
-        for row in reader.gaps(market)
-    ]
-    traded = (row for row in candles if row.prices)
-    return _Ours({row.open_ms: Figures(*(getattr(row, name) for name in names)) for row in traded}, gaps)
-
-
-def _theirs(settings: Settings, market: str, from_ms: int, to_ms: int) -> dict[int, Figures]:
-    pages = -(-(to_ms + 1 - from_ms) // (PAGE_CANDLES * MINUTE_MS))
-    with progress(f"candles of {market}", pages) as step:
-        found = asyncio.run(_fetch(settings, market, from_ms, to_ms, step))
-    return {candle.open_ms: _figures(candle) for candle in found}
-
-
-async def _fetch(
-    settings: Settings, market: str, from_ms: int, to_ms: int, step: Callable[[float], None]
-) -> list[ExchangeCandle]:
-    """Page back from the end; the exchange leaves out minutes without a trade."""
-    found: list[ExchangeCandle] = []
-    end_ms = to_ms + 1
-    async with RestClient(settings.exchange, SystemClock()) as exchange:
-        while end_ms > from_ms:
-            page = await exchange.candles(market, end_ms)
-            step(1)
-            older = [candle for candle in page if candle.open_ms < end_ms]
-            if not older:
-                break
-            found += [candle for candle in older if candle.open_ms >= from_ms]
-            end_ms = min(candle.open_ms for candle in older)
+def _compared(side: OurSide, market: str, theirs: dict[int, Figures], asked: Stretch, now_ms: int) -> Audit:
+    """Compare one market, and store the verdicts for whoever reads its candles."""
+    ours = side.load(market, asked)
+    minutes = {open_ms: _figures(minute) for open_ms, minute in ours.minutes.items()}
+    differences = compare(market, minutes, theirs, ours.gaps, now_ms - SETTLE_MS, ours.begins_ms)
+    equal = len(minutes.keys() | theirs.keys()) - len(differences)
+    found = Audit(market, *asked, len(minutes), len(theirs), equal, differences)
+    unsettled = {row.open_ms for row in differences if row.why is Why.LATE}
+    side.note(market, asked, ours, theirs.keys(), {row.open_ms for row in differences}, unsettled)
     return found
 
 
-def _figures(candle: ExchangeCandle) -> Figures:
-    return Figures(*(getattr(candle, name) for name in Figures.__struct_fields__))
+def _figures(minute: Minute) -> Figures:
+    return Figures(*(getattr(minute, name) for name in Figures.__struct_fields__))
+
+
+def _lacking(found: Sequence[Audit]) -> list[Gap]:
+    """Return a gap for each stretch of minutes that lack trades."""
+    return [
+        Gap(each.market, Channel.TRADE, from_ms, end_ms - 1, AUDIT)
+        for each in found
+        for from_ms, end_ms in runs(row.open_ms for row in each.differences if row.why in _REPAIRED)
+    ]
+
+
+# -- what is printed
 
 
 def _sheet(found: Audit) -> Sheet:
@@ -207,7 +214,25 @@ def _sheet(found: Audit) -> Sheet:
         Column("theirs", [_volume(row.theirs) for row in rows]),
         Column("differs in", [_fields(row) for row in rows], right=False, rank=1),
     )
-    return Sheet(f"{found.market}: {_verdict(found)}", columns if rows else (), _counts(rows))
+    return Sheet(f"{found.market}: {_verdict(found)}", columns if rows else (), _counts(rows, "base volume"))
+
+
+def _sheet_of_all(found: Sequence[Audit]) -> Sheet:
+    rows = [each for each in found if not each.is_equal]
+    minutes = sum(each.minutes_equal + len(each.differences) for each in found)
+    columns = (
+        Column("market", [each.market for each in rows], right=False),
+        Column("minutes", [f"{each.minutes_equal + len(each.differences):,}" for each in rows]),
+        Column("differ", [f"{len(each.differences):,}" for each in rows], styles=[WARN] * len(rows)),
+        Column("why", [each.error or _counts(each.differences) for each in rows], right=False, wraps=True),
+    )
+    if not rows:
+        title = f"all {minutes:,} minutes of {len(found):,} markets are the exchange's"
+    else:
+        differ = sum(len(each.differences) for each in found)
+        where = f"in {len(rows):,} of {len(found):,} markets"
+        title = f"{differ:,} of {minutes:,} minutes differ from the exchange's, {where}"
+    return Sheet(title, columns if rows else (), "")
 
 
 def _verdict(found: Audit) -> str:
@@ -217,10 +242,10 @@ def _verdict(found: Audit) -> str:
     return f"{len(found.differences):,} of {total:,} minutes differ from the exchange's"
 
 
-def _counts(rows: Sequence[Difference]) -> str:
+def _counts(rows: Sequence[Difference], volumes: str = "") -> str:
     counts = Counter(row.why for row in rows)
-    volumes = "ours and theirs: base volume; " if rows else ""
-    return volumes + ", ".join(f"{why} {counts[why]}" for why in Why if counts[why])
+    said = f"ours and theirs: {volumes}; " if rows and volumes else ""
+    return said + ", ".join(f"{why} {counts[why]}" for why in Why if counts[why])
 
 
 def _volume(figures: Figures | None) -> str:
@@ -232,4 +257,4 @@ def _fields(row: Difference) -> str:
 
 
 def _style(row: Difference) -> str:
-    return QUIET if row.why in (Why.LATE, Why.GAP, Why.SEALED) else WARN
+    return QUIET if row.why in (Why.LATE, Why.GAP, Why.SEALED, Why.BEFORE) else WARN

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from collector import settings
-from collector.cli.reading import From, Json, Market, Some, To, span_of
+from collector.cli.reading import From, Json, OneMarket, Some, To, span_of
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError
 from collector.host import logs
@@ -63,25 +63,31 @@ def export(
     raise typer.Exit(command.export(loaded, kind, market, out, *span, as_json=as_json))
 
 
-@app.command(epilog="Example: collector audit KRW-BTC --date 2026-09-21 --json")
+@app.command(epilog="Example: collector audit --all --date yesterday")
 def audit(
-    market: Market,
+    market: OneMarket = None,
+    everything: Annotated[bool, typer.Option("--all", help="All markets that are collected.")] = False,
     date: Annotated[
         str | None, typer.Option(help="A day of the exchange, KST: 2026-09-21, yesterday.")
     ] = None,
     from_: From = None,
     to: To = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have a running listener fetch what lacks trades.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare our one-minute candles with the exchange's.
 
-    The exit code is 1 if a minute differs.
+    The exit code is 0 only if every minute is the exchange's.
     """
     from collector.cli import audit as command
 
     if date is not None and (from_ is not None or to is not None):
         raise ConfigurationError("say --date, or --from and --to, not both")
+    if (market is None) is not everything:
+        raise ConfigurationError("name one market, or say --all")
     loaded = _load()
     now_ms = SystemClock().now_ms()
     span = command.day_span(date, now_ms) if date is not None else span_of(loaded, from_, to)
-    raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json))
+    raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json, repair=repair))

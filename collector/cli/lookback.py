@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import redis
+
 from collector.archive import library
 from collector.archive.decimals import shortest
 from collector.archive.layout import FOLDER
@@ -37,6 +39,19 @@ def open_history(
         ConfigurationError: the extra is not installed.
         BrokerUnavailable: neither Redis nor an archive.
     """
+    with open_both(settings, from_ms, to_ms, time_zone=time_zone) as (session, _):
+        yield session
+
+
+@contextmanager
+def open_both(
+    settings: Settings,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    *,
+    time_zone: str | None = None,
+) -> Iterator[tuple[Session, redis.Redis | None]]:
+    """Yield what `open_history` does, and the client of the Redis it looks at, where there is one."""
     library("duckdb")  # before a server is started for nothing
     library("pyarrow").set_cpu_count(settings.archive.query_threads)  # it reads the files, DuckDB the rows
     with ExitStack() as stack:
@@ -47,7 +62,8 @@ def open_history(
             if not any((settings.data_dir / FOLDER).glob("channel=*/date=*/*.parquet")):
                 raise
             log.warning("the archive alone, without what is newer in Redis: %s", error)
-        yield stack.enter_context(open_session(settings, client, from_ms, to_ms, time_zone=time_zone))
+        session = stack.enter_context(open_session(settings, client, from_ms, to_ms, time_zone=time_zone))
+        yield session, client
 
 
 def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the input

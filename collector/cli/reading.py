@@ -31,6 +31,7 @@ def known(incomplete: str) -> list[str]:
 
 What = Annotated[str, typer.Argument(help=f"One of {', '.join(WHAT)}.", autocompletion=lambda: list(WHAT))]
 Market = Annotated[str, typer.Argument(help="A market like KRW-BTC or btc.", autocompletion=known)]
+OneMarket = Annotated[str | None, typer.Argument(help="A market like KRW-BTC or btc.", autocompletion=known)]
 Some = Annotated[
     str, typer.Argument(metavar="MARKETS", help="Markets like KRW-BTC,eth or KRW-*.", autocompletion=known)
 ]

@@ -18,6 +18,7 @@ import redis
 
 from collector import counters
 from collector.analyses.catalog import names
+from collector.analytics.auditing import AUDIT
 from collector.batch import Batch
 from collector.clock import Clock, SystemClock
 from collector.errors import (
@@ -41,7 +42,7 @@ from collector.host.metrics import Snapshot
 from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
-from collector.listener.auditor import AUDIT, Auditor
+from collector.listener.auditor import Auditor
 from collector.listener.hand_on import new_ledger, new_probe, new_spool
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 from collector.listener.holes import Holes
@@ -484,6 +485,7 @@ class Listener:
             close_gap=self._holes.close,
             is_behind=self._is_behind,
             lag_max_s=settings.exchange.rest_lag_max_s,
+            share=settings.shard,
         )
 
     def _is_behind(self) -> bool:

@@ -3,30 +3,33 @@
 What to compare and what it means is decided by `collector.analytics.auditing`. Here the exchange and the
 store are asked, verdicts are written, gaps are opened where the exchange has counted more than is stored, and
 closed where every minute they touch is the exchange's to the last digit.
+
+Once a day, after midnight in Korea, the whole day before is gone through: what has no verdict is compared,
+and the day's result is stored and logged.
 """
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from collector.analytics.auditing import Ask, Looked, Plan, runs, touched
+from collector.analytics.auditing import Ask, Looked, Plan, asks_of, runs, touched
 from collector.analytics.reconcile import Figures, Match
 from collector.analytics.verdicts import written
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, RestError
 from collector.feed.backfill import Hole
-from collector.model import Gap
+from collector.model import MINUTE_MS, Gap
 from collector.protocol.rest import ExchangeCandle
 from collector.settings import AuditSettings
-from collector.store.verified import Ours, Verified
+from collector.store.keys import DAY_MS
+from collector.store.verified import DayResult, Ours, Verified, day_start, kst_date
 
 log = logging.getLogger(__name__)
 
-#: Reason of the gaps that a comparison opens; a backfill alone does not close them.
-AUDIT = "audit"
 #: Gaps that the day's totals have opened: they alone can close them.
 NOT_BY_CANDLES = frozenset({"totals"})
 #: Time between two looks for something to compare.
@@ -34,13 +37,26 @@ _POLL_S = 0.2
 #: Failures are logged at most so often.
 _WARN_AGAIN_S = 60.0
 #: Minutes stored before this run are compared too, as far back as one page reaches.
-_BACK_MS = 180 * 60_000
+_BACK_MS = 180 * MINUTE_MS
+#: A day is gone through so long after its end, when its last minutes have been looked at; and it is summed up
+#: so long after its last comparison, when what was lacking is fetched.
+_AFTER_MIDNIGHT_MS, _BEFORE_RESULT_MS = 10 * MINUTE_MS, 5 * MINUTE_MS
 _COUNTED = {
     Match.EQUAL: "audit_minutes_equal",
     Match.LESS: "audit_minutes_less",
     Match.MORE: "audit_minutes_more",
     Match.PRICES: "audit_minutes_prices",
 }
+
+
+@dataclass(slots=True)
+class _Day:
+    """A day that is gone through: the markets and comparisons that are left, and when it is summed up."""
+
+    start_ms: int
+    markets: deque[str]
+    asks: deque[Ask] = field(default_factory=deque)
+    ends_ms: int | None = None
 
 
 class CandleSource(Protocol):
@@ -65,6 +81,7 @@ class Auditor:
         streamed_ms: tells the time of the newest trade of any market that a socket brought; None if unknown.
         open_gap: called with market, start and end (epoch ms) of trades that are missing here.
         close_gap: called with a gap of which every minute is the exchange's.
+        share: the listener's, `i/n`, which names its results.
         is_behind: tells whether trades wait on their way to the store: then nothing is compared.
         lag_max_s: as `COLLECTOR_EXCHANGE__REST_LAG_MAX_S`.
     """
@@ -83,12 +100,17 @@ class Auditor:
         close_gap: Callable[[Gap], None],
         is_behind: Callable[[], bool],
         lag_max_s: float,
+        share: str,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._exchange, self._store, self._clock = exchange, store, clock
         self._pause_s = 1 / settings.requests_per_s
         self._markets, self._exchange_ms, self._streamed_ms = markets, exchange_ms, streamed_ms
         self._open_gap, self._close_gap, self._is_behind = open_gap, close_gap, is_behind
+        self._share, self._is_daily = share, settings.daily
+        #: The day that is gone through now, and the start of the one that was last.
+        self._day: _Day | None = None
+        self._done_ms: int | None = None
         self._plan = Plan(
             round(settings.settle_s * 1000), round(settings.interval_s * 1000), round(lag_max_s * 1000)
         )
@@ -99,17 +121,13 @@ class Auditor:
         started_ms = self._exchange_ms()
         while True:
             await self._begin(started_ms)
-            ask = None if self._is_behind() else self._plan.next(self._markets(), self._exchange_ms())
-            if ask is None:
-                await asyncio.sleep(_POLL_S)
-                continue
             try:
-                await self._compare(ask)
+                has_asked = not self._is_behind() and (await self._look() or await self._look_at_day())
             except (RestError, BrokerUnavailable) as error:
                 self.counts["audit_failures"] += 1
-                self._plan.failed(ask, self._exchange_ms())
                 self._warn(error)
-            await asyncio.sleep(self._pause_s)
+                has_asked = True
+            await asyncio.sleep(self._pause_s if has_asked else _POLL_S)
 
     def on_fetched(self, hole: Hole) -> None:
         """Take the end of a backfill, recovered or not: the minutes it touches are compared again."""
@@ -132,6 +150,74 @@ class Auditor:
             except BrokerUnavailable:
                 return  # asked again, before anything is compared
             self._plan.begin(market, started_ms if oldest_ms is None else oldest_ms)
+
+    async def _look(self) -> bool:
+        """Make the comparison that is due; tell whether there was one."""
+        ask = self._plan.next(self._markets(), self._exchange_ms())
+        if ask is None:
+            return False
+        try:
+            await self._compare(ask)
+        except (RestError, BrokerUnavailable):
+            self._plan.failed(ask, self._exchange_ms())
+            raise
+        return True
+
+    async def _look_at_day(self) -> bool:
+        """Make a comparison that the day before lacks, or sum it up; tell whether there was work to do."""
+        now_ms = self._exchange_ms()
+        start_ms = day_start(now_ms - _AFTER_MIDNIGHT_MS) - DAY_MS
+        if not self._is_daily or self._done_ms == start_ms:
+            return False
+        day = self._day
+        if day is None or day.start_ms != start_ms:
+            if await asyncio.to_thread(self._store.results, start_ms, self._share):
+                self._done_ms = start_ms
+                return False
+            day = self._day = _Day(start_ms, deque(self._markets()))
+        if day.asks:
+            await self._compare(day.asks[0])
+            day.asks.popleft()
+        elif day.markets:
+            day.asks.extend(await asyncio.to_thread(self._undecided, day.markets[0], start_ms))
+            day.markets.popleft()
+        elif day.ends_ms is None:
+            day.ends_ms = now_ms + _BEFORE_RESULT_MS
+        elif now_ms >= day.ends_ms:
+            await asyncio.to_thread(self._sum_up, tuple(self._markets()), start_ms)
+            self._day, self._done_ms = None, start_ms
+        else:
+            return False
+        return True
+
+    def _undecided(self, market: str, start_ms: int) -> list[Ask]:
+        """Return the comparisons that a market's day lacks, from where our data begin."""
+        oldest_ms = self._store.oldest(market, 2 * DAY_MS, start_ms + DAY_MS - 1)
+        if oldest_ms is None:
+            return []
+        opens = range(max(oldest_ms, start_ms), start_ms + DAY_MS, MINUTE_MS)
+        minutes = self._store.ours(market, opens).minutes
+        verdicts = self._store.read(market, start_ms, start_ms + DAY_MS - 1)
+        undecided = [open_ms for open_ms in opens if verdicts.of(open_ms, minutes.get(open_ms)) is None]
+        return asks_of(market, undecided)
+
+    def _sum_up(self, markets: Sequence[str], start_ms: int) -> None:
+        """Store and log the result of a day."""
+        opens = range(start_ms, start_ms + DAY_MS, MINUTE_MS)
+        equal = differing = unknown = 0
+        for market in markets:
+            oldest_ms = self._store.oldest(market, 2 * DAY_MS, start_ms + DAY_MS - 1)
+            mine = [open_ms for open_ms in opens if oldest_ms is not None and open_ms >= oldest_ms]
+            minutes = self._store.ours(market, mine).minutes
+            verdicts = self._store.read(market, start_ms, start_ms + DAY_MS - 1)
+            found = Counter(verdicts.of(open_ms, minutes.get(open_ms)) for open_ms in mine)
+            equal, differing, unknown = equal + found[True], differing + found[False], unknown + found[None]
+        result = DayResult(len(markets), equal + differing + unknown, equal, differing, unknown)
+        if not result.minutes:
+            return  # we had not begun then
+        self._store.put_result(start_ms, self._share, result)
+        level = logging.INFO if equal == result.minutes else logging.WARNING
+        log.log(level, "%s in Korea: %s", kst_date(start_ms), result)
 
     async def _compare(self, ask: Ask) -> None:
         asked_ms = self._exchange_ms()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
+from collector.analytics.auditing import AUDIT
 from collector.analytics.watermark import Start
 from collector.feed.backfill import Backfill
 from collector.feed.backfill import Hole as MarketHole
@@ -20,7 +21,7 @@ LAG_MS = 1_000
 #: Reasons of losses on our side of the socket.
 LOST_HERE = frozenset({"overflow", "spool_full"})
 #: What a backfill brings proves nothing here: the exchange's own figures have shown that trades are missing.
-PROVEN_OTHERWISE = frozenset({"audit"})
+PROVEN_OTHERWISE = frozenset({AUDIT})
 #: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 

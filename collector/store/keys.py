@@ -15,6 +15,7 @@
     coverage-alive:{shard}         STRING  the shard's listener lives, written by it        seconds
     verified:{market}:{yyyymmdd}   HASH    KST day; minute open -> verdict, see             candle_retention_h
                                            `collector.analytics.verdicts`                   and a day
+    audits                         HASH    `{yyyy-mm-dd}:{i}/{n}` -> result of a KST day    100 of them
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
     recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
@@ -127,6 +128,11 @@ class Keys:
     def coverage_alive(self, shard: str) -> str:
         """Whether the listener of a share (`i/n`) is alive."""
         return f"{self.prefix}coverage-alive:{shard}"
+
+    @property
+    def audits(self) -> str:
+        """Results of whole days compared with the exchange's."""
+        return f"{self.prefix}audits"
 
     @property
     def counters(self) -> str:

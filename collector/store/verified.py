@@ -7,9 +7,12 @@ The form of the fields is in `collector.analytics.verdicts`. To read the `verifi
 """
 
 from collections.abc import Iterable, Mapping
+from time import gmtime, strftime
 from typing import Any, NamedTuple
 
+import msgspec
 import redis
+from msgspec import Struct
 
 from collector.analytics.auditing import touched
 from collector.analytics.candles import Minute
@@ -21,6 +24,7 @@ from collector.store.redis_client import translated
 from collector.store.store import decode_gap, decode_minute
 
 _HOUR_S = 3600
+RESULTS_KEPT = 100
 
 
 class Ours(NamedTuple):
@@ -28,6 +32,24 @@ class Ours(NamedTuple):
 
     minutes: dict[int, Minute]
     gaps: list[Gap]
+
+
+class DayResult(Struct, frozen=True):
+    """How many minutes of a Korean day are the exchange's, over all markets of one listener."""
+
+    markets: int
+    minutes: int
+    equal: int
+    differing: int
+    #: Not compared, or changed since.
+    unknown: int
+
+    def __str__(self) -> str:
+        total = f"{self.minutes:,} minutes of {self.markets:,} markets"
+        if self.equal == self.minutes:
+            return f"all {total} are the exchange's"
+        unknown = f"{self.unknown:,} could not be compared"
+        return f"of {total} {self.differing:,} differ from the exchange's, {unknown}"
 
 
 class Verified:
@@ -48,7 +70,7 @@ class Verified:
         """Return the verdicts of the minutes that open in `from_ms … to_ms`."""
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
-            for day_ms in range(_day_start(from_ms), to_ms + 1, DAY_MS):
+            for day_ms in range(day_start(from_ms), to_ms + 1, DAY_MS):
                 pipeline.hgetall(self._keys.verified(market, day_ms))
             replies = pipeline.execute()
         return Verdicts({_text(name): _text(value) for reply in replies for name, value in reply.items()})
@@ -96,7 +118,7 @@ class Verified:
         for from_ms, to_ms in quiet:
             for first_ms, end_ms in _by_day(from_ms, to_ms):
                 known_ms, reached_ms = self._quiet.get(market, (0, 0))
-                if reached_ms == first_ms and _day_start(known_ms) == _day_start(first_ms):
+                if reached_ms == first_ms and day_start(known_ms) == day_start(first_ms):
                     first_ms = known_ms
                 self._quiet[market] = first_ms, end_ms
                 days.setdefault(self._keys.verified(market, first_ms), {})[f"{SPAN}{first_ms}"] = str(end_ms)
@@ -114,6 +136,25 @@ class Verified:
         verdicts = self.read(market, opens[0], opens[-1])
         return all(verdicts.of(open_ms, minutes.get(open_ms)) for open_ms in opens)
 
+    def results(self, day_ms: int, share: str | None = None) -> list[DayResult]:
+        """Return the results of the Korean day that starts then: of one listener's share, or of all."""
+        date = kst_date(day_ms)
+        with translated():
+            known = self._redis.hgetall(self._keys.audits)
+        return [
+            msgspec.json.decode(value, type=DayResult)
+            for name, value in known.items()
+            if _text(name).partition(":")[0] == date and share in (None, _text(name).partition(":")[2])
+        ]
+
+    def put_result(self, day_ms: int, share: str, result: DayResult) -> None:
+        """Store the result of a day; those of the last `RESULTS_KEPT` days and shares are kept."""
+        with translated():
+            self._redis.hset(self._keys.audits, f"{kst_date(day_ms)}:{share}", msgspec.json.encode(result))
+            names = sorted(_text(name) for name in self._redis.hkeys(self._keys.audits))
+            if old := names[:-RESULTS_KEPT]:
+                self._redis.hdel(self._keys.audits, *old)
+
     def oldest(self, market: str, back_ms: int, now_ms: int) -> int | None:
         """Return the open of our oldest minute of the last `back_ms`, None where there is none."""
         times = (*range(now_ms - back_ms, now_ms, DAY_MS), now_ms)
@@ -126,7 +167,12 @@ class Verified:
         return min((open_ms for open_ms in opens if open_ms >= now_ms - back_ms), default=None)
 
 
-def _day_start(time_ms: int) -> int:
+def kst_date(time_ms: int) -> str:
+    """Return the Korean day of a time, like 2026-09-21."""
+    return strftime("%Y-%m-%d", gmtime((time_ms + KST_MS) // 1000))
+
+
+def day_start(time_ms: int) -> int:
     """Return the start of the Korean day of a time."""
     return (time_ms + KST_MS) // DAY_MS * DAY_MS - KST_MS
 
@@ -134,7 +180,7 @@ def _day_start(time_ms: int) -> int:
 def _by_day(from_ms: int, to_ms: int) -> Iterable[tuple[int, int]]:
     """Cut a stretch at Korean midnights."""
     while from_ms < to_ms:
-        end_ms = min(to_ms, _day_start(from_ms) + DAY_MS)
+        end_ms = min(to_ms, day_start(from_ms) + DAY_MS)
         yield from_ms, end_ms
         from_ms = end_ms
 

@@ -22,7 +22,10 @@ from collector.archive.decimals import shortest
 from collector.archive.keeper import Archive
 from collector.cli.audit import day_span
 from collector.model import Trade
+from collector.settings import Settings
+from collector.store.read import Reader
 from collector.store.store import Store
+from collector.store.verified import Verified
 from tests.archive.exchange import BTC, Exchange
 from tests.cli.conftest import ROOT, Run
 from tests.tasks.making import T0, trade
@@ -366,9 +369,67 @@ def test_audit_reads_the_archive_when_redis_has_forgotten(
     assert exchange.pages(BTC) > 1
 
 
+def test_audit_of_all_markets(run: Run, store: Store, reader: Reader, exchange: Exchange) -> None:
+    """One table and one exit code; with --repair the listener gets gaps to fetch."""
+    store.put_trades(exchange.trades)
+    ended = run("audit", "--all", "--json")
+    markets = sorted({trade.market for trade in exchange.trades})
+    assert (ended.code, [row["market"] for row in ended.json]) == (0, markets)
+    assert all(row["differences"] == [] and row["error"] is None for row in ended.json)
+    assert f"minutes of {len(markets)} markets are the exchange's" in run("audit", "--all").out
+    more = sorted({trade.minute_ms for trade in exchange.settled(BTC)})[7]
+    store.put_trades([exchange.another(BTC, more)])
+    ended = run("audit", "--all", "--repair")
+    assert ended.code == 1
+
+    assert f"in 1 of {len(markets)} markets" in ended.out
+    assert "ours 1" in ended.out
+    assert [gap for gap in reader.gaps() if gap.reason == "audit"] == []
+
+
+def test_audit_repairs_what_lacks_trades(run: Run, store: Store, reader: Reader, exchange: Exchange) -> None:
+    """A gap for each stretch of minutes; without the option nothing is opened."""
+    times = sorted({trade.minute_ms for trade in exchange.settled(BTC)})
+    lost = times[3]
+    store.put_trades([trade for trade in exchange.trades if (trade.market, trade.minute_ms) != (BTC, lost)])
+    assert run("audit", BTC).code == 1
+    assert reader.gaps() == []
+    assert "1 gaps opened" in run("audit", BTC, "--repair").out
+    (gap,) = reader.gaps()
+    assert (gap.market, gap.from_ms, gap.to_ms, gap.reason) == (BTC, lost, lost + 59_999, "audit")
+
+
+def test_audit_leaves_verdicts(
+    run: Run, client: redis.Redis, store: Store, reader: Reader, exchange: Exchange, settings: Settings
+) -> None:
+    """Of minutes that agree, differ, and have no trade."""
+    markets = {trade.market for trade in exchange.trades}
+    quietest = min(markets, key=lambda market: minutes_of(exchange.settled(market)))
+    times = sorted({trade.minute_ms for trade in exchange.settled(quietest)})
+    store.put_trades([trade for trade in exchange.trades if trade.market == quietest])
+    store.put_trades([exchange.another(quietest, times[1])])
+    assert run("audit", quietest).code == 1
+    minutes = reader.minutes(quietest, times[0], times[-3])
+    known = Verified(client, settings.store).read(quietest, times[0], times[-3])
+    found = {ms: known.of(ms, minutes.get(ms)) for ms in range(times[0], times[-3], 60_000)}
+    assert found == {ms: ms != times[1] for ms in found}
+    assert len(found) > len(minutes), "there is a minute without a trade"
+
+
+def test_audit_says_where_our_data_begin(run: Run, store: Store, exchange: Exchange) -> None:
+    """What the exchange traded before is no loss, and yet not ours."""
+    times = sorted({trade.minute_ms for trade in exchange.settled(BTC)})
+    store.put_trades([trade for trade in exchange.trades if trade.minute_ms >= times[5]])
+    ended = run("audit", BTC, "--json")
+    assert {row["why"] for row in ended.json["differences"]} == {"before"}
+    assert (ended.code, len(ended.json["differences"])) == (1, 5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        ((), 2, "name one market, or say --all"),
+        ((BTC, "--all"), 2, "name one market, or say --all"),
         (("KRW-NO",), 1, "KRW-NO is not a market of the exchange"),
         ((BTC, "--date", "tomorrow"), 2, "--date 'tomorrow' is not a day"),
         ((BTC, "--date", "2026-09-21", "--from", "0"), 2, "not both"),

@@ -135,6 +135,34 @@ EACH = (
         seen=("trades_recovered", "rest_limited:"),
     ),
     Scenario(
+        name="one trade in a hundred reaches no socket",
+        faults="leave-out:0.01",
+        rate=200,
+        seconds=10,
+        after_s=75,
+        seen=("trades_recovered",),
+    ),
+    Scenario(
+        name="one trade in a hundred reaches no socket, REST lags 12 s, ids shared",
+        faults="leave-out:0.01",
+        rules="rest-lag=12s,rest-ids=shared,candle-volumes=rounded",
+        settings={"COLLECTOR_EXCHANGE__REST_LAG_MAX_S": "15"},
+        rate=200,
+        seconds=10,
+        after_s=100,
+        settle_s=60,
+        seen=("trades_recovered",),
+    ),
+    Scenario(
+        name="one trade in a hundred reaches no socket, and REST has lost it too",
+        faults="vanish:0.01",
+        rate=200,
+        seconds=10,
+        after_s=75,
+        losses=True,
+        seen=("audit_minutes_less",),
+    ),
+    Scenario(
         name="error frame, then close", faults="error@5s", faults_over_s=5, seconds=9, seen=("server_errors",)
     ),
     Scenario(

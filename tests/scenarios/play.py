@@ -44,6 +44,7 @@ class Scenario:
         spool_kb: size of a file system for the spool alone; needs root.
         proxied: whether a TCP proxy stands before the socket.
         losses: whether trades may be missing, if a gap admits it; else every trade must be there.
+        after_s: how long the exchange is quiet after its last trade before anything is judged.
         settle_s: how long all may take to settle after the last trade.
         seen: counters that must be above zero, as proof that the fault has happened.
         deaths: whether a process of ours may end by itself, to be started again by its supervisor.
@@ -63,6 +64,7 @@ class Scenario:
     spool_kb: int | None = None
     proxied: bool = False
     losses: bool = False
+    after_s: float = 0
     settle_s: float = 40
     seen: tuple[str, ...] = ()
     deaths: bool = False
@@ -193,6 +195,9 @@ class Watch:
             self._plan(self._now_s())
             self._until(self._is_over, scenario.seconds * 3 + 60, "the exchange has made all its trades")
             ended_s = self._now_s()
+            self._until(
+                lambda: self._now_s() >= ended_s + scenario.after_s, scenario.after_s + 10, "time has passed"
+            )
             self.settle()
             self.settled_s = self._now_s() - ended_s
         finally:
