@@ -12,6 +12,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
       print(*p['dependencies'], *p['optional-dependencies']['history'], sep='\n')" >/tmp/requirements.txt \
  && pip install --quiet -c constraints.txt -r /tmp/requirements.txt
 COPY README.md LICENSE celeryconfig.py ./
+COPY bithumb_collector bithumb_collector
 COPY collector collector
 COPY tasks tasks
 RUN pip install --quiet --no-deps .

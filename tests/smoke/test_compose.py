@@ -72,6 +72,9 @@ def test_demo_profile_runs_stops_and_keeps_its_data(
     assert candle["trade_count"] > 0
 
     wait_for_health(project, SERVICES - WITHOUT_HEALTHCHECK)
+    assert hardening(project) == dict.fromkeys(SERVICES, (True, ["ALL"], ["no-new-privileges:true"]))
+    assert reaches_redis(project, "worker")
+    assert not reaches_redis(project, "simulator")
     eventually(lambda: targets(project) == dict.fromkeys(JOBS, "up"), 30, "every target of Prometheus is up")
     ready = httpx.get(f"http://127.0.0.1:{project.ports['METRICS_PORT']}/readyz", timeout=5)
     assert (ready.status_code, ready.text) == (200, "ready\n")
@@ -100,6 +103,28 @@ def wait_for_health(project: Project, services: set[str]) -> None:
             logs = project("logs", "--tail", "15", *unwell).stdout
             pytest.fail(f"not healthy within {HEALTH_S} s: {sorted(unwell)}\n{logs}")
         time.sleep(1)
+
+
+def hardening(project: Project) -> dict[str, tuple[bool, list[str], list[str]]]:
+    """Of each container: a read-only file system, the capabilities it lacks, and what it can't gain."""
+    found = {}
+    for name, row in project.states().items():
+        words = ["docker", "inspect", "--format", "{{json .HostConfig}}", row["ID"]]
+        host = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+        found[name] = host["ReadonlyRootfs"], host["CapDrop"], host["SecurityOpt"]
+    return found
+
+
+def reaches_redis(project: Project, service: str) -> bool:
+    """Whether a service can open a connection to Redis by its name or by its address."""
+    words = ["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}"]
+    networks = json.loads(
+        subprocess.run([*words, project.states()["redis"]["ID"]], capture_output=True, check=True).stdout
+    )
+    addresses = ["redis", *(network["IPAddress"] for network in networks.values())]
+    program = "import socket, sys; socket.create_connection((sys.argv[1], 6379), 2)"
+    tried = [project("exec", "-T", service, "python", "-c", program, address) for address in addresses]
+    return any(done.returncode == 0 for done in tried)
 
 
 def targets(project: Project) -> dict[str, str]:
