@@ -95,10 +95,11 @@ def test_the_status_says_what_is_covered(bench: Bench) -> None:
     assert bench.client.exists("bithumb:coverage") == 0
     bench.mark.note(Snapshot(T0, T0 - 5, "disconnected", T0 - 300))
     assert bench.mark.write(spooled_from_ms=T0 - 800, spool="s", in_flight_from_ms=T0 - 500) is None
-    assert bench.stored() == Status(T0, T0 - 5, "disconnected", T0 - 800, "r1", 1, T0 - 300, T0 - 800, "s")
+    status = Status(T0, T0 - 5, "disconnected", T0 - 800, "r1", 1, T0 - 300, T0 - 800, "s", T0)
+    assert bench.stored() == status
     assert 0 < bench.client.pttl("bithumb:coverage-alive:1/1") <= 10_000
     assert bench.second() is None
-    assert bench.stored() == Status(bench.now_ms, run="r1", marker=2, spool="s")
+    assert bench.stored() == Status(bench.now_ms, run="r1", marker=2, spool="s", now_ms=bench.now_ms)
 
 
 def test_a_run_goes_on_counting_where_the_last_one_ended(bench: Bench) -> None:

@@ -42,6 +42,7 @@ class Status(Struct, frozen=True):
         run: name of the run of the listener; marker: grows with every status of a share.
         unsent_from_ms, spooled_from_ms: the same of trades that die with the listener, and of those on disk.
         spool: name of what is on its disk.
+        now_ms: when it was written.
     """
 
     covered_until_ms: int
@@ -53,6 +54,7 @@ class Status(Struct, frozen=True):
     unsent_from_ms: int | None = None
     spooled_from_ms: int | None = None
     spool: str = ""
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,11 @@ class Watch:
 
 
 class Ongoing(NamedTuple):
-    """A loss that lasts: from `from_ms` on, nobody can tell until when."""
+    """A loss that lasts: from `from_ms` on, and at `seen_ms` it still did; 0 where that is not known."""
 
     from_ms: int
     reason: str
+    seen_ms: int = 0
 
 
 def watch_of(market: str, watches: Iterable[Watch]) -> Watch | None:
@@ -81,24 +84,27 @@ def outage_of(watch: Watch | None) -> Ongoing | None:
     """Return the outage that lasts now, None where data flow or nobody watches."""
     if watch is None or not watch.is_alive or watch.status.outage_since_ms is None:
         return None
-    return Ongoing(watch.status.outage_since_ms, watch.status.outage_reason or OUTAGE)
+    status = watch.status
+    return Ongoing(watch.status.outage_since_ms, status.outage_reason or OUTAGE, status.now_ms)
+
+
+def waiting_of(watch: Watch) -> Ongoing | None:
+    """Return the loss by trades that wait, where they are held up; those of a dead listener are."""
+    status = watch.status
+    from_ms = status.pending_from_ms
+    if from_ms is None or (watch.is_alive and from_ms >= status.covered_until_ms - IN_FLIGHT_MS):
+        return None
+    return Ongoing(from_ms, WAITING)
 
 
 def ongoing(watch: Watch | None) -> Ongoing | None:
     """Return what keeps the newest data of a share from being complete, the earliest of all reasons."""
     if watch is None:
         return None
-    status = watch.status
-    found = [outage_of(watch)]
+    found = [loss for loss in (outage_of(watch), waiting_of(watch)) if loss]
     if not watch.is_alive:
-        found.append(Ongoing(status.covered_until_ms + 1, UNWATCHED))
-    if status.pending_from_ms is not None and _is_held_up(status, status.pending_from_ms, watch.is_alive):
-        found.append(Ongoing(status.pending_from_ms, WAITING))
-    return min((loss for loss in found if loss), default=None)
-
-
-def _is_held_up(status: Status, pending_from_ms: int, is_alive: bool) -> bool:
-    return not is_alive or pending_from_ms < status.covered_until_ms - IN_FLIGHT_MS
+        found.append(Ongoing(watch.status.covered_until_ms + 1, UNWATCHED))
+    return min(found)._replace(seen_ms=max(loss.seen_ms for loss in found)) if found else None
 
 
 class Losses:

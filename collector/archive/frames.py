@@ -38,6 +38,17 @@ _NAMES_OF_ROUNDED = f"""
         flatten(list(json_keys({ROUNDED})) FILTER ({ROUNDED} IS NOT NULL))
     ))) AS VARCHAR) END"""
 
+#: As `collector.analytics.completeness.all_verified`, of the minutes that have trades.
+_VERIFIED = """
+    CASE WHEN bool_or(NOT verified) THEN false
+    WHEN bool_and(coalesce(verified, false)) FILTER (trade_count > 0) THEN true END"""
+#: Where the data of each market begin (`collector.analytics.completeness.known_of`).
+_BEGUN = """
+    SELECT market, min(begin_ms) AS begin_ms FROM (
+        SELECT market, min(open_ms) AS begin_ms FROM raw.candles GROUP BY market
+        UNION ALL SELECT market, min(from_ms) FROM raw.gaps WHERE channel = 'trade' GROUP BY market
+    ) GROUP BY market"""
+
 #: A polars DataFrame or a pyarrow Table, as asked for.
 Frame = Any
 Kind = Literal["polars", "arrow"]
@@ -82,7 +93,7 @@ def candles(
     length_ms = interval_ms(interval)
     with _session(settings, from_ms, to_ms) as session:
         where = _where(_named(market, session, settings), "open_ms", from_ms, to_ms)
-        return _frame(session, candles_sql(length_ms, where), kind)
+        return _frame(session, candles_sql(length_ms, where, from_ms, to_ms), kind)
 
 
 def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) -> Frame:
@@ -95,20 +106,27 @@ def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) 
         return _frame(session, sql, kind)
 
 
-def candles_sql(length_ms: int, where: str) -> str:
-    """Return the SELECT of candles of a length, aligned to Korean midnight, out of the minutes in `where`."""
+def candles_sql(length_ms: int, where: str, from_ms: int | None = None, to_ms: int | None = None) -> str:
+    """Return the SELECT of candles of a length, aligned to Korean midnight, out of the minutes in `where`.
+
+    A candle that `from_ms` or `to_ms` cuts, and one that begins before the data, is not complete.
+    """
     if length_ms == MINUTE_MS:
         return f"SELECT * FROM candles {where} ORDER BY {ORDER[CANDLES]}"  # noqa: S608
     opens = f"(open_ms + {KST_MS}) // {length_ms} * {length_ms} - {KST_MS}"
+    whole = f"start_ms >= {from_ms or 0}"
+    if to_ms is not None:
+        whole += f" AND start_ms + {length_ms} <= {to_ms + 1}"
     longer = {
         "market": "market",
         "open_ms": "start_ms",
-        "open": "arg_min(open, open_ms)",
+        "open": "arg_min(open, open_ms)",  # of minutes with prices
         "high": "max(high)",
         "low": "min(low)",
         "close": "arg_max(close, open_ms)",
         "trade_count": "CAST(sum(trade_count) AS BIGINT)",
-        "complete": "bool_and(complete)",
+        "complete": f"bool_and(complete) AND {whole} AND start_ms >= any_value(begin_ms)",
+        "verified": _VERIFIED,
         ROUNDED: _NAMES_OF_ROUNDED,
         **{name: f"CAST(sum({name}) AS {CANDLES.decimals[name].sql})" for name in SUMS},
     }
@@ -117,7 +135,8 @@ def candles_sql(length_ms: int, where: str) -> str:
     columns = ", ".join(f"{derived.get(name, name)} AS {name}" for name in COLUMNS[CANDLES])
     return f"""
         WITH minutes AS (SELECT *, {opens} AS start_ms FROM candles {where}),
-        longer AS (SELECT {summed} FROM minutes GROUP BY market, start_ms)
+        begun AS ({_BEGUN}),
+        longer AS (SELECT {summed} FROM minutes JOIN begun USING (market) GROUP BY market, start_ms)
         SELECT {columns} FROM longer ORDER BY {ORDER[CANDLES]}
     """  # noqa: S608 - numbers and names of ours; the market is quoted
 

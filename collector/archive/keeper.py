@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from collector.analytics.completeness import Losses
+from collector.analytics.completeness import Losses, Ongoing
 from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
 from collector.archive.layout import DAY_MS, HOUR_MS, day_of, expired, hour_of, start_ms
@@ -94,7 +94,8 @@ class Archive:
         # Without the file of trades, no candle's trades are known to be archived.
         changed = changed_slots(known if trades is not None else {}, fresh)
         rows = self._source.rows(changed)
-        update = merge_hour(known, _trades_by_slot(trades, set(changed)), fresh, rows, losses)
+        verdicts = self._source.verdicts(hour_ms)
+        update = merge_hour(known, _trades_by_slot(trades, set(changed)), fresh, rows, losses, verdicts)
         return Hour(hour_ms, trades, candles, update)
 
     def losses(self, gaps: Iterable[GapRecord], hours: Sequence[int]) -> LossesOf:
@@ -104,7 +105,7 @@ class Archive:
             for path in self._files.within(GAPS, hours[0] - GAP_REACH_MS, hours[-1] + HOUR_MS):
                 known = self._files.read(GAPS, path)
                 archived += parquet.to_rows(GAPS, known) if known is not None else []
-        return losses_of(merge_gaps(archived, gaps))
+        return losses_of(merge_gaps(archived, gaps), self._source.lasting())
 
     def _put_hour(self, hour_ms: int, losses: LossesOf) -> None:
         hour = self.lacking(hour_ms, losses)
@@ -176,13 +177,13 @@ class _Failures:
             self.sentences.append(str(error))
 
 
-def losses_of(gaps: Iterable[GapRecord]) -> dict[str, Losses]:
+def losses_of(gaps: Iterable[GapRecord], lasting: Mapping[str, Ongoing]) -> dict[str, Losses]:
     """Return the losses of trades by market."""
-    found: dict[str, list[GapRecord]] = {}
+    found: dict[str, list[GapRecord]] = {market: [] for market in lasting}
     for gap in gaps:
         if gap.channel == "trade" and not gap.recovered:
             found.setdefault(gap.market, []).append(gap)
-    return {market: Losses(map(gap_of, some)) for market, some in found.items()}
+    return {market: Losses(map(gap_of, some), lasting.get(market)) for market, some in found.items()}
 
 
 def slot_of(candle: CandleRecord) -> Slot:

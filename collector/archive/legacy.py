@@ -13,6 +13,8 @@ from collector.archive.records import DECIMALS, LEVEL, ROUNDED, Kind, Table
 
 #: In the footer of such a file: column -> [digits before the point, digits after it].
 DIGITS_KEY = b"bithumb-collector.digits"
+#: Columns that such a file is too old to have.
+LATER = frozenset({"verified"})
 
 
 def arrow_schema(table: Table) -> Any:  # noqa: ANN401 - pyarrow has no type stubs
@@ -24,7 +26,8 @@ def arrow_schema(table: Table) -> Any:  # noqa: ANN401 - pyarrow has no type stu
         Kind.FLAG: pa.bool_(),
         Kind.LEVELS: pa.list_(pa.struct([(part, pa.string()) for part in LEVEL])),
     }
-    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in table.kinds.items()])
+    kinds = {name: kind for name, kind in table.kinds.items() if name not in LATER}
+    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
 
 
 def modern(table: Table, rows: Any) -> Any:  # noqa: ANN401 - Arrow tables
@@ -43,6 +46,8 @@ def select(table: Table, source: str) -> str:
 
 
 def _column(table: Table, name: str) -> str:
+    if name in LATER:
+        return "CAST(NULL AS BOOLEAN)"
     match table.kinds[name]:
         case Kind.RATIO:
             return f'CAST("{name}" AS DOUBLE)'

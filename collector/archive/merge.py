@@ -13,6 +13,7 @@ from collector.analytics.candles import Minute
 from collector.analytics.completeness import NO_LOSSES, Losses
 from collector.analytics.identity import SEEN, Row, copy_name
 from collector.analytics.minutes import absorb
+from collector.analytics.verdicts import Verdicts
 from collector.archive.records import (
     CandleRecord,
     GapRecord,
@@ -28,6 +29,8 @@ from collector.model import Source, Trade
 
 #: Losses per market; a market that is not in it lost nothing.
 LossesOf = Mapping[str, Losses]
+#: What comparisons with the exchange's candles found, as it is stored (`collector.analytics.verdicts`).
+VerdictOf = Mapping[Slot, str]
 
 
 class Update(NamedTuple):
@@ -66,6 +69,7 @@ def merge_hour(
     fresh: Mapping[Slot, Minute],
     fresh_rows: Mapping[Slot, Rows],
     losses: LossesOf,
+    verdicts: VerdictOf,
 ) -> Update:
     """Return what an hour's files lack.
 
@@ -75,6 +79,7 @@ def merge_hour(
         fresh: the candles in Redis; read before their trades, so that they never know more than those.
         fresh_rows: the trades in Redis of the minutes that changed.
         losses: what may be missing, by market.
+        verdicts: on minutes of Redis, where there are any.
     """
     update = Update(set(), [], [])
     for slot, rows in fresh_rows.items():
@@ -84,10 +89,11 @@ def merge_hour(
         if records != before:
             update.slots.add(slot)
             update.trades.extend(records)
-        candle = _best(slot, known.get(slot), fresh[slot], merged, losses)
+        candle = _best(slot, known.get(slot), fresh[slot], merged, losses, verdicts)
         if candle != known.get(slot):
             update.candles.append(candle)
-    update.candles.extend(_judged_again(known, fresh_rows, losses))
+    settled = {slot: candle for slot, candle in known.items() if slot not in fresh_rows}
+    update.candles.extend(_judged_again(settled, fresh, losses, verdicts))
     return update
 
 
@@ -114,7 +120,12 @@ def merge_gaps(known: Iterable[GapRecord], fresh: Iterable[GapRecord]) -> list[G
 
 
 def _best(
-    slot: Slot, known: CandleRecord | None, fresh: Minute, rows: Rows, losses: LossesOf
+    slot: Slot,
+    known: CandleRecord | None,
+    fresh: Minute,
+    rows: Rows,
+    losses: LossesOf,
+    verdicts: VerdictOf,
 ) -> CandleRecord:
     """Return the candle that knows the most copies: the archived one, Redis's, or that of the copies.
 
@@ -123,7 +134,8 @@ def _best(
     minute = fresh
     if sum(row.seen.bit_count() for copies in rows.values() for row in copies) > fresh.copies:
         minute = candle_of(slot[0], rows) or fresh
-    made = candle_record(slot, minute, losses.get(slot[0], NO_LOSSES))
+    verified = _verified(slot, minute, verdicts)
+    made = candle_record(slot, minute, losses.get(slot[0], NO_LOSSES), verified)
     if known is None or made.copies >= known.copies:
         return made
     return known._replace(complete=made.complete)
@@ -149,13 +161,26 @@ def _trade(market: str, ms: int, row: Row, source: Source) -> Trade:
 
 
 def _judged_again(
-    known: Mapping[Slot, CandleRecord], settled: Mapping[Slot, Rows], losses: LossesOf
+    settled: Mapping[Slot, CandleRecord],
+    fresh: Mapping[Slot, Minute],
+    losses: LossesOf,
+    verdicts: VerdictOf,
 ) -> Iterable[CandleRecord]:
-    """Yield archived candles that a gap, opened or recovered since, makes incomplete or complete."""
-    for slot, candle in known.items():
+    """Yield unchanged candles that are judged otherwise now: by a gap, or by a comparison."""
+    for slot, candle in settled.items():
         complete = is_complete(candle.open_ms, losses.get(candle.market, NO_LOSSES))
-        if complete is not candle.complete and slot not in settled:
-            yield candle._replace(complete=complete)
+        verified = candle.verified
+        minute, verdict = fresh.get(slot), verdicts.get(slot)
+        if minute and verdict and verdict.startswith("1") is not verified:
+            verified = _verified(slot, minute, verdicts)
+        if (complete, verified) != (candle.complete, candle.verified):
+            yield candle._replace(complete=complete, verified=verified)
+
+
+def _verified(slot: Slot, minute: Minute, verdicts: VerdictOf) -> bool | None:
+    if slot not in verdicts:
+        return None
+    return Verdicts({str(slot[1]): verdicts[slot]}).of(slot[1], minute)
 
 
 def _rank(gap: GapRecord) -> tuple[int, bool]:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from msgspec import structs
+
+from collector.analytics.market_states import MarketRow
 from collector.archive import decimals, legacy, library
 from collector.archive.decimals import Fixed
 from collector.archive.records import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
@@ -264,3 +267,22 @@ def dataset(schema: Arrow, paths: Sequence[Path]) -> Arrow:
         schema=schema,
         format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
     )
+
+
+def stretches(rows: Iterable[tuple[str, int, int]]) -> Arrow:
+    """Return stretches of time of markets as an Arrow table."""
+    names = ("market", "from_ms", "to_ms")
+    return _table([dict(zip(names, row, strict=True)) for row in rows], string=names[:1], int64=names[1:])
+
+
+def markets(rows: Iterable[MarketRow]) -> Arrow:
+    """Return markets and what the exchange says of them as an Arrow table."""
+    *texts, time = MarketRow.__struct_fields__
+    return _table([structs.asdict(row) for row in rows], string=texts, int64=(time,))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], **columns: Sequence[str]) -> Arrow:
+    """Return rows as an Arrow table; `columns` by the name of their type."""
+    pa = library("pyarrow")
+    types = {name: getattr(pa, kind)() for kind, names in columns.items() for name in names}
+    return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in types.items()})

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from collector.analytics.completeness import Ongoing
+from collector.analytics.market_states import MarketRow
 from collector.archive.files import Files
 from collector.archive.keeper import RECENT_MS, Archive
 from collector.archive.layout import HOUR_MS, hour_of
@@ -34,6 +36,16 @@ class Recent:
 
     rows: dict[Table, list[Any]] = field(default_factory=dict)
     slots: set[Slot] = field(default_factory=set)
+    #: Losses that last, by market, and until when they matter, which is the newest data.
+    lasting: dict[str, Ongoing] = field(default_factory=dict)
+    as_of_ms: int | None = None
+    #: What the exchange says of each market.
+    markets: list[MarketRow] = field(default_factory=list)
+
+    def lasting_stretches(self) -> list[tuple[str, int, int]]:
+        """Return market, start and end, epoch ms, of the losses that last."""
+        as_of_ms = self.as_of_ms or 0
+        return [(market, loss.from_ms, max(as_of_ms, loss.seen_ms)) for market, loss in self.lasting.items()]
 
     def hours(self, table: Table) -> set[int]:
         """Return the hours whose archived rows may be replaced."""
@@ -65,6 +77,8 @@ def read_recent(
         recent.rows[CANDLES] += update.candles
     recent.rows[TICKERS] = list(map(ticker_record, source.tickers()))
     recent.rows[BOOKS] = list(map(book_record, source.books()))
+    recent.lasting, recent.as_of_ms = source.lasting(), source.reader.as_of_ms()
+    recent.markets = source.reader.market_rows()
     return recent
 
 

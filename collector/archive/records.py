@@ -75,7 +75,10 @@ class TradeRecord(NamedTuple):
 
 
 class CandleRecord(NamedTuple):
-    """A one-minute candle; `copies` grows with every change of it."""
+    """A one-minute candle; `copies` grows with every change of it.
+
+    `verified` is as of `collector.analytics.candles.Candle`; files of earlier versions have none.
+    """
 
     market: str
     open_ms: int
@@ -90,6 +93,7 @@ class CandleRecord(NamedTuple):
     trade_count: int
     complete: bool
     copies: int
+    verified: bool | None = None
 
 
 class TickerRecord(NamedTuple):
@@ -191,7 +195,7 @@ TRADES = _table(
 )  # fmt: skip
 CANDLES = _table(
     "candles", CandleRecord, ("market", "open_ms"), "open_ms",
-    _T, _M, _P, _P, _P, _P, _V, _Q, _V, _V, _I, _F, _I,
+    _T, _M, _P, _P, _P, _P, _V, _Q, _V, _V, _I, _F, _I, _F,
 )  # fmt: skip
 TICKERS = _table(
     "tickers", TickerRecord, ("market", "exchange_ms"), "exchange_ms",
@@ -235,7 +239,7 @@ def rows_of(records: Iterable[TradeRecord]) -> Rows:
     return rows
 
 
-def candle_record(slot: Slot, minute: Minute, losses: Losses) -> CandleRecord:
+def candle_record(slot: Slot, minute: Minute, losses: Losses, verified: bool | None = None) -> CandleRecord:
     """Return the candle of a minute; it is complete where none of `losses` touches it."""
     market, open_ms = slot
     return CandleRecord(
@@ -252,6 +256,7 @@ def candle_record(slot: Slot, minute: Minute, losses: Losses) -> CandleRecord:
         trade_count=minute.trade_count,
         complete=is_complete(open_ms, losses),
         copies=minute.copies,
+        verified=verified,
     )
 
 

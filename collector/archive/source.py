@@ -7,6 +7,7 @@ from typing import Any
 import redis
 
 from collector.analytics.candles import Minute
+from collector.analytics.completeness import Ongoing
 from collector.analytics.depth import Book
 from collector.archive.layout import DAY_MS, HOUR_MS, hour_of, hours_between
 from collector.archive.records import Rows, Slot
@@ -54,6 +55,22 @@ class Source:
             for open_ms, value in zip(opens, values, strict=True)
             if value
         }
+
+    def verdicts(self, hour_ms: int) -> dict[Slot, str]:
+        """Return what comparisons with the exchange's candles found of the minutes of an hour."""
+        opens = range(hour_of(hour_ms), hour_of(hour_ms) + HOUR_MS, MINUTE_MS)
+        markets = self.reader.markets()
+        replies = self._each(("HMGET", self._keys.verified(market, hour_ms), *opens) for market in markets)
+        return {
+            (market, open_ms): value.decode()
+            for market, values in zip(markets, replies, strict=True)
+            for open_ms, value in zip(opens, values, strict=True)
+            if value
+        }
+
+    def lasting(self) -> dict[str, Ongoing]:
+        """Return the loss of each market that lasts."""
+        return self.reader.lasting()
 
     def rows(self, slots: Sequence[Slot]) -> dict[Slot, Rows]:
         """Return the trades of minutes, empty where they are no longer kept."""

@@ -222,11 +222,19 @@ class Session:
         if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
             raise ConfigurationError(
                 "a query is one SELECT (the archive is read-only); the views: "
-                + ", ".join(table.name for table in TABLES)
+                + ", ".join([*(table.name for table in TABLES), views.MARKETS])
             )
 
     def _reopened(self, error: Exception) -> bool:
         """Look for files that are gone or damaged; open again without them, if there are any."""
+        lost = self._has_lost(error)
+        if lost:
+            self._connection.close()
+            self._connection = self._connect()
+        return lost
+
+    def _has_lost(self, error: Exception) -> bool:
+        """Look for files that are gone or damaged, and leave these out; tell whether there are any."""
         look_inside = type(error).__name__ not in FAULTS_OF_SQL
         lost = False
         for table, paths in self._found.items():
@@ -235,9 +243,6 @@ class Session:
                 if look_inside and (reason := damage(table, path)):
                     self._leave_out(path, reason)
                     lost = True
-        if lost:
-            self._connection.close()
-            self._connection = self._connect()
         return lost
 
     def _leave_out(self, path: Path, reason: str) -> None:
@@ -261,12 +266,23 @@ class Session:
         )
         _keep(connection, "recent.slots", slots)
         for table in TABLES:
-            self._make_view(connection, table)
+            self._make_raw(connection, table)
+        try:
+            has_losses = self._keep_losses(connection)
+        except self._duckdb.Error as error:
+            connection.close()
+            if self._has_lost(error):
+                return self._connect()
+            raise
+        for table in TABLES:
+            connection.execute(f"CREATE VIEW {table.name} AS {views.view(table, has_losses=has_losses)}")
+        _keep(connection, "recent.markets", parquet.markets(self._recent.markets))
+        connection.execute(f"CREATE VIEW {views.MARKETS} AS {views.MARKETS_SQL}")
         for statement in HARDENING:
             connection.execute(statement)
         return connection
 
-    def _make_view(self, connection: Any, table: Table) -> None:  # noqa: ANN401
+    def _make_raw(self, connection: Any, table: Table) -> None:  # noqa: ANN401
         rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
         footers = self._readable(table)
         self._found[table] = list(footers)
@@ -281,7 +297,24 @@ class Session:
             }
             _make_union(connection, schema, table, some)
         connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
-        connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
+
+    def _keep_losses(self, connection: Any) -> bool:  # noqa: ANN401
+        """Keep the stretches in which trades are missing; tell whether there are any."""
+        found = connection.execute(views.OPEN_GAPS).fetchall()
+        as_of_ms = self._recent.as_of_ms
+        cut = [(market, from_ms, min(to_ms, as_of_ms or to_ms)) for market, from_ms, to_ms in found]
+        stretches = self._within([*cut, *self._recent.lasting_stretches()])
+        _keep(connection, "recent.losses", parquet.stretches(stretches))
+        return bool(stretches)
+
+    def _within(self, stretches: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+        """Return stretches cut to the span of the session."""
+        first_ms, last_ms = self._span
+        cut = (
+            (market, max(from_ms, first_ms or 0), to_ms if last_ms is None else min(to_ms, last_ms))
+            for market, from_ms, to_ms in stretches
+        )
+        return [stretch for stretch in cut if stretch[1] <= stretch[2]]
 
     def _count_rounded(self, table: Table, rows: Arrow, footers: Iterable[Footer]) -> None:
         newer = rows.column(ROUNDED).drop_null().to_pylist() if table.may_round else []

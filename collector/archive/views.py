@@ -35,7 +35,7 @@ COLUMNS = {
     ),
     CANDLES: (
         *("market", "time", "open", "high", "low", "close", "base_volume", "quote_volume"),
-        *("buy_volume", "sell_volume", "vwap", "trade_count", "complete", "open_ms", ROUNDED),
+        *("buy_volume", "sell_volume", "vwap", "trade_count", "complete", "verified", "open_ms", ROUNDED),
     ),
     TICKERS: (
         *("market", "time", "price", "change", "change_price", "change_rate", "prev_closing_price"),
@@ -66,6 +66,30 @@ COLUMNS = {
     ),
     GAPS: ("market", "channel", "from_time", "to_time", "reason", "recovered", "from_ms", "to_ms"),
 }
+#: Candles of minutes of which every trade is missing: those that a loss touches, and that have no candle.
+_ZEROS = ", ".join(
+    f"CAST(0 AS {CANDLES.decimals[name].sql}) AS {name}"
+    for name in ("base_volume", "quote_volume", "buy_volume", "sell_volume")
+)
+MISSING = f"""
+    SELECT market, open_ms, {_ZEROS}, CAST(0 AS BIGINT) AS trade_count, false AS complete
+    FROM (
+        SELECT DISTINCT market, unnest(range(from_ms - from_ms % 60000, to_ms + 1, 60000)) AS open_ms
+        FROM recent.losses
+    ) AS lost
+    WHERE NOT EXISTS (
+        SELECT 1 FROM raw.candles AS known WHERE known.market = lost.market AND known.open_ms = lost.open_ms
+        AND known.open_ms >= (SELECT min(from_ms) - 60000 FROM recent.losses)
+    )
+"""
+#: The view of markets, which Redis alone has.
+MARKETS = "markets"
+MARKETS_SQL = f"""
+    SELECT market, state, warning, delisting_date, {_time("last_trade_ms")} AS last_trade_time, last_trade_ms
+    FROM recent.markets
+"""
+#: The gaps that are losses.
+OPEN_GAPS = "SELECT market, from_ms, to_ms FROM raw.gaps WHERE channel = 'trade' AND NOT recovered"
 #: The order of rows in frames and files: the exchange's.
 ORDER = {
     TRADES: "exchange_ms, market, exchange_order, id",
@@ -105,12 +129,20 @@ def select(table: Table, source: str) -> str:
     return f"SELECT {columns} FROM {source}"
 
 
-def view(table: Table) -> str:
-    """Return the SELECT of the view of a channel."""
+def view(table: Table, *, has_losses: bool = False) -> str:
+    """Return the SELECT of the view of a channel.
+
+    Args:
+        table: the channel.
+        has_losses: whether candles have rows of minutes that are wholly missing.
+    """
     derived = DERIVED[table]
     columns = [f'{derived[name]} AS "{name}"' if name in derived else f'"{name}"' for name in COLUMNS[table]]
     counted = " WHERE counted" if table is TRADES else ""
-    return f"SELECT {', '.join(columns)} FROM raw.{table.name}{counted}"
+    source = f"raw.{table.name}"
+    if has_losses and table is CANDLES:
+        source = f"({select(CANDLES, source)} UNION ALL BY NAME {MISSING})"
+    return f"SELECT {', '.join(columns)} FROM {source}{counted}"
 
 
 def quoted(text: object) -> str:

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,16 +146,17 @@ def _trade(row: dict[str, Any]) -> Row:
 
 
 def _candle(row: dict[str, Any]) -> Row:
+    vwap = ratio(*(Decimal(shortest(row[name])) for name in ("quote_volume", "base_volume")))
     return {
         "market": row["market"],
         "interval": "1m",
         "open_ms": row["open_ms"],
         "open_time": iso(row["open_ms"]),
-        **{name: shortest(row[name]) for name in CANDLES.decimals},
-        "vwap": plain(ratio(row["quote_volume"], row["base_volume"])),
+        **{name: None if row[name] is None else shortest(row[name]) for name in CANDLES.decimals},
+        "vwap": plain(vwap),
         "trade_count": row["trade_count"],
         "complete": row["complete"],
-        "verified": None,
+        "verified": row["verified"],
     }
 
 

@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 
+from collector.analytics.proof import Proof
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
 from collector.clock import SystemClock
@@ -68,6 +69,7 @@ def look(reader: Reader) -> Snapshot:
             **memory,
             "batches_unacknowledged": queues.pop(UNACKED),
             "dead_letters": queues.pop(DEAD_LETTERS),
+            **_proven(reader.proof()),
         }
         return Snapshot(
             listeners=reader.listeners(),
@@ -79,3 +81,14 @@ def look(reader: Reader) -> Snapshot:
         )
     except BrokerUnavailable:
         return Snapshot(system={"redis_up": 0})
+
+
+def _proven(proof: Proof) -> dict[str, float]:
+    until_ms = proof.proven_until_ms
+    return {
+        **({} if until_ms is None else {"proven_until_timestamp_milliseconds": until_ms}),
+        "unproven_markets": proof.unproven_markets,
+        "trade_gaps_open": proof.open_gaps,
+        "trade_gaps_recovered": proof.recovered_gaps,
+        "markets_without_data": sum(outage.markets for outage in proof.outages),
+    }

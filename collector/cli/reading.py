@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-WHAT = ("ticker", "book", "candles", "volume", "changes", "trades", "gaps", "health", "markets", "rejected")
+WHAT = (
+    *("ticker", "book", "candles", "volume", "changes", "trades", "gaps"),
+    *("completeness", "health", "markets", "rejected"),
+)
 
 
 def known(incomplete: str) -> list[str]:
@@ -91,7 +94,7 @@ def show(
     limit: Limit = None,
     all_: Annotated[bool, typer.Option("--all", help="Of gaps: every one, the recovered too.")] = False,
 ) -> None:
-    """Show stored prices, candles, trades, books, gaps or health."""
+    """Show stored prices, candles, books, gaps, proof or health."""
     from collector.cli import show as command
 
     loaded = _load()

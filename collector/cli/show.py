@@ -13,7 +13,7 @@ from rich.console import RenderableType
 
 from collector.analytics.candles import interval_ms
 from collector.cli.freshness import notice
-from collector.cli.render import health, output, results
+from collector.cli.render import health, output, proof, results
 from collector.cli.render.sheet import Sheet
 from collector.cli.store import open_redis
 from collector.cli.times import Span, nothing
@@ -43,7 +43,7 @@ class Query:
     from_ms: int | None = None
     to_ms: int | None = None
     limit: int | None = None
-    #: Of gaps: the recovered too, not only those that are open; JSON has them all.
+    #: Of gaps the recovered too, of completeness the whole markets too; JSON has them all.
     all: bool = False
 
 
@@ -62,8 +62,10 @@ class Subject:
     takes_times: bool = False
     known: Callable[["Source", Query], tuple[int, int] | None] = lambda *_: None
     takes_interval: bool = False
+    #: Whether several markets are read at once.
+    takes_lists: bool = False
     #: How people see it unless they say `--all`: of all rows the newest so many that matter.
-    glance: Callable[[Sequence[Any], int], Sheet] | None = None
+    glance: Callable[[Sequence[Any], int], Sheet | Iterable[RenderableType]] | None = None
 
 
 class Source:
@@ -159,6 +161,13 @@ SUBJECTS: dict[str, Subject] = {
         time="from_ms",
         known=_known_gaps,
     ),
+    "completeness": Subject(
+        read=lambda source, query: source.reader.completeness(query.market),
+        draw=proof.completeness,
+        glance=proof.lacking,
+        market="optional",
+        takes_lists=True,
+    ),
     "health": Subject(read=lambda source, _: source.reader.health(), draw=health.health, market="none"),
     "markets": Subject(
         read=lambda source, _: source.reader.market_rows(), draw=results.markets, market="none"
@@ -232,7 +241,7 @@ def check(query: Query) -> Subject:
     if not subject.takes_times and (query.from_ms is not None or query.to_ms is not None):
         raise ConfigurationError(f"`show {what}` shows the newest only: leave --from and --to out")
     if query.all and subject.glance is None:
-        raise ConfigurationError("--all is for `show gaps` alone")
+        raise ConfigurationError("--all is for `show gaps` and `show completeness` alone")
     if query.interval is not None:
         if not subject.takes_interval:
             raise ConfigurationError("--interval is for `show candles` alone")
@@ -251,7 +260,7 @@ def _at_a_glance(subject: Subject, query: Query) -> Query:
 
 def _found(subject: Subject, source: Source, query: Query) -> Any:  # noqa: ANN401 - rows of any kind
     """Read what was asked for, of each market that was named, oldest first."""
-    if query.market is None:
+    if query.market is None or subject.takes_lists:
         return _limited(subject.read(source, query), query.limit)
     rows = [
         row
@@ -269,14 +278,17 @@ def _limited(found: Any, limit: int | None) -> Any:  # noqa: ANN401 - rows of an
 
 def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableType]:  # noqa: ANN401
     if subject.glance is not None and not query.all:
-        return [subject.glance(found, query.limit or GLANCE_ROWS)]
+        return _parts(subject.glance(found, query.limit or GLANCE_ROWS))
     parts: list[RenderableType] = []
     for rows in _by_market(found) if subject.one_market else [found]:
-        drawn = subject.draw(rows)
-        parts += [drawn] if isinstance(drawn, Sheet) else drawn
+        parts += _parts(subject.draw(rows))
     if isinstance(found, list) and len(found) == GLANCE_ROWS == _at_a_glance(subject, query).limit:
         parts.append(f"The newest {GLANCE_ROWS}; --limit or --from shows more.")
     return parts
+
+
+def _parts(drawn: Sheet | Iterable[RenderableType]) -> Iterable[RenderableType]:
+    return [drawn] if isinstance(drawn, Sheet) else drawn
 
 
 def _by_market(rows: Sequence[Any]) -> Iterable[list[Any]]:

@@ -113,6 +113,13 @@ SYSTEM_GAUGES: Mapping[str, str] = {
     "redis_memory_limit_bytes": "its `maxmemory`; 0 = no limit",
     "batches_unacknowledged": "batches in the hands of workers, over all queues",
     "dead_letters": "batches that could not be stored and wait for somebody to look",
+    "proven_until_timestamp_milliseconds": (
+        "epoch time until which our candles of every market agree with the exchange's own"
+    ),
+    "unproven_markets": "markets that were never compared with the exchange's candles",
+    "trade_gaps_open": "stretches of a market in which trades are missing, outages that last included",
+    "trade_gaps_recovered": "stretches of a market in which trades were missing and were fetched again",
+    "markets_without_data": "markets of which no socket brings data",
 }
 
 #: Values of the label `kind` of `bithumb_redis_problem`: `collector.store.condition.Kind`.

@@ -122,6 +122,7 @@ class Watermark:
             unsent_from_ms=snapshot.unsent_from_ms,
             spooled_from_ms=spooled_from_ms,
             spool=spool,
+            now_ms=self._exchange_ms(),
         )
         text = encode(status)
         expected = (self._written, *self._in_doubt)

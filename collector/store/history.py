@@ -9,6 +9,7 @@ import redis
 
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import Known, Watch, known_of, watch_of
+from collector.analytics.verdicts import Verdicts
 from collector.model import Gap
 from collector.settings import Settings
 from collector.store.coverage import decode as decode_status
@@ -78,6 +79,44 @@ class History:
             for market, stored in zip(markets, replies, strict=True)
         }
 
+    def verdicts(self, wanted: Mapping[str, Collection[int]]) -> dict[str, Verdicts]:
+        """Return what comparisons with the exchange found of the days of the minutes of each market."""
+        days = [
+            (market, key)
+            for market, opens in wanted.items()
+            for key in dict.fromkeys(self._keys.verified(market, open_ms) for open_ms in _ends_of_days(opens))
+        ]
+        fields: dict[str, dict[str, str]] = {market: {} for market in wanted}
+        replies = self._replies([("HGETALL", key) for _, key in days])
+        for (market, _), stored in zip(days, replies, strict=True):
+            fields[market] |= {_text(field): _text(value) for field, value in stored.items()}
+        return {market: Verdicts(found) for market, found in fields.items()}
+
+    def trade_gap_counts(self, markets: Sequence[str]) -> tuple[int, int]:
+        """Return how many gaps in the trades of `markets` are open, and how many are recovered.
+
+        Without reading them: sockets that come and go leave thousands.
+        """
+        replies = self._replies([("HGETALL", self._keys.gaps(market)) for market in markets])
+        are_recovered = [
+            value.endswith(b"true]")
+            for stored in replies
+            for field, value in stored.items()
+            if field.startswith(b"trade:")
+        ]
+        return are_recovered.count(False), are_recovered.count(True)
+
+    def recovered_trades(self) -> dict[str, int]:
+        """Return how many trades of each market a backfill brought that no socket had brought."""
+        (stored,) = self._replies([("HGETALL", self._keys.recovered)])
+        return {_text(market): int(count) for market, count in stored.items()}
+
+    def proven_until(self) -> dict[str, int]:
+        """Return the end of each market's newest minute that was found to be the exchange's, epoch ms."""
+        with translated():
+            stored: Any = self._redis.zrange(self._keys.proven, 0, -1, withscores=True)
+        return {_text(market): int(score) for market, score in stored}
+
     def watches(self) -> list[Watch]:
         """Return what the listener of each share wrote last, and whether it is alive."""
         (stored,) = self._replies([("HGETALL", self._keys.coverage)])
@@ -113,6 +152,14 @@ class History:
                     pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
                 replies += pipeline.execute()
         return replies
+
+
+def _ends_of_days(opens: Collection[int]) -> Iterator[int]:
+    """Yield a time of each day that holds any of `opens`."""
+    if opens:
+        first_ms, last_ms = min(opens), max(opens)
+        yield from range(first_ms, last_ms, DAY_MS)
+        yield last_ms
 
 
 def _chunks(commands: Iterable[Command]) -> Iterator[list[Command]]:

@@ -17,6 +17,8 @@
                                            `collector.analytics.verdicts`                   and a day
     audits                         HASH    `{yyyy-mm-dd}:{i}/{n}` -> result of a KST day    100 of them
     counters                       HASH    name -> integer, names in `collector.counters`       for ever
+    proven                         ZSET    market, by the end of the newest minute that was for ever
+                                           found to be the exchange's, epoch ms
     recovered                      HASH    market -> trades counted that a backfill brought for ever
     dead-letters                   LIST    newest first, JSON                               dead_letters_max
     rejected-frames                    LIST    newest first, JSON, written by the listener        200
@@ -44,9 +46,9 @@ from time import gmtime, strftime
 from collector.model import Channel
 
 DAY_MS = 86_400_000
+KST_MS = 9 * 3_600_000
 #: Ends the field of `coverage` that holds the markets of a shard.
 SHARD_MARKETS = ":markets"
-KST_MS = 9 * 3_600_000
 
 
 @lru_cache(maxsize=1024)
@@ -138,6 +140,11 @@ class Keys:
     def counters(self) -> str:
         """What workers counted."""
         return f"{self.prefix}counters"
+
+    @property
+    def proven(self) -> str:
+        """Until when the trades of each market were found to be the exchange's."""
+        return f"{self.prefix}proven"
 
     @property
     def recovered(self) -> str:

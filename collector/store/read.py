@@ -24,10 +24,11 @@ from collector import market_names
 from collector.analytics.book_window import BookSample
 from collector.analytics.candles import Candle, Minute, align, interval_ms, view
 from collector.analytics.change import Change, End, changes, end_before
-from collector.analytics.completeness import Known, is_open
+from collector.analytics.completeness import Known, Ongoing, is_open, ongoing, watch_of
 from collector.analytics.depth import Book
 from collector.analytics.identity import executions
 from collector.analytics.market_states import Listing, MarketRow, market_row
+from collector.analytics.proof import Completeness, Proof
 from collector.analytics.volume import Volume, volumes
 from collector.analytics.windows import WINDOWS, window_start_ms
 from collector.errors import BrokerUnavailable, NoData
@@ -39,6 +40,7 @@ from collector.store.condition import Condition, condition_of
 from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.history import History, Opens
 from collector.store.keys import Keys
+from collector.store.proofs import Proofs
 from collector.store.redis_client import connect, translated
 from collector.store.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
 from collector.store.store import VALUE, decode_book, decode_rows, decode_ticker
@@ -47,6 +49,7 @@ __all__ = [
     "Book",
     "Candle",
     "Change",
+    "Completeness",
     "GapRow",
     "Health",
     "MarketRow",
@@ -94,6 +97,7 @@ class Reader:
         self._redis = connect(source, self._settings) if isinstance(source, str) else source
         self._keys = Keys(self._settings.store.key_prefix)
         self._history = History(self._redis, self._settings)
+        self._proofs = Proofs(self._history)
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +213,9 @@ class Reader:
                 opens.setdefault(candle_ms, []).append(open_ms)
         chosen = [each for candle_ms in sorted(opens)[-(limit or 0) :] for each in opens[candle_ms]]
         minutes = self._history.minutes({market: stored.intersection(chosen)})[market]
-        return view(market, minutes, interval, known, missing=chosen)
+        found_of = self._history.verdicts({market: chosen})[market]
+        verdicts = {open_ms: found_of.of(open_ms, minutes.get(open_ms)) for open_ms in chosen}
+        return view(market, minutes, interval, known, missing=chosen, verdicts=verdicts)
 
     def volume(self, market: str) -> list[Volume]:
         """Return what was traded in the last 1m 5m 15m 1h 24h."""
@@ -266,12 +272,25 @@ class Reader:
         return (trades[0].exchange_ms, trades[-1].exchange_ms) if trades else None
 
     def gaps(self, market: str | None = None) -> list[GapRow]:
-        """Return the gaps of `market`, or of all, of every channel, oldest first."""
-        gaps = self._gaps(self.markets() if market is None else [self.check(market)])
+        """Return the gaps of `market`, or of all, of every channel, oldest first.
+
+        An outage that lasts is one of each of its markets, which ends with the newest data so far.
+        """
+        names = self.markets() if market is None else [self.check(market)]
+        gaps = self._gaps(names) + self._proofs.outages(names, self.as_of_ms())
         gaps.sort(key=lambda gap: (gap.from_ms, gap.to_ms, gap.market, gap.channel))
         return [
             GapRow(gap.market, gap.channel, gap.from_ms, gap.to_ms, gap.word, gap.recovered) for gap in gaps
         ]
+
+    def completeness(self, markets: Iterable[str] | str | None = None) -> list[Completeness]:
+        """Return how far the trades of each of `markets` are proven, by name.
+
+        Args:
+            markets: names, or one text such as `btc,eth` or `KRW-*`; None for all.
+        """
+        as_of_ms = self.as_of_ms()
+        return [] if as_of_ms is None else [*self._proofs.of_markets(self._codes(markets), as_of_ms)]
 
     def health(self) -> Health:
         """Return who is alive, the queue lengths and the sums of all counters."""
@@ -280,7 +299,11 @@ class Reader:
         for listener in listeners:
             counters.update(listener.pop("counters", {}))
         counted = dict(sorted(counters.items()))
-        return Health(listeners, self.queues(), self.workers(), counted, self.condition())
+        return Health(listeners, self.queues(), self.workers(), counted, self.condition(), self.proof())
+
+    def proof(self) -> Proof:
+        """Return how far all that is collected is proven, what is open, and what was recovered."""
+        return self._proofs.summary(self.markets())
 
     def condition(self) -> Condition | None:
         """Return memory and disk of Redis, None where its user may not ask."""
@@ -338,6 +361,12 @@ class Reader:
         """Return the stretches of `markets` in which trades are missing."""
         return [gap for gap in self._gaps(markets) if is_open(gap)]
 
+    def lasting(self) -> dict[str, Ongoing]:
+        """Return of each market of which trades are missing now, and on, since when and why."""
+        watches = self._history.watches()
+        found = {market: ongoing(watch_of(market, watches)) for market in self.markets()}
+        return {market: loss for market, loss in found.items() if loss}
+
     def opens(self, markets: Iterable[str]) -> Opens:
         """Return the opens of all stored one-minute candles of each market, oldest first.
 
@@ -387,9 +416,10 @@ class Reader:
 
     def _bounds(self, known: Known) -> tuple[int, int]:
         """Return the stretch in which minutes that are wholly missing can be told from others."""
-        as_of_ms = self.as_of_ms() or 0
+        lasting = known.losses.lasting
+        until_ms = max(self.as_of_ms() or 0, lasting.seen_ms if lasting else 0)
         kept_ms = self._settings.store.candle_retention_h * 3_600_000
-        return max(known.from_ms, as_of_ms - kept_ms), as_of_ms
+        return max(known.from_ms, until_ms - kept_ms), until_ms
 
     def _kept_minutes(self, market: str, from_ms: int | None, to_ms: int | None) -> list[int]:
         return [
@@ -414,14 +444,17 @@ class Reader:
     def _tickers(self, markets: Iterable[str] | str | None) -> list[Ticker]:
         return [decode_ticker(value) for value in self._states(Channel.TICKER, markets)]
 
-    def _states(self, channel: Channel, markets: Iterable[str] | str | None) -> list[bytes]:
+    def _codes(self, markets: Iterable[str] | str | None) -> list[str]:
         match markets:
             case None:
-                codes = self.markets()
+                return self.markets()
             case str():
-                codes = self.several(markets)
+                return self.several(markets)
             case _:
-                codes = [self.check(market) for market in markets]
+                return [self.check(market) for market in markets]
+
+    def _states(self, channel: Channel, markets: Iterable[str] | str | None) -> list[bytes]:
+        codes = self._codes(markets)
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for name in codes:

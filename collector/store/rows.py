@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from collector.analytics.proof import Proof
 from collector.model import Channel, Side
 from collector.store.condition import Condition
 
@@ -59,9 +60,10 @@ class GapRow(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """Who is alive, how long the queues are, what was counted by all together, and how Redis is.
+    """Who is alive, how long the queues are, what was counted by all together, how Redis is, what is proven.
 
-    `redis` is a `collector.store.condition.Condition`, None where Redis does not tell.
+    `redis` is a `collector.store.condition.Condition`, None where Redis does not tell; `proof` a
+    `collector.analytics.proof.Proof`.
     """
 
     listeners: list[dict[str, Any]]
@@ -69,6 +71,7 @@ class Health(Struct, frozen=True):
     workers: list[dict[str, Any]]
     counters: dict[str, int]
     redis: Condition | None = None
+    proof: Proof | None = None
 
 
 def to_json(rows: object) -> str:

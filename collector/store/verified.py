@@ -6,7 +6,7 @@ The form of the fields is in `collector.analytics.verdicts`. To read the `verifi
     verdicts.of(open_ms, minute)      True, False, or None where the minute, as it is now, was not compared
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import gmtime, strftime
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 from collector.analytics.auditing import touched
 from collector.analytics.candles import Minute
 from collector.analytics.verdicts import SPAN, Verdicts
-from collector.model import Channel, Gap
+from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import StoreSettings
 from collector.store.keys import DAY_MS, KST_MS, Keys
 from collector.store.redis_client import translated
@@ -102,7 +102,7 @@ class Verified:
         found = (decode_gap(market, _text(name), value) for name, value in gaps.items())
         return Ours(minutes, [gap for gap in found if gap.channel is Channel.TRADE and not gap.recovered])
 
-    def write(self, market: str, verdicts: Mapping[int, str], quiet: Iterable[tuple[int, int]]) -> None:
+    def write(self, market: str, verdicts: Mapping[int, str], quiet: Sequence[tuple[int, int]]) -> None:
         """Store verdicts.
 
         Args:
@@ -127,6 +127,8 @@ class Verified:
             for key, fields in days.items():
                 pipeline.hset(key, mapping=fields)
                 pipeline.expire(key, self._ttl_s)
+            if (until_ms := proven_until(verdicts, quiet)) is not None:
+                pipeline.zadd(self._keys.proven, {market: until_ms}, gt=True)
             pipeline.execute()
 
     def is_proven(self, market: str, from_ms: int, to_ms: int) -> bool:
@@ -183,6 +185,12 @@ def _by_day(from_ms: int, to_ms: int) -> Iterable[tuple[int, int]]:
         end_ms = min(to_ms, day_start(from_ms) + DAY_MS)
         yield from_ms, end_ms
         from_ms = end_ms
+
+
+def proven_until(verdicts: Mapping[int, str], quiet: Iterable[tuple[int, int]]) -> int | None:
+    """Return the end of the newest minute that was found to be the exchange's, None where none was."""
+    ends = [open_ms + MINUTE_MS for open_ms, verdict in verdicts.items() if verdict.startswith("1")]
+    return max((*ends, *(to_ms for _, to_ms in quiet)), default=None)
 
 
 def _text(value: str | bytes) -> str:

@@ -18,9 +18,19 @@ from collector.simulator.events import SimTrade
 from collector.simulator.model import MarketModel, Pace
 from collector.simulator.truth import TruthFile
 from tests.cli.conftest import redis_in_force, run
-from tests.tasks.conftest import client, reader, start_worker, store
+from tests.tasks.conftest import client, compare, cover, keys, reader, start_worker, store
 
-__all__ = ["client", "reader", "redis_in_force", "run", "start_worker", "store"]
+__all__ = [
+    "client",
+    "compare",
+    "cover",
+    "keys",
+    "reader",
+    "redis_in_force",
+    "run",
+    "start_worker",
+    "store",
+]
 
 #: 2026-09-21T13:56:20Z: what follows crosses an hour.
 START_US = 1_789_998_980_000_000

@@ -72,7 +72,10 @@ def test_candles_are_those_of_polars_to_the_last_digit(
         assert expected[theirs].to_list() == [int(n * ATOMS) for n in found[ours]]
     assert expected["quote"].to_list() == [exactly(n, ATOMS * ATOMS) for n in found["quote_volume"]]
     assert expected["count"].to_list() == found["trade_count"].to_list()
-    assert found["complete"].all()
+    begun = dict(made.group_by("market").agg(pl.col("exchange_ms").min() // 60_000 * 60_000).rows())
+    whole = [row["open_ms"] >= begun[row["market"]] for row in found.to_dicts()]
+    assert found["complete"].to_list() == whole
+    assert found["verified"].is_null().all()
 
 
 def exactly(number: Decimal, times: int) -> int:

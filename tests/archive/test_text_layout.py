@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from collector.archive import decimals, frames, parquet
+from collector.archive import decimals, frames, legacy, parquet
 from collector.archive.files import Files
 from collector.archive.keeper import Archive
 from collector.archive.layout import HOUR_MS
@@ -67,7 +67,8 @@ def as_numbers(row: dict[str, Any], table: Table) -> dict[str, Any]:
             return float(value)
         return D(value) if name in table.decimals else value
 
-    return {name: number(name, value) for name, value in row.items()}
+    later = {name: None for name in table.record._fields if name in legacy.LATER}
+    return {name: number(name, value) for name, value in row.items()} | later
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

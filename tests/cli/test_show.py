@@ -156,10 +156,11 @@ def test_windows_are_the_promised_ones(run: Run, filled: str) -> None:
     assert [*windows, "prev_close"] == [row["window"] for row in changes]
 
 
-def test_health_is_an_object_of_five(run: Run, filled: str) -> None:
-    """Listeners, queues, workers, counters, Redis; a queue for each channel, and analyses."""
+def test_health_is_an_object_of_six(run: Run, filled: str) -> None:
+    """Listeners, queues, workers, counters, Redis, what is proven; a queue for each channel, and analyses."""
     health = run("show", "health", "--json").json
-    assert list(health) == ["listeners", "queues", "workers", "counters", "redis"]
+    assert list(health) == ["listeners", "queues", "workers", "counters", "redis", "proof"]
+    assert (health["proof"]["open_gaps"], health["proof"]["outages"]) == (1, [])
     assert {"trade", "orderbook", "ticker", "analysis"} <= health["queues"].keys()
     assert health["counters"]["trades_counted"] == 4
 
@@ -304,14 +305,14 @@ def test_several_markets_are_one_array_oldest_first(run: Run, filled: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["nonsense"], 2, "ticker, book, candles, volume, changes, trades, gaps, health"),
+        (["nonsense"], 2, "ticker, book, candles, volume, changes, trades, gaps, completeness, health"),
         (["candles"], 2, "collector show candles KRW-BTC"),
         (["volume"], 2, "needs a market"),
         (["candles", "KRW-BTC", "--interval", "2m"], 2, "1m, 3m, 5m, 15m, 30m, 1h, 4h, 1d"),
         (["ticker", "KRW-BTC", "--interval", "1m"], 2, "--interval is for"),
         (["ticker", "--from", "0"], 2, "leave --from and --to out"),
         (["health", "KRW-BTC"], 2, "leave KRW-BTC out"),
-        (["trades", "KRW-BTC", "--all"], 2, "--all is for `show gaps` alone"),
+        (["trades", "KRW-BTC", "--all"], 2, "--all is for `show gaps` and `show completeness` alone"),
         (
             ["trades", "KRW-BTC", "--from", "tomorrow"],
             2,

@@ -20,7 +20,18 @@ from collector.host import metrics
 from collector.host.web import Web
 from collector.model import Gap, Ticker, Trade, WrittenBook
 from collector.store import keys
-from collector.store.read import Book, Candle, Change, GapRow, Health, MarketRow, TickerRow, TradeRow, Volume
+from collector.store.read import (
+    Book,
+    Candle,
+    Change,
+    Completeness,
+    GapRow,
+    Health,
+    MarketRow,
+    TickerRow,
+    TradeRow,
+    Volume,
+)
 from tests import containers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,6 +246,7 @@ def test_data_model_lists_every_key() -> None:
         ("| `trades`", TradeRow),
         ("| `gaps`", GapRow),
         ("| `markets`", MarketRow),
+        ("| `completeness`", Completeness),
         ("| `health`", Health),
     ],
 )

@@ -8,16 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 from celery import Celery
 
+from collector.analytics.verdicts import written
+from collector.model import MINUTE_MS
 from collector.settings import Settings
-from collector.store.keys import Keys
+from collector.store.keys import SHARD_MARKETS, Keys
 from collector.store.read import Reader
 from collector.store.redis_client import connect
 from collector.store.store import Store
+from tests.tasks.making import BTC, T0
 from tests.transport import plain_app
+
+Cover = Callable[..., None]
+Compare = Callable[..., None]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 30
@@ -55,6 +62,43 @@ def sender(redis_url: str) -> Iterator[Celery]:
     app = plain_app(redis_url)
     yield app
     app.close()
+
+
+@pytest.fixture
+def cover(client: redis.Redis, keys: Keys) -> Cover:
+    """A function that writes what a listener of a share says, and whether it lives."""
+
+    def write(
+        shard: str = "1/1", *, markets: tuple[str, ...] = (BTC,), alive: bool = True, **status: object
+    ) -> None:
+        said = {
+            "covered_until_ms": T0,
+            "outage_since_ms": None,
+            "pending_from_ms": None,
+            "run": "r",
+            "marker": 7,
+        }
+        client.hset(keys.coverage, shard, msgspec.json.encode(said | status))
+        client.hset(keys.coverage, shard + SHARD_MARKETS, msgspec.json.encode(markets))
+        client.delete(keys.coverage_alive(shard))
+        if alive:
+            client.set(keys.coverage_alive(shard), "1", px=60_000)
+
+    return write
+
+
+@pytest.fixture
+def compare(client: redis.Redis, keys: Keys, reader: Reader) -> Compare:
+    """A function that writes what a comparison of minutes since `T0` found."""
+
+    def write(*minutes: int, equal: bool = True, market: str = BTC) -> None:
+        for number in minutes:
+            open_ms = T0 + number * MINUTE_MS
+            ours = reader.minutes(market, open_ms, open_ms).get(open_ms)
+            client.hset(keys.verified(market, open_ms), str(open_ms), written(equal, ours))
+            client.zadd(keys.proven, {market: open_ms + MINUTE_MS}, gt=True)
+
+    return write
 
 
 Worker = subprocess.Popen[bytes]

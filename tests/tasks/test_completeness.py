@@ -1,43 +1,17 @@
 """What the reader takes for complete, with gaps and coverage in a real Redis."""
 
 import json
-from collections.abc import Callable
 
-import msgspec
 import pytest
 import redis
 
+from collector.analytics.proof import Proof
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
-from collector.store.keys import SHARD_MARKETS, Keys
 from collector.store.read import Reader, to_json
 from collector.store.store import Store
-from tests.tasks.making import BTC, T0, ticker, trade
-
-Cover = Callable[..., None]
-
-
-@pytest.fixture
-def cover(client: redis.Redis, keys: Keys) -> Cover:
-    """A function that writes what a listener of a share says, and whether it lives."""
-
-    def write(
-        shard: str = "1/1", *, markets: tuple[str, ...] = (BTC,), alive: bool = True, **status: object
-    ) -> None:
-        said = {
-            "covered_until_ms": T0,
-            "outage_since_ms": None,
-            "pending_from_ms": None,
-            "run": "r",
-            "marker": 7,
-        }
-        client.hset(keys.coverage, shard, msgspec.json.encode(said | status))
-        client.hset(keys.coverage, shard + SHARD_MARKETS, msgspec.json.encode(markets))
-        client.delete(keys.coverage_alive(shard))
-        if alive:
-            client.set(keys.coverage_alive(shard), "1", px=60_000)
-
-    return write
+from tests.tasks.conftest import Compare, Cover
+from tests.tasks.making import BTC, T0, from_rest, ticker, trade
 
 
 def minute_trades(*minutes: int) -> list[object]:
@@ -102,6 +76,9 @@ def test_a_dead_feed_is_known_while_it_is_dead(store: Store, reader: Reader, cov
     cover(outage_since_ms=T0 + 30_000, outage_reason="disconnected")
     assert shown(reader) == {-2: (1, True), -1: (1, True), 0: (1, False)}
     assert not any(row.complete for row in (*reader.volume(BTC), *reader.changes(BTC)))
+    cover(outage_since_ms=T0 + 30_000, outage_reason="disconnected", now_ms=T0 + 2 * MINUTE_MS + 5)
+    assert shown(reader, limit=3) == {0: (1, False), 1: (0, False), 2: (0, False)}
+    assert [(row.from_ms, row.to_ms) for row in reader.gaps()] == [(T0 + 30_000, T0 + 2 * MINUTE_MS + 5)]
 
 
 def test_trades_that_wait_on_disk_are_missing(store: Store, reader: Reader, cover: Cover) -> None:
@@ -154,3 +131,64 @@ def test_what_is_known_of_many_markets_takes_few_round_trips(
     opens = reader.opens(names)
     assert reader.known(opens).keys() == reader.minutes_of(opens, T0, T0).keys() == set(names)
     assert len(sent) <= 8
+
+
+def test_a_verdict_holds_for_the_minute_it_was_found_for(
+    store: Store, reader: Reader, compare: Compare
+) -> None:
+    """A late trade makes it one that was not compared; longer candles join the verdicts of their minutes."""
+    store.put_trades(minute_trades(0, 1, 2, 3))
+    compare(0, 1, 3)
+    compare(2, equal=False)
+    assert [row.verified for row in reader.candles(BTC)] == [True, True, False, True]
+    store.put_trades([trade(99, 5, exchange_ms=T0 + 1)])
+    assert [row.verified for row in reader.candles(BTC)] == [None, True, False, True]
+    assert [row.verified for row in reader.candles(BTC, "3m")] == [False, True]
+    (row,) = json.loads(to_json(reader.candles(BTC, limit=1)))
+    assert list(row)[-2:] == ["complete", "verified"]
+
+
+def test_completeness_has_what_is_proven_open_and_recovered(
+    store: Store, reader: Reader, cover: Cover, compare: Compare
+) -> None:
+    """A row for each market, with the promised fields and no other."""
+    store.put_trades(minute_trades(0, 1, 2, 3))
+    store.put_trades([from_rest(trade(50, 7, exchange_ms=T0 + 5), 50)])
+    store.put_trades([trade(1, market="KRW-ETH")])
+    cover(markets=(BTC, "KRW-ETH"))
+    compare(0, 1, 2)
+    store.put_gaps([gap(1, 1)])
+    rows = json.loads(to_json(reader.completeness()))
+    assert rows == [
+        {"market": BTC, "proven_until_ms": T0 + 3 * MINUTE_MS, "unproven_minutes": 1, "open_gaps": 1,
+         "recovered_trades": 1, "verified": True},
+        {"market": "KRW-ETH", "proven_until_ms": None, "unproven_minutes": 0, "open_gaps": 0,
+         "recovered_trades": 0, "verified": None},
+    ]  # fmt: skip
+    assert [row.market for row in reader.completeness("btc")] == [BTC]
+    proof = reader.health().proof
+    assert (proof.proven_until_ms, proof.unproven_markets) == (T0 + 3 * MINUTE_MS, 1)
+    assert (proof.open_gaps, proof.recovered_gaps, proof.recovered_trades, proof.outages) == (1, 0, 1, [])
+    store.put_gaps([gap(1, 1, recovered=True)])
+    assert [row.unproven_minutes for row in reader.completeness(BTC)] == [0]
+    assert (reader.proof().open_gaps, reader.proof().recovered_gaps) == (0, 1)
+
+
+def test_an_outage_that_lasts_is_an_open_gap(store: Store, reader: Reader, cover: Cover) -> None:
+    """In `show gaps`, in `show completeness` and in `show health`; not once nobody collects any more."""
+    store.put_trades([*minute_trades(0, 1), trade(1, market="KRW-ETH")])
+    cover(outage_since_ms=T0 + 30_000, outage_reason="maintenance")
+    (row,) = reader.gaps()
+    assert (row.market, row.channel, row.reason, row.recovered) == (BTC, "trade", "maintenance", False)
+    assert (row.from_ms, row.to_ms) == (T0 + 30_000, T0 + MINUTE_MS)
+    assert {row.market: row.open_gaps for row in reader.completeness()} == {BTC: 1, "KRW-ETH": 0}
+    assert [(outage.reason, outage.markets) for outage in reader.proof().outages] == [("maintenance", 1)]
+    assert reader.open_trade_gaps([BTC]) == []
+    cover(alive=False, outage_since_ms=T0 + 30_000)
+    assert (reader.gaps(), reader.proof().open_gaps) == ([], 0)
+
+
+def test_nothing_is_proven_where_there_is_nothing(reader: Reader) -> None:
+    """Before the first event."""
+    assert reader.completeness() == []
+    assert reader.proof() == Proof(None, 0, 0, 0, 0, [], None)

@@ -89,3 +89,21 @@ def test_our_side_of_some_minutes(verified: Verified, store: Store, reader: Read
     assert verified.oldest(BTC, 3_600_000, utc_midnight_ms) == opens[0]
     assert verified.oldest(BTC, 59_999, utc_midnight_ms) == opens[1]
     assert verified.oldest("KRW-ETH", 3_600_000, utc_midnight_ms) is None
+
+
+def test_until_when_a_market_was_found_equal_only_grows(
+    verified: Verified, store: Store, reader: Reader, client: redis.Redis, settings: Settings
+) -> None:
+    """By minutes with trades and by quiet ones; a comparison of an older day does not take it back."""
+    opens = [MIDNIGHT_MS + n * MINUTE_MS for n in range(4)]
+    ours = minutes(store, reader, *opens)
+    proven = Keys(settings.store.key_prefix).proven
+    verified.write(
+        BTC, {opens[1]: written(True, ours[opens[1]]), opens[2]: written(False, ours[opens[2]])}, []
+    )
+    assert client.zscore(proven, BTC) == opens[2]
+    verified.write(BTC, {opens[0]: written(True, ours[opens[0]])}, [])
+    verified.write(BTC, {opens[3]: written(False, ours[opens[3]])}, [])
+    assert client.zscore(proven, BTC) == opens[2]
+    verified.write(BTC, {}, [(opens[2], opens[3] + MINUTE_MS)])
+    assert client.zscore(proven, BTC) == opens[3] + MINUTE_MS

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from collector.cli.render import values
+from collector.cli.render.proof import sentence
 from collector.cli.render.results import FALL, RISE, WARN
 from collector.cli.render.sheet import Column, Sheet
 from collector.clock import SystemClock
@@ -32,6 +33,8 @@ def health(report: Health, now_ms: int | None = None) -> Iterator[RenderableType
     That no listener runs is said before every report (`collector.cli.freshness`).
     """
     now_ms = SystemClock().now_ms() if now_ms is None else now_ms
+    if report.proof is not None:
+        yield sentence(report.proof)
     if report.listeners:
         yield listeners(report.listeners, now_ms)
         yield connections(report.listeners, now_ms)

@@ -93,6 +93,8 @@ def test_an_outage_counts_while_it_lasts() -> None:
 
 def test_what_came_after_a_dead_listener_is_not_known() -> None:
     """Everything it covered is; an outage it died in does not hide what it lost before."""
+    outage = watch(outage_since_ms=T0, now_ms=T0 + 99, pending_from_ms=T0 - 5_000)
+    assert ongoing(outage) == Ongoing(T0 - 5_000, "waiting", T0 + 99)
     assert ongoing(watch(alive=False)) == Ongoing(T0 + 1, "no_listener")
     assert ongoing(watch(alive=False, outage_since_ms=T0 - 9, pending_from_ms=T0 - 50)) == Ongoing(
         T0 - 50, "waiting"
