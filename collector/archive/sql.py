@@ -97,7 +97,8 @@ class Session:
 
     Attributes:
         damaged: sentences about files that are left out.
-        rounded: how many numbers do not fit their column, by `view.column`; `rounded` has their digits.
+        rounded: how many numbers do not fit their column, by `view.column`, from footers and Redis: a row
+            that is in both counts twice.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from collector.archive.layout import FOLDER
+from collector.archive.records import ROUNDED
 from collector.archive.sql import Result, Session
 from collector.cli.lookback import jsonable, open_history
 from collector.cli.render import output
@@ -47,11 +48,19 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int, vertica
 
 def _warn_of_rounded(session: Session, sql: str) -> None:
     """Name the numbers of the views in `sql` that their columns can't hold."""
-    views = {word.lower() for word in re.findall(r"\w+", sql)}
-    columns = {name: count for name, count in session.rounded.items() if name.partition(".")[0] in views}
-    if columns:
-        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(columns.items()))
-        log.warning("rounded to fit their columns, every digit in the column `rounded`: %s", counts)
+    words = {word.lower() for word in re.findall(r"\w+", sql)}
+    views = {name.partition(".")[0] for name in session.rounded} & words
+    found = [f"{view}.{name} {count:,}" for view in sorted(views) for name, count in _rounded(session, view)]
+    if found:
+        log.warning("rounded to fit their columns, every digit in the column `rounded`: %s", ", ".join(found))
+
+
+def _rounded(session: Session, view: str) -> list[tuple[Any, ...]]:
+    """Return columns and how many of their numbers are rounded; footers count rows twice that are renewed."""
+    return session.rows(
+        f"SELECT name, count(*) FROM (SELECT unnest(json_keys({ROUNDED})) AS name FROM {view}"  # noqa: S608
+        f" WHERE {ROUNDED} IS NOT NULL) GROUP BY 1 ORDER BY 1"
+    )
 
 
 def _write_json(result: Result) -> None:

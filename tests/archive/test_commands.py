@@ -122,11 +122,15 @@ def test_threads_that_read_files_are_bounded_too(
         pa.set_cpu_count(usual)
 
 
-def test_rounded_numbers_are_counted_on_stderr(run: Run, redis_in_force: str, store: Store) -> None:
-    """Those of the views in the query; the answer is as it is."""
+def test_rounded_numbers_are_counted_on_stderr(
+    run: Run, redis_in_force: str, store: Store, archive: Archive
+) -> None:
+    """Those of the views in the query, each once; the answer is as it is."""
     store.put_trades([trade(1, 5, "1E-29"), trade(2, 5, 1)])
+    archive.run()
+    store.put_trades([trade(3, 5, 2)])
     ended = run("query", "select market, volume from trades order by volume desc limit 1", "--json")
-    assert ended.json == [{"market": BTC, "volume": "1"}]
+    assert ended.json == [{"market": BTC, "volume": "2"}]
     assert "every digit in the column `rounded`: trades.volume 1\n" in ended.err
     assert "`rounded`" not in run("query", "select count(*) from gaps", "--json").err
 
