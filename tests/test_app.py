@@ -3,8 +3,11 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +22,15 @@ from collector.batch import CLASSES, Kind
 from collector.clock import ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
+from collector.host.redis_server import PrivateRedis
 from collector.listener import app, outages
 from collector.listener.app import Listener
 from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
 from collector.publish.sender import Letter
 from collector.settings import AuditSettings, ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
+from collector.simulator.current import trade_frame
+from collector.simulator.events import SimTrade
 from collector.store.keys import Keys
 from collector.store.store import Store
 
@@ -262,6 +268,69 @@ async def test_trades_between_two_runs_come_back(
             await eventually_async(lambda: not second.open_gaps(), 10)
         second.rows += first.rows
         assert missing(truth, second) == []
+
+
+async def test_a_trade_stamped_a_day_ahead_moves_no_start(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually
+) -> None:
+    """Both sockets bring it; the next run goes on where this one ended all the same."""
+    truth = tmp_path / "truth.jsonl"
+    async with Simulator(SimulatorOptions(markets=2, rate=0, truth=truth)) as exchange:
+        async with listening(quick(settings, exchange)) as (listener, first):
+            await eventually_async(lambda: streaming(listener) == 2)
+            exchange.make_trades(50)
+            made = SimTrade("KRW-BTC", 77, 77, 10**8, 10**8, True, time.time_ns() // 1000 + 86_000 * 10**6, 0)
+            for client in exchange.clients:
+                client.send([trade_frame(made, made.ms, "REALTIME", simple=False)], 0.0)
+            await eventually_async(lambda: 77 in {trade.id for trade in first.trades()})
+            await eventually_async(lambda: not missing(truth, first))
+        exchange.make_trades(300)
+        async with listening(quick(settings, exchange)) as (_, second):
+            whole = lambda: not missing(truth, merged(first, second))  # noqa: E731
+            await eventually_async(whole, 10, "all trades")
+            await eventually_async(lambda: second.of(Gap) and not second.open_gaps(), 10)
+
+
+async def test_a_redis_that_can_not_be_read_at_the_start_is_waited_for(
+    settings: Settings, tmp_path: Path, eventually_async: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Meanwhile trades are kept on disk; then the run goes on where the last one ended, and not before."""
+    truth = tmp_path / "truth.jsonl"
+    own = Settings(data_dir=tmp_path / "redis")
+    with PrivateRedis(own) as server:
+        settings = settings.model_copy(update={"redis_url": SecretStr(server.url)})
+        async with Simulator(SimulatorOptions(markets=2, rate=0, truth=truth)) as exchange:
+            hasty = PublishSettings(probe_interval_s=0.05, socket_timeout_s=0.3)
+            wanted = quick(settings, exchange, publish=hasty)
+            async with listening(wanted) as (listener, first):
+                await eventually_async(lambda: streaming(listener) == 2)
+                exchange.make_trades(50)
+                await eventually_async(lambda: not missing(truth, first))
+                await asyncio.sleep(0.2)
+            exchange.make_trades(700)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                async with listening(wanted) as (listener, second):
+                    await eventually_async(lambda: streaming(listener) == 2)
+                    exchange.make_trades(50)
+                    await eventually_async(lambda: listener.counters().get("trade_rows_spooled", 0) >= 50)
+                    await asyncio.sleep(1)
+                    assert second.of(Gap) == []
+                    os.kill(server.pid, signal.SIGCONT)
+                    whole = lambda: not missing(truth, merged(first, second))  # noqa: E731
+                    await eventually_async(whole, 15, "all trades")
+                    await eventually_async(lambda: second.of(Gap) and not second.open_gaps(), 15)
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+    assert sum("where the last run ended can't be read" in record.message for record in caplog.records) == 1
+
+
+def merged(*memories: Memory) -> Memory:
+    """Return all rows of several."""
+    both = Memory()
+    both.rows = [row for memory in memories for row in memory.rows]
+    return both
 
 
 @pytest.mark.parametrize("found", [False, True], ids=["of the run before", "found by a worker"])

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from collector.analytics.watermark import Start
 from collector.feed.backfill import Hole as MarketHole
 from collector.listener.holes import LAG_MS, Holes
@@ -181,6 +183,26 @@ def test_what_the_store_says_is_missing_is_fetched_once() -> None:
     assert [(each.market, each.from_ms) for each in backfill.holes] == [("KRW-ETH", T0 + 7), ("KRW-BTC", T0)]
 
 
+def test_word_that_a_gap_is_recovered_is_repeated_until_the_store_has_it() -> None:
+    """Its batch may have become a dead letter; one that has grown meanwhile is fetched again."""
+    it, backfill, bench = holes()
+    for ms in (T0, T0 + 10):
+        it.record(MarketHole("KRW-BTC", ms, ms + 5, "stalled"))
+    opened = recorded(bench)
+    for hole in list(backfill.holes):
+        it.on_filled(hole, True)
+    assert len(recorded(bench)) == 2
+    it.take_up(opened)
+    assert recorded(bench) == [], "it may be on its way"
+    wider = replace(opened[1], to_ms=opened[1].to_ms + 9)
+    it.take_up([opened[0], wider])
+    assert recorded(bench) == [replace(opened[0], recovered=True)]
+    assert [(hole.from_ms, hole.to_ms) for hole in backfill.holes[2:]] == [(wider.from_ms, wider.to_ms)]
+    it.take_up([wider])
+    it.take_up([wider])
+    assert recorded(bench) == []
+
+
 def test_gaps_that_are_filled_need_no_memory() -> None:
     """What the store does not call missing any more is forgotten at the second look."""
     it, _, _ = holes()
@@ -189,6 +211,7 @@ def test_gaps_that_are_filled_need_no_memory() -> None:
     it.take_up(gaps[:3])
     it.take_up([])
     assert not it._taken | it._taken_since
+    assert not it._closed | it._closed_since
 
 
 def lost(market: str, ms: int) -> Gap:

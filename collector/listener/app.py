@@ -244,7 +244,7 @@ class Listener:
                     self._intake.add(gap)
             if await self._are_found(found, found_again_s, pause_s):
                 # What is fetched may become a dead letter again: not faster and faster.
-                found_again_s = min(2 * found_again_s, longest_s)
+                found_again_s, pause_s = min(2 * found_again_s, longest_s), _GAPS_AGAIN_S[0]
             else:
                 pause_s, found_again_s = min(2 * pause_s, longest_s), _FOUND_AGAIN_S
 

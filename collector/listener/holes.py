@@ -48,6 +48,9 @@ class Holes:
         #: Names of the gaps this run has taken up: before the last look at the store, and since.
         self._taken: set[GapName] = set()
         self._taken_since: set[GapName] = set()
+        #: Until when those of them were recovered that are, likewise.
+        self._closed: dict[GapName, int] = {}
+        self._closed_since: dict[GapName, int] = {}
         #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
         self._lost: dict[GapName | tuple[str, Channel, str], Gap] = {}
 
@@ -136,6 +139,19 @@ class Holes:
         self._taken, self._taken_since = (self._taken & found.keys()) | self._taken_since, set()
         for key in found.keys() - known:
             self.resume(found[key])
+        self._close_again(found)
+
+    def _close_again(self, found: Mapping[GapName, Gap]) -> None:
+        """Repeat what the store should have heard before its last look: that batch became a dead letter.
+
+        One that is wider than what was recovered has grown since, and is fetched again.
+        """
+        closed, self._closed, self._closed_since = self._closed, self._closed_since, {}
+        for key in found.keys() & closed.keys() - self._closed.keys():
+            if found[key].to_ms <= closed[key]:
+                self.close(found[key])
+            else:
+                self.resume(found[key])
 
     @property
     def unsaid_from_ms(self) -> int | None:
@@ -145,6 +161,7 @@ class Holes:
     def forget(self) -> None:
         """Take up again what the store says is missing: it may be from before it forgot that it was not."""
         self._taken, self._taken_since = set(), set()
+        self._closed, self._closed_since = {}, {}
 
     def resume(self, gap: Gap) -> None:
         """Send the backfill after a gap that is recorded already."""
@@ -170,6 +187,7 @@ class Holes:
 
     def close(self, gap: Gap) -> None:
         """Record that everything missing in a gap is there; call it in the event loop."""
+        self._closed_since[gap.name] = gap.to_ms
         self._intake.add(structs.replace(gap, recovered=True))
 
     def record(self, hole: MarketHole) -> None:

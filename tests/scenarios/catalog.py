@@ -212,6 +212,28 @@ EACH = (
         seen=("redis_lost_writes",),
     ),
     Scenario(
+        name="Redis paused for 4 s, a third of what is on disk damaged; REST has the ids of the socket",
+        acts=(Act(2, "pause redis", 4), Act(5, "damage spools")),
+        rules="rest-ids=stream",
+        seconds=10,
+        seen=("trade_rows_spooled", "trades_backfilled"),
+    ),
+    Scenario(
+        name="a third of the batches that wait are of another version; REST has the ids of the socket",
+        acts=(Act(2, "pause workers", 3), Act(4, "age batches")),
+        rules="rest-ids=stream",
+        seconds=9,
+        seen=("batches_dead", "gaps_found"),
+    ),
+    Scenario(
+        name="a standby takes over while the disk of the listener that was killed is not empty",
+        listeners=2,
+        acts=(Act(1.5, "pause redis", 3), Act(5.5, "kill active listener")),
+        settings={"COLLECTOR_SPOOL__DRAIN_BATCHES_PER_S": "1"},
+        seconds=10,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
         name="a market in its first day: nulls in its frames",
         rules="first-day=2,snapshot-trades=5",
         acts=(Act(2, "stop listener", 0.3),),

@@ -1,14 +1,18 @@
 """What can be done to our processes and to the network: name -> how it begins and how it ends."""
 
+import json
 import os
 import shutil
 import signal
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from collector.publish import segment
+from collector.util.compression import zstd
 from tests.scenarios.system import REDIS_MEMORY_MB, System
 
 #: About half a second of a scenario's writes.
@@ -62,6 +66,34 @@ def _kill_redis(system: System) -> None:
         system.server._process.wait()
 
 
+def _damage_spools(system: System) -> None:
+    """Change a byte in the middle of every third record that waits on a listener's disk."""
+    for path in system.folder.rglob("*.spool"):
+        content = bytearray(path.read_bytes())
+        for record in list(segment.scan(bytes(content)))[::3]:
+            content[(record.offset + record.end) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def _age_batches(system: System) -> None:
+    """Make every third batch of trades that waits one of another version."""
+    waiting: list[bytes] = system.redis.lrange("trade", 0, -1)  # type: ignore[assignment]
+    for place, message in enumerate(waiting):
+        if place % 3 == 0:
+            system.redis.lset("trade", place, _of_another_version(message))  # type: ignore[arg-type]
+
+
+def _of_another_version(message: bytes) -> bytes:
+    outer = json.loads(message)
+    body = zstd.decompress(b64decode(outer["body"])).replace(b'\\"v\\":1', b'\\"v\\":9')
+    return json.dumps({**outer, "body": b64encode(zstd.compress(body, 1)).decode()}).encode()
+
+
+def _pause_workers(system: System, number: signal.Signals) -> None:
+    for worker in system.workers:
+        worker.send_signal(number)
+
+
 def _limit_redis(system: System, bytes_: int) -> None:
     """Below what is in use, every write is refused."""
     system.redis.config_set("maxmemory", bytes_)
@@ -108,6 +140,14 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
     "flush redis": (_flush_redis, _nothing),
     "cut redis": (_cut_redis, _restart_redis),
     "set redis back": (_copy_redis, _put_redis_back),
+    # While a Redis is away; what was damaged is noticed when it is back.
+    "damage spools": (_damage_spools, _nothing),
+    # While workers are paused, so that some batches wait.
+    "age batches": (_age_batches, _nothing),
+    "pause workers": (
+        lambda it: _pause_workers(it, signal.SIGSTOP),
+        lambda it: _pause_workers(it, signal.SIGCONT),
+    ),
     "fill redis": (
         lambda it: _limit_redis(it, 1 << 20),
         lambda it: _limit_redis(it, REDIS_MEMORY_MB << 20),

@@ -191,7 +191,8 @@ class System:
         on_disk = sum(listener["spool_bytes"] for listener in ours)
         waiting = sum(listener["backfills_waiting"] for listener in ours)
         unconfirmed = self.redis.hlen(self._keys.unconfirmed)
-        return bool(ours) and not (on_disk or waiting or unconfirmed or any(health.queues.values()))
+        queued = sum(length for name, length in health.queues.items() if name != "dead-letters")
+        return bool(ours) and not (on_disk or waiting or unconfirmed or queued)
 
     def exchange_output(self) -> str:
         """Return what the exchange printed."""
