@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
+#: Celery closes a broadcast's socket when its memory is collected, whichever test runs then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 from collector.listener.app import PAUSED, analysis_limits
 from collector.settings import Settings
 from tests.pressure.conftest import Line
