@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from celery import Celery
 
-#: Celery closes a broadcast's socket when its memory is collected, whichever test runs then.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 from collector.listener.app import PAUSED, analysis_limits
 from collector.settings import Settings
 from tests.pressure.conftest import Line
 from tests.scenarios import waits
+
+#: Celery closes a broadcast's socket when its memory is collected, whichever test runs then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 VWAP = "tasks.analysis.vwap"
 #: The longest wait for one answer; most come at once.
