@@ -164,7 +164,9 @@ class Listener:
         )
         self._redis_clock = RedisClock(self._redis, self._clock)
         self._sender = sender or Sender(settings.publish.state_expires_s, self._redis_clock.now_ms)
-        self._ledger = new_ledger(settings, self._redis, self._sender, self._clock, self._on_unreadable)
+        self._ledger = new_ledger(
+            settings, self._redis, self._sender, self._redis_clock.now_ms, self._on_unreadable
+        )
         self._status = CoverageStatus(
             settings,
             self._redis,

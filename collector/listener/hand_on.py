@@ -42,14 +42,14 @@ def new_ledger(
     settings: Settings,
     client: redis.Redis,
     transport: Transport,
-    clock: Clock,
+    now_ms: Callable[[], int],
     on_unreadable: Callable[[int], None],
 ) -> Ledger:
     """Return a transport that keeps facts in mind until they are stored; arguments as of `Ledger`."""
     keys = Keys(settings.store.key_prefix)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
     timeout_ms = round(settings.publish.confirm_timeout_s * 1000)
-    return Ledger(client, transport, names, timeout_ms, clock, on_unreadable)
+    return Ledger(client, transport, names, timeout_ms, now_ms, on_unreadable)
 
 
 def new_probe(settings: Settings, client: redis.Redis, clock: Clock) -> Probe:

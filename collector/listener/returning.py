@@ -11,6 +11,7 @@ import redis
 from collector import batch as batches
 from collector.batch import Kind
 from collector.clock import SystemClock
+from collector.host.redis_clock import RedisClock
 from collector.listener.hand_on import new_ledger, new_probe, new_spool, spool_folder
 from collector.listener.holes import HELD, LAG_MS
 from collector.listener.status import returned
@@ -45,9 +46,9 @@ class Returning:
         self._clock = clock
         self._store = Store(client, settings.store)
         self._outbox = Outbox(_CAPACITY)
-        self._ledger = new_ledger(
-            settings, client, sender or Sender(settings.publish.state_expires_s), clock, self._on_unreadable
-        )
+        now_ms = RedisClock(client, clock).now_ms
+        sender = sender or Sender(settings.publish.state_expires_s, now_ms)
+        self._ledger = new_ledger(settings, client, sender, now_ms, self._on_unreadable)
         self._publisher = Publisher(
             settings,
             self._outbox,

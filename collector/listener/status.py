@@ -163,6 +163,7 @@ class CoverageStatus:
         self._holes.forget()
         for stretch in forgotten.stretches:
             self._holes.open(None, *stretch, STORE_LOST)
+        self._watermark.go_on()
 
 
 def returned(gaps: Sequence[Gap], publisher: Publisher, ledger: Ledger) -> list[Gap]:

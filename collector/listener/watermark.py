@@ -81,8 +81,12 @@ class Watermark:
         self._status = Status(began_ms, run=self._run, marker=before.marker if before else 0)
 
     def note(self, snapshot: Snapshot) -> None:
-        """Take what is covered now; in the event loop. What was forgotten is a gap by now."""
+        """Take what is covered now; in the event loop."""
         self._snapshot = snapshot
+
+    def go_on(self) -> None:
+        """Take note that what was forgotten is a gap now, or on its way to be one; in the event loop."""
+        self._snapshot = None
         self._is_waiting = False
 
     def on_handed(self, letter: Letter) -> None:
@@ -99,7 +103,7 @@ class Watermark:
     ) -> Forgotten | None:
         """Write the status; return what Redis has forgotten, once; in the publisher's thread.
 
-        After that nothing is written until `note` is called with a snapshot in which it is a gap.
+        After that nothing is written until `go_on`, and a snapshot in which it is a gap.
 
         Args:
             spooled_from_ms: time of the oldest fact on disk, None for none; `spool`: name of what is there.
@@ -108,8 +112,7 @@ class Watermark:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        snapshot = self._snapshot
-        if snapshot is None or self._is_waiting:
+        if self._is_waiting or (snapshot := self._snapshot) is None:
             return None
         pending = (snapshot.unsent_from_ms, spooled_from_ms, in_flight_from_ms)
         status = Status(

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import redis
 
-from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.publish.publisher import Transport, pack, unpack
 from collector.publish.sender import FACTS, Letter
@@ -29,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Letters sent again at one look; the next look is half a second away.
 AGAIN_MAX = 50
+#: So many of them are counted, and the longest wait is the timeout doubled so often.
+_SENT_AGAIN_MAX, _DOUBLINGS_MAX = 10_000, 12
 #: Trades are so much older than their sending, at the most likely: where an entry does not tell.
 _OLDER_MS = 600_000
 #: The fastest level: the text shrinks to a fifth within half a millisecond.
@@ -51,6 +52,7 @@ class Ledger:
         transport: what really sends.
         names: the keys.
         timeout_ms: a batch that left its queue so long ago and is not stored is sent again.
+        now_ms: the time of Redis, which no machine's clock can turn back; may raise `redis.RedisError`.
         on_unreadable: called with the oldest time, epoch ms, of each entry that can't be read.
     """
 
@@ -60,15 +62,17 @@ class Ledger:
         transport: Transport,
         names: Names,
         timeout_ms: int,
-        clock: Clock,
+        now_ms: Callable[[], int],
         on_unreadable: Callable[[int], None],
     ) -> None:
         self._client = client
         self._transport = transport
         self._names = names
         self._timeout_ms = timeout_ms
-        self._clock = clock
+        self._ask_now_ms = now_ms
         self._on_unreadable = on_unreadable
+        #: How often this process has sent batches again that are still not stored.
+        self._sent_again: dict[str, int] = {}
 
     def send(self, letter: Letter) -> None:
         """Write `letter` down if it carries facts, then send it.
@@ -77,7 +81,7 @@ class Ledger:
             BrokerUnavailable: Redis refuses or does not answer in time; it may be written down all the same.
         """
         if letter.kind in FACTS:
-            self._note(letter, self._clock.now_ms() + self._timeout_ms)
+            self._note(letter, self._now_ms() + self._timeout_ms)
         self._transport.send(letter)
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
@@ -87,8 +91,7 @@ class Ledger:
     def send_again(self, queue_age_ms: int) -> int:
         """Send what should have been stored by now; return how many letters that were.
 
-        Each further time comes after as long again as the letter is old, so that one that can't be stored
-        does not flood the queue.
+        Each further time comes after twice as long: one that can't be stored does not flood the queue.
 
         Args:
             queue_age_ms: age of the oldest batch in the queues: those that are no older may still be in one.
@@ -96,10 +99,14 @@ class Ledger:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = self._now_ms()
         letters = self._overdue(now_ms - queue_age_ms)
+        if len(self._sent_again) > _SENT_AGAIN_MAX:
+            self._sent_again.clear()
         for letter in letters:
-            self._note(letter, now_ms + max(self._timeout_ms, now_ms - letter.created_ms))
+            times = self._sent_again.get(letter.id, 0)
+            self._sent_again[letter.id] = times + 1
+            self._note(letter, now_ms + self._timeout_ms * 2 ** min(times, _DOUBLINGS_MAX))
             self._transport.send(letter)
         return len(letters)
 
@@ -109,7 +116,7 @@ class Ledger:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        sent_ms = self._clock.now_ms() - round(stuck_s * 1000)
+        sent_ms = self._now_ms() - round(stuck_s * 1000)
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.zcount(self._names.due, "-inf", sent_ms + self._timeout_ms)
@@ -129,6 +136,12 @@ class Ledger:
             return not self._client.zcount(self._names.from_, "-inf", until_ms)
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+
+    def _now_ms(self) -> int:
+        try:
+            return self._ask_now_ms()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(f"Redis does not tell the time: {error}") from error
 
     def _note(self, letter: Letter, due_ms: int) -> None:
         try:

@@ -6,7 +6,7 @@ touches the broker or the spool happens in this thread.
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +127,7 @@ class Publisher:
         #: Tickers and books may have grown so old in their queues that the workers dropped them.
         self._states_expired = False
         self._drain_ready_s = 0.0
-        self._losses: list[Loss] = []
+        self._losses: deque[Loss] = deque()
         #: So many of the oldest records were written before it was known that others are damaged.
         self._doubted = 0
         self._note_damage()
@@ -169,7 +169,9 @@ class Publisher:
 
     def take_losses(self) -> list[Loss]:
         """Return what of the spool turned out to be lost since the last call."""
-        losses, self._losses = self._losses, []
+        losses = []
+        while self._losses:
+            losses.append(self._losses.popleft())
         return losses
 
     @property
@@ -293,7 +295,7 @@ class Publisher:
             letter = at_home(unpack(payload), self._settings.batch.shards)
         except InvalidBatch as error:  # sound by its checksum: another version wrote it
             log.error("a spooled batch is given up, and what it held is fetched again: %s", error)
-            self._losses += _losses_of(payload, self._clock.now_ms())
+            self._losses.extend(_losses_of(payload, self._clock.now_ms()))
             self._doubted = len(self._spool)
             self.counts["spool_batches_unreadable"] += 1
             return
@@ -307,7 +309,7 @@ class Publisher:
         """Take note of what of the spool is lost; trades that closed a gap may have been in it."""
         damage = self._spool.take_damage()
         if damage:
-            self._losses += [Loss(None, each.from_ms, each.to_ms) for each in damage]
+            self._losses.extend(Loss(None, each.from_ms, each.to_ms) for each in damage)
             self._doubted = len(self._spool)
 
     def _without_recoveries(self, letter: Letter) -> Letter:
@@ -316,9 +318,9 @@ class Publisher:
             batch = batches.decode(letter.text, GapBatch)
         except InvalidBatch:
             return letter  # the worker makes a gap of it
-        self._losses += [
+        self._losses.extend(
             Loss(gap.market, gap.from_ms, gap.to_ms, gap.reason) for gap in batch.rows if gap.recovered
-        ]
+        )
         batch.rows = [gap for gap in batch.rows if not gap.recovered]
         return replace(letter, text=batches.encode(batch), rows=len(batch.rows))
 

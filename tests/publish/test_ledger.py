@@ -59,7 +59,7 @@ def unreadable() -> list[int]:
 
 @pytest.fixture
 def ledger(client: redis.Redis, wire: Wire, clock: ManualClock, unreadable: list[int]) -> Ledger:
-    return Ledger(client, wire, NAMES, TIMEOUT_MS, clock, unreadable.append)
+    return Ledger(client, wire, NAMES, TIMEOUT_MS, clock.now_ms, unreadable.append)
 
 
 def letter(id: str = "a1", kind: Kind = Kind.TRADE, created_ms: int = NOW_MS) -> Letter:
@@ -107,6 +107,14 @@ class TestLedger:
             ledger.send_again(0)
         assert len(wire.sent) == 1 + 8
 
+    def test_a_machine_whose_clock_is_wrong(self, ledger, wire, clock):
+        """What its batches say of their age counts for nothing."""
+        ledger.send(letter(created_ms=NOW_MS - 172_800_000))
+        for _ in range(60):
+            clock.advance(1)
+            ledger.send_again(0)
+        assert len(wire.sent) == 1 + 3
+
     @pytest.mark.parametrize("kind", [Kind.TICKER, Kind.ORDERBOOK])
     def test_states(self, ledger, wire, client, kind):
         """Tickers and books are not kept in mind: the next one replaces them."""
@@ -128,7 +136,7 @@ class TestLedger:
         ledger.send(letter())
         clock.advance(60)
         successor = Wire()
-        assert Ledger(client, successor, NAMES, TIMEOUT_MS, clock, print).send_again(0) == 1
+        assert Ledger(client, successor, NAMES, TIMEOUT_MS, clock.now_ms, print).send_again(0) == 1
         assert successor.sent == [letter()]
 
     def test_a_bounded_number_at_a_time(self, ledger, clock):

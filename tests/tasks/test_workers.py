@@ -112,7 +112,7 @@ def test_workers_killed_in_the_middle_count_every_trade_once(
     clock = SystemClock()
     transport = AppTransport(sender)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
-    ledger = Ledger(client, transport, names, 8_000, clock, on_unreadable=print)
+    ledger = Ledger(client, transport, names, 8_000, clock.now_ms, on_unreadable=print)
     trades = some_trades(seed=1)
     rounds = [trades[start : start + 100] for start in range(0, len(trades), 100)]
     rounds += random.Random(2).sample(rounds, 10)
