@@ -111,7 +111,8 @@ def _kill_pool_processes(system: System) -> None:
 def _kill_active_listener(system: System) -> None:
     """Of several listeners, kill the one that serves the share: it alone tells how it is."""
     health = system.health()
-    active = {listener["pid"] for listener in health.listeners} if health else set()
+    reports = health.listeners if health else []
+    active = {listener["pid"] for listener in reports if listener["state"] != "stopped"}
     system.kill([listener for listener in system.listeners if listener.pid in active])
 
 
