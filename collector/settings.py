@@ -7,6 +7,7 @@ of range is a `ConfigurationError` that names it: a typing slip must not run wit
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -215,10 +216,15 @@ class WorkerSettings(_Section):
     concurrency: int = Field(2, ge=1, le=64, description="processes of a worker that is started without `-c`")
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
-    analysis_rate_limit: str = Field(
-        "50/s", pattern=r"^[1-9]\d*/[smh]$", description="analysis tasks per worker, at least `1/h`"
-    )
+    analysis_rate_limit: str = Field("50/s", description="analysis tasks per worker, at least `1/h`")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
+
+    @field_validator("analysis_rate_limit")
+    @classmethod
+    def _is_a_rate(cls, limit: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,8}/[smh]", limit):
+            raise ValueError(f"{limit!r} is not a rate: write 50/s, 5/m or 1/h")
+        return limit
 
 
 class AnalysisSettings(_Section):

@@ -180,8 +180,8 @@ class TestRanges:
             ("COLLECTOR_EXCHANGE__WEBSOCKET_URL", "wss:///no-host", "ws:// or wss://"),
             ("COLLECTOR_EXCHANGE__REST_URL", "https://x:port", "broken host or port"),
             ("COLLECTOR_STORE__KEY_PREFIX", "a{b}", "pattern"),
-            ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "fast", "pattern"),
-            ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "0/s", "pattern"),
+            ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "fast", "'fast' is not a rate: write 50/s, 5/m or 1/h"),
+            ("COLLECTOR_WORKER__ANALYSIS_RATE_LIMIT", "0/s", "'0/s' is not a rate"),
         ],
     )
     def test_value_out_of_range_names_the_variable(self, monkeypatch, name, value, word):
