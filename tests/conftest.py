@@ -27,6 +27,8 @@ hypothesis.settings.register_profile("collector", deadline=None)
 hypothesis.settings.load_profile("collector")
 
 
+#: Variables of the caller that no test sees, beside the settings.
+FORGOTTEN = {"REDIS_URL", "COLUMNS", "LINES"}
 #: Folders whose files take minutes: they start first, so that both cores have work to the end.
 LONG = ("documented", "smoke", "scenarios", "deploy", "recorded", "system")
 #: Folders that are about running systems, and fixtures that start a server: their tests are marked `server`.
@@ -87,11 +89,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Forget the caller's settings: a test must not talk to anyone's real Redis."""
+    """Forget the caller's settings and terminal: a test must not talk to anyone's real Redis.
+
+    pytest loads readline, which sets COLUMNS and LINES for the processes of pytest-xdist.
+    """
     path = config.getoption("skipped_to")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Skipped(path))
-    for name in [name for name in os.environ if name.startswith("COLLECTOR_") or name == "REDIS_URL"]:
+    for name in [name for name in os.environ if name.startswith("COLLECTOR_") or name in FORGOTTEN]:
         del os.environ[name]
 
 
