@@ -107,13 +107,6 @@ def nothing_left_open() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(autouse=True)
-def _width_is_the_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the caller's width: libraries that edit lines set it for the whole process."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.delenv("LINES", raising=False)
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
     """A real server of this test session, started by the product's own code."""
