@@ -247,7 +247,7 @@ class AuditSettings(_Section):
         5, gt=0, le=50, description="calls for it at the most, inside COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S"
     )
     interval_s: float = Field(
-        60, ge=1, le=3600, description="least time between two looks at the new minutes of a market"
+        60, ge=1, le=3600, description="new minutes of a market are compared once they are so many together"
     )
     settle_s: float = Field(
         3, ge=0, le=600, description="time after the end of a minute before it is compared"

@@ -186,7 +186,7 @@ async def test_nothing_is_compared_while_trades_wait_or_the_exchange_is_away(
         exchange.failure, bench.is_behind = RestError("HTTP 503"), False
         await eventually_async(lambda: bench.auditor.counts["audit_failures"] == 2)
         exchange.failure = None
-        bench.clock.advance(2)
+        bench.clock.advance(11)
         await eventually_async(lambda: bench.auditor.counts["audit_minutes_equal"])
     assert bench.opened == []
     assert caplog.text.count("can't be compared") == 1

@@ -32,6 +32,10 @@ WINDOW = 190
 _NEAR_MS = 4 * MINUTE_MS
 #: Time until a minute is looked at again: REST may lag; trades may be on their way; a gap is being fetched.
 _LAGS_MS, _CONFIRM_MS, _FETCHING_MS = 5_000, 5_000, 60_000
+#: A market of which a comparison failed waits so long for the next.
+_FAILED_MS = 10_000
+#: A turnover that was not looked at for longer may have been another in between, and the same again.
+_UNSEEN_MS = 180_000
 #: After a gap of the minute is fetched, its trades take so long to the store.
 _STORED_MS = 2_000
 #: A gap that is known already is expected to be closed by its own backfill within this time.
@@ -87,6 +91,8 @@ class _Market:
     next_ms: int
     known_from_ms: int
     asked_ms: int = 0
+    #: Not asked before, since a comparison has failed.
+    not_before_ms: int = 0
     again: dict[int, _Again] = field(default_factory=dict)
     #: The day's turnover, since when it is the same, and until when.
     turnover: Decimal | None = None
@@ -99,7 +105,7 @@ class Plan:
 
     Args:
         settle_ms: time after the end of a minute before it is looked at.
-        interval_ms: least time between two looks at the new minutes of a market.
+        interval_ms: new minutes of a market wait until they are so many together.
         lag_max_ms: REST is taken to lag no more, where nothing shows how much.
     """
 
@@ -181,11 +187,9 @@ class Plan:
     def failed(self, ask: Ask, now_ms: int) -> None:
         """Take note that a comparison could not be made: its minutes wait for the next."""
         state = self._markets[ask.market]
-        for open_ms in ask.opens:
-            if open_ms in state.again:
-                state.again[open_ms].not_before_ms = now_ms + self._interval_ms
-            else:
-                state.next_ms = min(state.next_ms, open_ms)
+        state.not_before_ms = now_ms + _FAILED_MS
+        new = [open_ms for open_ms in ask.opens if open_ms not in state.again]
+        state.next_ms = min((state.next_ms, *new))
 
     def fetched(self, market: str, from_ms: int, to_ms: int, now_ms: int) -> None:
         """Take note that the trades of a stretch were fetched: its minutes are looked at again soon."""
@@ -202,7 +206,7 @@ class Plan:
         state = self._markets.get(market)
         if state is None:
             return
-        if state.turnover != turnover or asked_ms - state.same_until_ms > self._interval_ms * 5:
+        if state.turnover != turnover or asked_ms - state.same_until_ms > _UNSEEN_MS:
             state.turnover, state.same_from_ms = turnover, asked_ms
         state.same_until_ms = asked_ms
 
@@ -211,7 +215,10 @@ class Plan:
 
     def _is_due(self, market: str, now_ms: int) -> bool:
         state = self._markets[market]
-        if state.next_ms <= self._newest_closed(now_ms) and now_ms - state.asked_ms >= self._interval_ms:
+        if now_ms < state.not_before_ms:
+            return False
+        closed_ms = self._newest_closed(now_ms) + MINUTE_MS - state.next_ms
+        if closed_ms >= max(self._interval_ms, MINUTE_MS):
             return True
         return any(again.not_before_ms <= now_ms for again in state.again.values())
 

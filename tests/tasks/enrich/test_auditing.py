@@ -244,10 +244,32 @@ def test_a_comparison_that_failed_is_made_later() -> None:
     ask = bench.plan.next([BTC], bench.now_ms)
     assert ask
     bench.plan.failed(ask, bench.now_ms)
-    bench.run(55)
-    assert bench.verdicts == {}
     bench.run(10)
+    assert bench.verdicts == {}
+    bench.run(1)
     assert bench.verdicts[M0] is True
+
+
+def test_looks_do_not_drift_away_from_the_end_of_the_minute() -> None:
+    """However late each is: the next minute is looked at when it has settled."""
+    bench = Bench()
+    for n in range(50):
+        bench.now_ms = M0 + (n + 1) * MINUTE_MS + 3 * S
+        assert bench.look()
+        bench.now_ms += 20 * S
+        bench.plan.fetched(BTC, M0 + n * MINUTE_MS, M0 + n * MINUTE_MS, bench.now_ms)
+        bench.run(5)
+        bench.theirs = theirs(M0 + (n + 2) * MINUTE_MS, 5)
+
+
+def test_a_longer_interval_puts_more_minutes_into_one_call() -> None:
+    """Fewer calls, later verdicts."""
+    bench = Bench(interval_ms=300 * S)
+    opens = range(M0, M0 + 30 * MINUTE_MS, MINUTE_MS)
+    bench.ours = {open_ms: minute(open_ms, 5) for open_ms in opens}
+    bench.theirs = {open_ms: figures_of(it) for open_ms, it in bench.ours.items()}
+    bench.run(16 * 60)
+    assert [len(ask.opens) for ask in bench.asked] == [5, 5, 5]
 
 
 def test_markets_take_turns() -> None:
