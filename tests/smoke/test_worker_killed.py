@@ -10,7 +10,7 @@ from pytest_celery import CeleryTestSetup, CeleryTestWorker
 from collector.batch import Batch, Kind, make
 from collector.clock import SystemClock
 from collector.model import Trade
-from collector.publish.ledger import Ledger
+from collector.publish.ledger import Ledger, Names
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
 from collector.store.keys import Keys
@@ -43,7 +43,9 @@ def test_batches_of_a_killed_worker_are_delivered_again(
     keys = Keys(Settings().store.key_prefix)
     timeout_ms = 2 * VISIBILITY_TIMEOUT_S * 1000
     transport = AppTransport(celery_setup.app)
-    ledger = Ledger(client, transport, keys.unconfirmed, keys.unconfirmed_due, timeout_ms, SystemClock())
+    names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
+    unreadable: list[int] = []
+    ledger = Ledger(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
     for batch in batches(rows):
         ledger.send(letter_of(batch, shards=1))
     eventually(lambda: client.llen("trade") < BATCHES - 5 and client.hlen("unacked"), 30, "work under way")
@@ -69,6 +71,7 @@ def test_batches_of_a_killed_worker_are_delivered_again(
         assert Decimal(candle["base_volume"]) == sum(row.volume for row in rows)
         assert Decimal(candle["quote_volume"]) == sum(row.price * row.volume for row in rows)
     assert candle["complete"] is True
+    assert unreadable == []
 
 
 def batches(rows: list[Trade]) -> Iterator[Batch]:
