@@ -18,11 +18,11 @@ import redis
 
 from collector.archive import ArchiveUnavailable, decimals, legacy, library, parquet, views
 from collector.archive.files import Files, damage, first_line, unreadable
-from collector.archive.keeper import Archive
-from collector.archive.layout import FOLDER, span_of
+from collector.archive.keeper import GAP_REACH_MS, Archive
+from collector.archive.layout import FOLDER, hours_between, span_of
 from collector.archive.parquet import Arrow, Footer
 from collector.archive.recent import Recent, read_recent
-from collector.archive.records import ROUNDED, TABLES, Table
+from collector.archive.records import CANDLES, GAPS, ROUNDED, TABLES, Table
 from collector.archive.source import Source
 from collector.archive.views import quoted
 from collector.errors import ConfigurationError, PipelineError
@@ -118,7 +118,7 @@ class Session:
         self._recent = recent or Recent()
         self._span = from_ms, to_ms
         self._duckdb = library("duckdb")
-        self._found: dict[Table, list[Path]] = {}
+        self._found: dict[Table, dict[Path, Footer]] = {}
         self._connection = self._connect()
 
     def __enter__(self) -> "Session":
@@ -256,7 +256,7 @@ class Session:
         for statement in self._engine:
             connection.execute(statement)
         self.rounded.clear()
-        for schema in ("raw", "recent", "settled", "lagging"):
+        for schema in ("raw", "recent", "settled", "lagging", "lossy"):
             connection.execute(f"CREATE SCHEMA {schema}")
         slots = library("pyarrow").table(
             {
@@ -269,14 +269,14 @@ class Session:
         for table in TABLES:
             self._make_raw(connection, table)
         try:
-            has_losses = self._keep_losses(connection)
+            self._keep_missing(connection)
         except self._duckdb.Error as error:
             connection.close()
             if self._has_lost(error):
                 return self._connect()
             raise
         for table in TABLES:
-            connection.execute(f"CREATE VIEW {table.name} AS {views.view(table, has_losses=has_losses)}")
+            connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
         _keep(connection, "recent.markets", parquet.markets(self._recent.markets))
         connection.execute(f"CREATE VIEW {views.MARKETS} AS {views.MARKETS_SQL}")
         for statement in HARDENING:
@@ -286,7 +286,7 @@ class Session:
     def _make_raw(self, connection: Any, table: Table) -> None:  # noqa: ANN401
         rows = parquet.to_arrow(table, self._recent.rows.get(table, []))
         footers = self._readable(table)
-        self._found[table] = list(footers)
+        self._found[table] = footers
         self._count_rounded(table, rows, footers.values())
         _keep(connection, f"recent.{table.name}", rows)
         newer = self._recent.hours(table)
@@ -299,14 +299,17 @@ class Session:
             _make_union(connection, schema, table, some)
         connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
 
-    def _keep_losses(self, connection: Any) -> bool:  # noqa: ANN401
-        """Keep the stretches in which trades are missing; tell whether there are any."""
+    def _keep_missing(self, connection: Any) -> None:  # noqa: ANN401
+        """Keep the minutes of which every trade is missing; only files of their hours are looked at."""
         found = connection.execute(views.OPEN_GAPS).fetchall()
         as_of_ms = self._recent.as_of_ms
         cut = [(market, from_ms, min(to_ms, as_of_ms or to_ms)) for market, from_ms, to_ms in found]
         stretches = self._within([*cut, *self._recent.lasting_stretches()])
         _keep(connection, "recent.losses", parquet.stretches(stretches))
-        return bool(stretches)
+        hours = {hour for _, from_ms, to_ms in stretches for hour in hours_between(from_ms, to_ms)}
+        files = {path: footer for path, footer in self._found[CANDLES].items() if _lags(path, hours)}
+        _make_union(connection, "lossy", CANDLES, files)
+        connection.execute(f"CREATE TABLE {views.MISSING} AS {views.MISSING_SQL}")
 
     def _within(self, stretches: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
         """Return stretches cut to the span of the session."""
@@ -325,7 +328,10 @@ class Session:
     def _readable(self, table: Table) -> dict[Path, Footer]:
         """Return the files whose footer can be read, and what it says."""
         footers = {}
-        for path in self._files.within(table, *self._span):
+        first_ms, last_ms = self._span
+        if table is GAPS and first_ms is not None:  # one that begins before reaches into it
+            first_ms -= GAP_REACH_MS
+        for path in self._files.within(table, first_ms, last_ms):
             if path in self.damaged:
                 continue
             try:
@@ -418,7 +424,7 @@ def _engine(time_zone: str, limits: ArchiveSettings) -> tuple[str, ...]:
 
 
 def _lags(path: Path, hours: Iterable[int]) -> bool:
-    """Whether Redis has something newer of an hour that a file holds."""
+    """Whether a file holds any of these hours."""
     first_ms, last_ms = span_of(path)
     return any(first_ms <= hour_ms <= last_ms for hour_ms in hours)
 

@@ -66,21 +66,21 @@ COLUMNS = {
     ),
     GAPS: ("market", "channel", "from_time", "to_time", "reason", "recovered", "from_ms", "to_ms"),
 }
-#: Candles of minutes of which every trade is missing: those that a loss touches, and that have no candle.
 _ZEROS = ", ".join(
     f"CAST(0 AS {CANDLES.decimals[name].sql}) AS {name}"
     for name in ("base_volume", "quote_volume", "buy_volume", "sell_volume")
 )
-MISSING = f"""
+#: Candles of minutes of which every trade is missing: those that a loss touches, and that have no candle.
+MISSING = "recent.missing"
+MISSING_SQL = f"""
     SELECT market, open_ms, {_ZEROS}, CAST(0 AS BIGINT) AS trade_count, false AS complete
     FROM (
         SELECT DISTINCT market, unnest(range(from_ms - from_ms % 60000, to_ms + 1, 60000)) AS open_ms
         FROM recent.losses
     ) AS lost
-    WHERE NOT EXISTS (
-        SELECT 1 FROM raw.candles AS known WHERE known.market = lost.market AND known.open_ms = lost.open_ms
-        AND known.open_ms >= (SELECT min(from_ms) - 60000 FROM recent.losses)
-    )
+    ANTI JOIN (
+        SELECT market, open_ms FROM recent.candles UNION ALL SELECT market, open_ms FROM lossy.candles
+    ) AS known USING (market, open_ms)
 """
 #: The view of markets, which Redis alone has.
 MARKETS = "markets"
@@ -129,19 +129,14 @@ def select(table: Table, source: str) -> str:
     return f"SELECT {columns} FROM {source}"
 
 
-def view(table: Table, *, has_losses: bool = False) -> str:
-    """Return the SELECT of the view of a channel.
-
-    Args:
-        table: the channel.
-        has_losses: whether candles have rows of minutes that are wholly missing.
-    """
+def view(table: Table) -> str:
+    """Return the SELECT of the view of a channel."""
     derived = DERIVED[table]
     columns = [f'{derived[name]} AS "{name}"' if name in derived else f'"{name}"' for name in COLUMNS[table]]
     counted = " WHERE counted" if table is TRADES else ""
     source = f"raw.{table.name}"
-    if has_losses and table is CANDLES:
-        source = f"({select(CANDLES, source)} UNION ALL BY NAME {MISSING})"
+    if table is CANDLES:
+        source = f"({select(CANDLES, source)} UNION ALL BY NAME FROM {MISSING})"
     return f"SELECT {', '.join(columns)} FROM {source}{counted}"
 
 

@@ -211,3 +211,16 @@ def test_markets_are_a_view(store: Store, ask: Callable[..., Rows], client: redi
     assert ask(sql) == [(BTC, "unlisted", None, None, T0), ("KRW-ETH", "suspended", "caution", None, None)]
     assert ask("SELECT epoch_ms(last_trade_time) FROM markets WHERE market = 'KRW-BTC'") == [(T0,)]
     assert ask(sql, alone=True) == []
+
+
+def test_a_loss_that_began_before_the_stretch_asked_for_reaches_into_it(
+    store: Store, archive: Archive, settings: Settings, client: redis.Redis
+) -> None:
+    """Its record is in a file of another hour."""
+    fill(store, 0, 3)
+    lose(store, -50, 1)
+    archive.run()
+    client.flushall()
+    found = frames.candles(BTC, from_ms=T0, to_ms=T0 + 5 * MINUTE_MS, settings=settings)
+    rows = [(row["trade_count"], row["complete"]) for row in found.to_dicts()]
+    assert rows == [(1, False), (0, False), (1, True)]
