@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from collector.feed import backfill
 from collector.host.redis_server import PrivateRedis
 from collector.listener import app, outages
 from collector.listener.app import Listener
-from collector.model import Channel, Gap, OrderBook, Source, Ticker, Trade
+from collector.model import Channel, Gap, OrderBook, Side, Source, Ticker, Trade
 from collector.publish.sender import Letter
 from collector.settings import AuditSettings, ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
 from collector.simulator.current import trade_frame
 from collector.simulator.events import SimTrade
 from collector.store.keys import Keys
+from collector.store.read import Reader
 from collector.store.store import Store
 
 Eventually = Callable[..., Awaitable[None]]
@@ -684,3 +686,29 @@ def test_restored_rate_limits_are_said_again_for_a_minute(settings: Settings) ->
         said.append(len(memory.limits))
         memory.limits.clear()
     assert said == [20, 7]
+
+
+async def test_an_outage_is_read_as_one_while_it_lasts(
+    settings: Settings, eventually_async: Eventually
+) -> None:
+    """Complete while the sockets stream, not while they are cut, not after the listener has left."""
+    options = SimulatorOptions(markets=1, rate=50, faults="cut@3s,reject503@3s:3s")
+    keys = Keys(settings.store.key_prefix)
+    async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (listener, _):
+        reader = Reader(listener._redis, settings)
+
+        def state() -> tuple[bool, list[str]]:
+            return reader.candles("KRW-BTC")[-1].complete, [gap.reason for gap in reader.gaps()]
+
+        now_ms = SystemClock().now_ms()
+        made = Trade("KRW-BTC", 1, Decimal(1), Decimal(1), Side.BUY, now_ms, now_ms)
+        Store(listener._redis, settings.store).put_trades([made])
+        await eventually_async(lambda: state() == (True, []), 3, "streaming")
+        await eventually_async(lambda: not state()[0], 5, "an outage")
+        assert len(state()[1]) == 1
+        await eventually_async(lambda: not state()[1], 8, "streaming again")
+        assert not state()[0]  # no worker stores what was sent
+        assert listener._redis.exists(keys.coverage_alive("1/1"))
+    with redis.Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        assert not client.exists(keys.coverage_alive("1/1"))
+        assert not Reader(client, settings).volume("KRW-BTC")[0].complete
