@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from collector import batch
 from collector.batch import CLASSES, Kind
-from collector.clock import ManualClock, SystemClock
+from collector.clock import Clock, ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
 from collector.host.redis_server import PrivateRedis
@@ -101,10 +101,10 @@ def _no_rest_before_a_backfill(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[tuple[Listener, Memory]]:
+async def listening(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[Listener, Memory]]:
     """A running listener; it must stop in time and leave no task behind."""
     memory, stop = Memory(), asyncio.Event()
-    listener = Listener(settings, sender=memory)
+    listener = Listener(settings, clock=clock, sender=memory)
     task = asyncio.create_task(listener.run(stop))
     try:
         yield listener, memory

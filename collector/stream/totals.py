@@ -18,7 +18,7 @@ a loss is being fetched   nothing, until `settle` compares again
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
@@ -91,6 +91,8 @@ class _Market:
         self.trades: list[Trade] = []
         self.order: list[int] = []
         self.sums: list[Decimal] = []
+        #: Those that REST brought and no socket so far.
+        self.fetched: Counter[_Key] = Counter()
         #: The sum up to the first of them, and how many there were before it.
         self.before = _ZERO
         self.dropped = 0
@@ -129,6 +131,14 @@ class _Market:
     def total(self) -> Decimal:
         return self.sums[-1] if self.sums else self.before
 
+    def is_fetched(self, trade: Trade) -> bool:
+        """Tell whether a trade of a socket is among the sums already, because REST was faster."""
+        key = _key(trade)
+        if self.fetched[key] <= 0:
+            return False
+        self.fetched[key] -= 1
+        return True
+
     def sum_before(self, index: int) -> Decimal:
         """Return the sum up to but not including the trade at `index`."""
         return self.sums[index - 1] if index else self.before
@@ -152,11 +162,13 @@ class Totals:
     def trade(self, trade: Trade, now_ms: int) -> None:
         """Add a trade that has just come from a socket for the first time."""
         market = self._market(trade.market, now_ms)
+        if market.fetched and market.is_fetched(trade):
+            return
         # A stamp from the future says nothing about the order in which the exchange counted.
         order_ms = trade.exchange_ms if trade.exchange_ms <= now_ms + _RESET_MS else now_ms
         order = market.order
         if order_ms < (order[-1] if order else market.began_ms):
-            self._insert(market, [(order_ms, trade)])
+            self._insert(market, {order_ms: ([trade], [trade])})
             return
         market.sums.append(_add(market.total, _multiply(trade.price, trade.volume)))
         order.append(order_ms)
@@ -175,8 +187,8 @@ class Totals:
             new = _unknown(market, rows)
             count += len(new)
             if new:
-                new.sort(key=lambda row: row.exchange_ms)
-                self._insert(market, [(row.exchange_ms, row) for row in new])
+                self._insert(market, _grouped(rows, new))
+                market.fetched.update(map(_key, new))
                 if market.waiting:
                     self._look_again(market)
         return count
@@ -466,40 +478,66 @@ class Totals:
             market = self._markets[name] = _Market(now_ms)
         return market
 
-    def _insert(self, market: _Market, rows: list[tuple[int, Trade]]) -> None:
-        """Put trades where they belong in time, but none that is in the start or older than our memory."""
+    def _insert(self, market: _Market, groups: Mapping[int, tuple[list[Trade], list[Trade]]]) -> None:
+        """Put trades where they belong in time, but none that is in the start or older than our memory.
+
+        Args:
+            groups: by millisecond, oldest first: trades in the order of the exchange, and those that are new.
+        """
         least_ms = market.origin_ms
         if market.starts is None:
             least_ms = market.waiting[0].trade_ms if market.waiting else market.began_ms - _RESET_MS
-        if market.dropped:
-            least_ms = max(least_ms or 0, market.order[0])
-        rows = [row for row in rows if row[0] >= (least_ms or 0)]
-        if not rows:
+        least_ms = max(least_ms or 0, market.order[0] if market.dropped else 0)
+        changed_ms = None
+        for order_ms, (together, new) in groups.items():
+            if order_ms >= least_ms:
+                self._allow_for_origin(market, order_ms, new)
+                _put(market, order_ms, together, new)
+                changed_ms = order_ms if changed_ms is None else changed_ms
+        if changed_ms is None:
             return
-        for order_ms, trade in rows:
-            index = bisect_right(market.order, order_ms)
-            market.order.insert(index, order_ms)
-            market.trades.insert(index, trade)
-        first = bisect_left(market.order, rows[0][0])
+        first = bisect_left(market.order, changed_ms)
         total = market.sum_before(first)
         del market.sums[first:]
         for trade in market.trades[first:]:
             total = _add(total, _multiply(trade.price, trade.volume))
             market.sums.append(total)
-        self._allow_for_origin(market, rows)
         if len(market.order) >= market.trim_at:
             _trim(market)
 
-    def _allow_for_origin(self, market: _Market, rows: list[tuple[int, Trade]]) -> None:
+    def _allow_for_origin(self, market: _Market, order_ms: int, new: list[Trade]) -> None:
         """A trade of the very millisecond in which the start was taken may be part of it, or not."""
-        starts = market.starts
-        if starts is None:
+        if market.starts is None or order_ms != market.origin_ms:
             return
-        for order_ms, trade in rows:
-            if order_ms == market.origin_ms and len(starts) < _STARTS_MAX:
+        for trade in new:
+            if len(market.starts) < _STARTS_MAX:
                 turnover = _multiply(trade.price, trade.volume)
-                starts = (*starts, *(_subtract(start, turnover) for start in starts))
-        market.starts = starts
+                market.starts = (*market.starts, *(_subtract(start, turnover) for start in market.starts))
+
+
+def _grouped(rows: list[Trade], new: list[Trade]) -> dict[int, tuple[list[Trade], list[Trade]]]:
+    """Return the rows of the milliseconds that have new ones, oldest first, beside those."""
+    new_at: dict[int, list[Trade]] = defaultdict(list)
+    for row in new:
+        new_at[row.exchange_ms].append(row)
+    together: dict[int, list[Trade]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.exchange_ms, row.order)):
+        if row.exchange_ms in new_at:
+            together[row.exchange_ms].append(row)
+    return {ms: (group, new_at[ms]) for ms, group in together.items()}
+
+
+def _put(market: _Market, order_ms: int, together: list[Trade], new: list[Trade]) -> None:
+    """Put new trades among those of their millisecond, in the order in which they come together."""
+    low, high = bisect_left(market.order, order_ms), bisect_right(market.order, order_ms)
+    known = [*market.trades[low:high], *new]
+    in_order = []
+    for row in together:
+        place = next((place for place, trade in enumerate(known) if _key(trade) == _key(row)), None)
+        if place is not None:
+            in_order.append(known.pop(place))
+    market.trades[low:high] = [*known, *in_order] if len(together) == 1 else [*in_order, *known]
+    market.order[low:high] = [order_ms] * (high - low + len(new))
 
 
 def _trim(market: _Market) -> None:
@@ -514,6 +552,10 @@ def _trim(market: _Market) -> None:
         market.before = market.sums[cut - 1]
         market.dropped += cut
         del order[:cut], market.sums[:cut], market.trades[:cut]
+        if market.fetched:
+            market.fetched = Counter(
+                {key: count for key, count in market.fetched.items() if key[0] >= order[0]}
+            )
     market.trim_at = 2 * max(len(order), _KEPT_LEAST)
 
 
@@ -583,9 +625,8 @@ def _resets(market: _Market, seen: _Seen, *, has_fallen: bool) -> tuple[list[tup
 def _names_what_we_have(market: _Market, seen: _Seen, index: int) -> bool:
     """Tell whether the newest trade that a ticker names is ours: its totals may leave that one out."""
     order = market.order
-    if index >= 0 and seen.trade_ms <= order[index]:
-        return True
-    return order[index + 1] == seen.trade_ms if index + 1 < len(order) else not order
+    known_ms = order[index] if index >= 0 else market.origin_ms or 0
+    return seen.trade_ms <= known_ms or seen.trade_ms in order[index + 1 : index + 2]
 
 
 def _begin_anew(market: _Market, since_ms: int) -> None:

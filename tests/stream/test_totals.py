@@ -472,6 +472,61 @@ def test_old_trades_of_snapshots_are_part_of_the_start() -> None:
     assert exchange.totals.counts["totals_disagree"] == 0
 
 
+def test_a_trade_that_rest_brings_before_a_socket_counts_once() -> None:
+    """A backfill reaches until now, and the socket is a moment behind; of equal trades each counts."""
+    exchange = Exchange()
+    exchange.run(10)
+    twins = [exchange.trade(lose=True) for _ in range(2)]
+    twins[1] = Trade(
+        *(
+            getattr(twins[0], name)
+            for name in ("market", "id", "price", "volume", "side", "exchange_ms", "received_ms")
+        )
+    )
+    exchange.made["KRW-BTC"][-1] = twins[1]
+    assert exchange.totals.recovered(twins, exchange.now_ms) == 2
+    for trade in twins:
+        exchange.totals.trade(trade, exchange.now_ms)
+    exchange.run(10)
+    assert exchange.losses == []
+    assert set(exchange.totals.counts) == {"totals_agree"}
+
+
+def test_equal_fills_of_one_millisecond_that_come_late_all_count() -> None:
+    """They differ in their ids alone."""
+    exchange = Exchange()
+    exchange.run(10)
+    twin = exchange.trade(volume=D("0.25"))
+    exchange.made["KRW-BTC"].append(twin)
+    exchange.wait(0.05)
+    exchange.trade()
+    exchange.totals.trade(twin, exchange.now_ms)
+    exchange.run(10)
+    assert exchange.losses == []
+    assert set(exchange.totals.counts) == {"totals_agree"}
+
+
+@pytest.mark.parametrize("lags_by", [0, 1])
+@pytest.mark.parametrize("fills", [1, 2, 3])
+def test_fills_of_the_millisecond_in_which_a_start_is_taken(lags_by: int, fills: int) -> None:
+    """A subscription begins amid an order: its last fill is in the snapshot, the others come from REST."""
+    exchange = Exchange(Rule(lags_by=lags_by), earlier={"KRW-ETH": D("50.5")})
+    exchange.run(10)
+    swept = [exchange.trade("KRW-ETH", lose=True) for _ in range(fills)]
+    exchange.ticker("KRW-ETH")
+    exchange.wait(0.1)
+    exchange.totals.trade(swept[-1], exchange.now_ms)
+    exchange.trade("KRW-ETH")
+    exchange.ticker("KRW-ETH")
+    exchange.totals.recovered(swept, exchange.now_ms)
+    exchange.run(20, ("KRW-BTC", "KRW-ETH"))
+    exchange.settle("KRW-ETH")
+    exchange.wait(10)
+    assert exchange.losses == []
+    assert set(exchange.totals.counts) == {"totals_agree"}
+    assert exchange.totals.whole_until_ms("KRW-ETH")
+
+
 def test_what_is_known_already_is_not_new() -> None:
     """Rows of REST are matched by time, price, volume and side, as often as they come."""
     exchange = Exchange()
