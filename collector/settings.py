@@ -71,6 +71,9 @@ class ExchangeSettings(_Section):
     rest_blocked_s: float = Field(
         60, ge=0, le=3600, description="all REST calls rest this long once the exchange calls them too many"
     )
+    totals_interval_s: float = Field(
+        60, ge=0, description="how often the day's totals are read from REST, 200 markets a call; 0 = never"
+    )
     rest_lag_max_s: float = Field(
         60,
         ge=0,

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from collector import batch
 from collector.batch import CLASSES, Kind
-from collector.clock import ManualClock, SystemClock
+from collector.clock import Clock, ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
 from collector.host.redis_server import PrivateRedis
@@ -103,10 +103,10 @@ def _no_rest_before_a_backfill(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[tuple[Listener, Memory]]:
+async def listening(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[Listener, Memory]]:
     """A running listener; it must stop in time and leave no task behind."""
     memory, stop = Memory(), asyncio.Event()
-    listener = Listener(settings, sender=memory)
+    listener = Listener(settings, clock=clock, sender=memory)
     task = asyncio.create_task(listener.run(stop))
     try:
         yield listener, memory
@@ -352,7 +352,9 @@ async def test_a_gap_that_reaches_the_store_late_is_filled_too(
         exchange.make_trades(50)
         async with listening(quick(settings, exchange)) as (listener, memory):
             await eventually_async(lambda: streaming(listener) == 2)
-            await eventually_async(lambda: not memory.open_gaps(), 10, "the end of the start's gap")
+            await eventually_async(
+                lambda: memory.of(Gap) and not memory.open_gaps(), 10, "the end of the start's gap"
+            )
             now_ms = SystemClock().now_ms()
             late = Gap("KRW-BTC", Channel.TRADE, now_ms - 5_000, now_ms - 4_000, "disconnected")
             with redis.Redis.from_url(redis_url) as client:
@@ -380,8 +382,9 @@ async def test_one_dead_socket_is_invisible(
             exchange.make_trades(20)
             await asyncio.sleep(0.1)
             exchange.clients[0].cut()
+            await eventually_async(lambda n=losses: lost(listener) == n)
             exchange.make_trades(20)
-            await eventually_async(lambda n=losses: lost(listener) == n and streaming(listener) == 2)
+            await eventually_async(lambda: streaming(listener) == 2)
         await eventually_async(lambda: not missing(truth, memory))
         stream = [trade for trade in memory.trades() if trade.source is Source.STREAM]
         assert len(stream) == 120

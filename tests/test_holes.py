@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from collector.analytics.watermark import Start
 from collector.feed.backfill import Hole as MarketHole
-from collector.listener.holes import LAG_MS, Holes
+from collector.listener.holes import Holes
 from collector.model import Channel, Gap
 from collector.stream.coverage import Hole
+from collector.stream.totals import Missing
 from tests.stream.making import T0, gap, trade
 from tests.test_intake import Bench
 
@@ -38,18 +39,14 @@ def recorded(bench: Bench) -> list[Gap]:
     return [row for row in bench.rows() if isinstance(row, Gap)]
 
 
-def at(bench: Bench, moment_s: float) -> int:
-    return bench.intake.exchange_time.at(moment_s)
-
-
 def test_a_hole_is_a_gap_of_every_market_and_channel_and_a_backfill_of_the_trades() -> None:
-    """A bit longer than seen for trades: some events are later than others."""
+    """By the exchange's own times."""
     it, backfill, bench = holes()
-    it.on_hole(Hole(90.0, 95.0, "disconnected"))
+    it.on_hole(Hole(T0 + 5, T0 + 900, "disconnected"))
     found = {(each.market, each.channel): each for each in recorded(bench)}
     assert set(found) == {(market, channel) for market in MARKETS for channel in Channel}
     trades = found["KRW-BTC", Channel.TRADE]
-    assert (trades.from_ms, trades.to_ms) == (at(bench, 90.0) - LAG_MS, at(bench, 95.0))
+    assert (trades.from_ms, trades.to_ms) == (T0 + 5, T0 + 900)
     assert (trades.reason, trades.recovered) == ("disconnected", False)
     assert [each.market for each in backfill.holes] == list(MARKETS)
     assert all(each.is_known_before for each in backfill.holes)
@@ -58,13 +55,13 @@ def test_a_hole_is_a_gap_of_every_market_and_channel_and_a_backfill_of_the_trade
 def test_a_start_goes_back_to_where_the_last_run_ended() -> None:
     """A market that is new to us begins with the running minute, of which nothing before is known."""
     it, backfill, bench = holes()
-    it.begin({"KRW-BTC": Start(at(bench, 0.0) - 3_600_000)})
+    it.begin({"KRW-BTC": Start(T0 - 3_600_000)})
     assert not it.has_begun
-    it.on_hole(Hole(90.0, 95.0, "start"))
+    it.on_hole(Hole(None, T0, "start"))
     known, new = backfill.holes
-    assert (known.from_ms, known.is_known_before) == (at(bench, 0.0) - 3_600_000, True)
+    assert (known.from_ms, known.to_ms, known.is_known_before) == (T0 - 3_600_000, T0, True)
     assert (new.from_ms % MINUTE_MS, new.is_known_before) == (0, False)
-    assert at(bench, 90.0) - MINUTE_MS < new.from_ms <= at(bench, 90.0)
+    assert T0 - MINUTE_MS < new.from_ms <= T0
     assert bench.intake.covered_from_ms == {"KRW-ETH": new.from_ms}
     assert {each.channel for each in recorded(bench)} == {Channel.TRADE}
     assert it.has_begun
@@ -73,8 +70,8 @@ def test_a_start_goes_back_to_where_the_last_run_ended() -> None:
 def test_a_start_waits_until_it_is_known_where_the_last_run_ended() -> None:
     """Until then no market is taken for new; then the start is as if it had been known at once."""
     it, backfill, bench = holes()
-    it.on_hole(Hole(90.0, 95.0, "start"))
-    early, from_ms, to_ms = T0 - 7_200_000, T0 - 3_600_000, at(bench, 95.0)
+    early, from_ms, to_ms = T0 - 7_200_000, T0 - 3_600_000, T0
+    it.on_hole(Hole(None, to_ms, "start"))
     bench.frame(trade(1, "KRW-ETH", early), trade(2, "KRW-BTC", early))
     assert recorded(bench) == []
     it.begin({"KRW-BTC": Start(from_ms)})
@@ -90,7 +87,7 @@ def test_what_another_listener_has_on_its_disk_is_a_gap_of_its_own() -> None:
     """By its name it is closed when that listener is back."""
     it, backfill, bench = holes()
     it.begin({"KRW-BTC": Start(T0 - 500, T0 - 90_000, T0, "a1")})
-    it.on_hole(Hole(90.0, 95.0, "start"))
+    it.on_hole(Hole(None, T0, "start"))
     found = [(each.market, each.reason, each.from_ms) for each in recorded(bench)]
     assert found[:2] == [("KRW-BTC", "start", T0 - 500), ("KRW-BTC", "held:a1", T0 - 90_000)]
     assert [each.reason for each in backfill.holes] == ["start", "held:a1", "start"]
@@ -109,9 +106,9 @@ def test_losses_that_wait_are_known_by_their_oldest() -> None:
 
 
 def test_a_recovered_gap_has_the_name_of_the_opened_one() -> None:
-    """(market, channel, from_ms), so that it replaces it; one that stays is not told again."""
+    """So that it replaces it; one that stays is not told again."""
     it, backfill, bench = holes(Channel.TRADE)
-    it.on_hole(Hole(90.0, 95.0, "stalled"))
+    it.on_hole(Hole(T0, T0 + 5, "stalled"))
     opened = recorded(bench)
     it.on_filled(backfill.holes[0], True)
     it.on_filled(backfill.holes[1], False)
@@ -119,10 +116,39 @@ def test_a_recovered_gap_has_the_name_of_the_opened_one() -> None:
     assert recovered == Gap("KRW-BTC", Channel.TRADE, opened[0].from_ms, opened[0].to_ms, "stalled", True)
 
 
+def test_a_trade_from_the_future_opens_a_gap_where_it_came_and_passes_when_that_is_done() -> None:
+    """Recovered or not: REST was asked."""
+    it, backfill, bench = holes(Channel.TRADE)
+    passed: list[tuple[str, int]] = []
+    bench.intake.pass_ahead = lambda *asked: passed.append(asked)  # type: ignore[method-assign]
+    for recovered in (True, False):
+        it.on_ahead(trade(1, ms=T0 + 86_400_000), T0 + recovered)
+        hole = backfill.holes[-1]
+        assert hole.from_ms < T0 + recovered == hole.to_ms
+        it.on_filled(hole, recovered)
+    assert passed == [("KRW-BTC", T0 + 1), ("KRW-BTC", T0)]
+
+
+def test_a_proven_loss_is_a_gap_of_its_market_that_the_totals_have_to_close() -> None:
+    """What the dead letters left is none of their business: those trades were counted when they came."""
+    it, backfill, bench = holes(Channel.TRADE)
+    it.on_missing(Missing("KRW-ETH", T0, T0 + 5, None))
+    it.open("KRW-ETH", T0, T0 + 5, "dead_letter")
+    assert [(each.from_ms, each.to_ms, each.reason) for each in recorded(bench)] == [
+        (T0, T0 + 5, "totals"),
+        (T0, T0 + 5, "dead_letter"),
+    ]
+    asked: list[tuple[str, int]] = []
+    bench.intake.totals.settle = lambda name, until_ms, **_: asked.append((name, until_ms))  # type: ignore
+    for each in backfill.holes:
+        it.totals_agree(each, True, False)
+    assert asked == [("KRW-ETH", T0 + 5)]
+
+
 def test_without_the_trade_channel_nothing_is_fetched() -> None:
     """Books and tickers can't be fetched again."""
     it, backfill, bench = holes(Channel.TICKER)
-    it.on_hole(Hole(90.0, 95.0, "disconnected"))
+    it.on_hole(Hole(T0, T0 + 5, "disconnected"))
     assert {each.channel for each in recorded(bench)} == {Channel.TICKER}
     assert backfill.holes == []
 
@@ -130,11 +156,11 @@ def test_without_the_trade_channel_nothing_is_fetched() -> None:
 def test_a_listing_is_a_hole_of_its_market_alone() -> None:
     """From the minute in which it may have begun."""
     it, backfill, bench = holes()
-    it.on_listed(["KRW-NEW"], 30.0, 100.0)
+    it.on_listed("KRW-NEW", T0)
     (hole,) = backfill.holes
     assert (hole.market, hole.reason, hole.is_known_before) == ("KRW-NEW", "listed", False)
-    assert hole.from_ms <= at(bench, 70.0)
-    assert hole.to_ms == at(bench, 100.0)
+    assert T0 - MINUTE_MS < hole.from_ms <= T0
+    assert hole.to_ms == bench.intake.exchange_ms()
 
 
 def test_an_early_trade_leaves_its_minute_open_up_to_it() -> None:

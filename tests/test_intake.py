@@ -1,19 +1,22 @@
-"""From the events of a frame to the outbox: holes, copies, starts, and what no room was left for."""
+"""From the events of a frame to the outbox: holes, stamps, copies, starts, losses, and what found no room."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from collector.batch import Batch, Kind
 from collector.clock import ManualClock
 from collector.listener.intake import Intake, gaps_of
-from collector.model import Channel, Gap, Source
+from collector.model import Channel, Gap, Source, Ticker
 from collector.publish.outbox import _HARD_FACTOR, Outbox
 from collector.settings import BatchSettings, PressureSettings
 from collector.stream.batcher import STATES, Batcher
 from collector.stream.coverage import Hole
 from collector.stream.pressure import PressurePolicy, Reading, State
+from collector.stream.totals import Missing
 from tests.stream.making import T0, book, gap, ticker, trade
 
 DECISION = PressurePolicy(PressureSettings()).decide(Reading(), State(), 0.0)
@@ -31,8 +34,14 @@ class Bench:
         self.holes: list[Hole] = []
         self.early: list[tuple[str, int]] = []
         self.lost: list[Gap] = []
+        self.losses: list[Missing] = []
+        self.ahead: list[tuple[int, int]] = []
         self.intake.listen(
-            self.holes.append, lambda market, ms: self.early.append((market, ms)), self.lost.append
+            self.holes.append,
+            lambda market, ms: self.early.append((market, ms)),
+            self.lost.append,
+            self.losses.append,
+            lambda trade, ms: self.ahead.append((trade.id, ms)),
         )
 
     def frame(self, *events: Any, connection: int = 0, after_s: float = 0.1) -> None:
@@ -66,53 +75,113 @@ def test_events_go_through_once(bench: Bench) -> None:
     assert bench.intake.counts == {"trade_rows": 1, "ticker_rows": 1, "orderbook_rows": 1}
 
 
-def test_the_first_frame_ends_the_start_hole_and_a_silence_is_a_hole(bench: Bench) -> None:
+def test_the_first_frame_ends_the_start_hole_and_a_cut_is_a_hole(bench: Bench) -> None:
     """Frames without events, copies and repeats, vouch for the socket like any other."""
-    bench.frame()
-    for _ in range(50):
-        bench.frame()
+    assert bench.intake.outage() == (T0 + 100_000, "start")
+    bench.frame(trade(1, ms=T0 + 100_100))
+    bench.frame(trade(2, ms=T0 + 101_000), after_s=1)
+    bench.intake.tick(DECISION)
+    assert bench.intake.outage() is None
+    assert bench.intake.covered_until_ms() == T0 + 100_000
+    bench.intake.coverage.on_lost(0, "disconnected")
+    assert bench.intake.outage() == (T0 + 100_000, "disconnected")
     bench.frame(after_s=20)
-    assert [hole.reason for hole in bench.holes] == ["start", "stalled"]
-    assert bench.holes[1].to_s - bench.holes[1].from_s == pytest.approx(20)
+    bench.frame(trade(3, ms=T0 + 122_000), after_s=1)
+    bench.intake.tick(DECISION)
+    assert [(hole.from_ms, hole.reason) for hole in bench.holes] == [
+        (None, "start"),
+        (T0 + 100_000, "disconnected"),
+    ]
+    assert abs(bench.holes[1].to_ms - (T0 + 121_000)) < 200
 
 
-def after_a_busy_minute() -> Bench:
-    """Return a bench after a minute of trades, ten a second, the last of them at `T0 + 60_000`."""
-    bench = Bench(capacity=1_000)
-    for number in range(1, 601):
-        bench.frame(trade(number, ms=T0 + number * 100))
-    bench.holes.clear()
-    return bench
+def test_a_ticker_from_the_future_freezes_no_ticker(bench: Bench) -> None:
+    """It is dropped, and what comes after it passes; a trade waits until REST was asked."""
+    day_ms = 86_400_000
+    bench.frame(trade(1, ms=T0 + 100_000))
+    bench.frame(ticker(T0 + day_ms), trade(2, ms=T0 + day_ms), book((T0 + day_ms) * 1000))
+    bench.frame(ticker(T0 + 100_200), trade(3, ms=T0 + 100_200))
+    assert [row.exchange_ms - T0 for row in bench.rows()] == [100_000, 100_200, 100_200]
+    bench.clock.advance(3)
+    bench.intake.tick(DECISION)
+    assert bench.ahead == [(2, T0 + 103_200)]
+    assert bench.rows() == []
+    bench.intake.pass_ahead("KRW-ETH", T0 + 200_000)
+    bench.intake.pass_ahead("KRW-BTC", T0 + 103_199)
+    assert bench.rows() == []
+    bench.intake.pass_ahead("KRW-BTC", T0 + 103_200)
+    assert [row.exchange_ms - T0 for row in bench.rows()] == [day_ms]
+    assert bench.intake.doubts.counts == {"ticker_ahead": 1, "orderbook_ahead": 1, "trade_ahead": 1}
+    assert bench.intake.covered_until_ms() == T0 + 99_200
 
 
-def test_a_leap_of_the_exchanges_time_is_a_hole_though_short() -> None:
-    """Two seconds in which all sockets were silent and the exchange went on without us."""
-    bench = after_a_busy_minute()
-    bench.frame(trade(601, ms=T0 + 62_000), after_s=2)
-    (hole,) = bench.holes
-    assert (hole.reason, hole.to_s - hole.from_s) == ("stalled", pytest.approx(2))
+def test_a_trade_from_the_future_takes_the_time_that_rest_has_for_it(bench: Bench) -> None:
+    """The copy of REST counts; one that a socket brought with its true time is another trade."""
+    bench.frame(trade(1, ms=T0 + 100_000))
+    bench.frame(trade(2, ms=T0 + 86_400_000))
+    bench.clock.advance(3)
+    bench.intake.tick(DECISION)
+    rest = [trade(7, ms=T0 + ms, source=Source.REST) for ms in (100_000, 100_150)]
+    bench.intake.add_recovered(rest)
+    bench.intake.pass_ahead("KRW-BTC", T0 + 200_000)
+    assert [(row.exchange_ms - T0, row.source) for row in bench.rows()] == [
+        (100_000, Source.STREAM),
+        (100_000, Source.REST),
+        (100_150, Source.REST),
+    ]
+    assert bench.intake.totals.recovered([trade(9, ms=T0 + 86_400_000)], T0 + 110_000) == 0
 
 
-def test_what_was_only_late_is_no_hole() -> None:
-    """The network or we ourselves were slow: what was held back comes, its times go on where they were."""
-    bench = after_a_busy_minute()
-    bench.frame(*(trade(601 + n, ms=T0 + 60_100 + n * 100) for n in range(20)), after_s=2)
-    assert bench.holes == []
+def test_a_flood_of_trades_from_the_future_is_passed_on(bench: Bench) -> None:
+    """Not one gap for each of thousands."""
+    bench.frame(trade(1, ms=T0 + 100_000))
+    bench.frame(*(trade(number, ms=T0 + 86_400_000 + number * 60_000) for number in range(2, 502)))
+    bench.clock.advance(3)
+    bench.intake.tick(DECISION)
+    assert len(bench.ahead) == 100
+    assert len(bench.rows()) == 401
 
 
-def test_what_tells_no_time_may_be_a_leap() -> None:
-    """Copies, repeats and tickers alone: a hole too much costs REST calls, one too few trades."""
-    bench = after_a_busy_minute()
-    bench.frame(ticker(T0 + 60_100), after_s=2)
-    assert [hole.reason for hole in bench.holes] == ["stalled"]
+def test_a_host_two_days_behind_loses_no_event(bench: Bench) -> None:
+    """What is held at first passes once the next event agrees."""
+    bench.clock.jump(-2 * 86_400)
+    behind = Bench()
+    behind.clock.jump(-2 * 86_400)
+    behind.intake = Intake(behind.batcher, behind.outbox, behind.clock)
+    behind.frame(ticker(T0 + 100_000))
+    behind.frame(trade(1, ms=T0 + 100_100), book((T0 + 100_150) * 1000))
+    assert sorted(row.exchange_ms - T0 for row in behind.rows()) == [100_000, 100_100, 100_150]
 
 
-def test_a_quiet_stream_does_not_leap() -> None:
-    """A trade every two seconds is its way; and of a stream that just began nothing is known."""
-    bench = Bench()
-    for number in range(60):
-        bench.frame(trade(number, ms=T0 + number * 2_000), after_s=2)
-    assert [hole.reason for hole in bench.holes] == ["start"]
+def test_tickers_in_korean_time_are_put_right(bench: Bench) -> None:
+    """All of them are nine hours ahead of the trades."""
+    for number in range(5):
+        ms = T0 + 100_000 + number * 100
+        bench.frame(trade(number, ms=ms), ticker(ms + 9 * 3_600_000))
+    assert {row.exchange_ms - T0 for row in bench.rows()} == {100_000 + number * 100 for number in range(5)}
+
+
+def with_total(ms: int, turnover: int) -> Ticker:
+    return structs.replace(ticker(ms), quote_volume_day=Decimal(turnover), trade_ms=ms - 50)
+
+
+def test_a_trade_that_the_totals_have_and_the_sockets_did_not_bring_is_told(bench: Bench) -> None:
+    """One is left out of both sockets, the tickers count it."""
+    turnover, left_out = 1_000, 70
+    for number in range(1, 131):
+        made = structs.replace(trade(number, ms=T0 + 100_000 + number * 100), volume=Decimal(number))
+        turnover += 100 * number
+        if number != left_out:
+            bench.frame(made)
+        else:
+            lost = made
+        bench.frame(with_total(T0 + 100_050 + number * 100, turnover), after_s=0)
+        bench.intake.tick(DECISION)
+    (loss,) = bench.losses
+    assert (loss.market, loss.turnover) == ("KRW-BTC", 100 * left_out)
+    assert loss.from_ms <= lost.exchange_ms <= loss.to_ms
+    bench.intake.add_recovered([structs.replace(lost, source=Source.REST, id=0)])
+    assert bench.intake.totals.settle("KRW-BTC", loss.to_ms) is True
 
 
 def test_a_batch_waits_no_longer_than_its_age(bench: Bench) -> None:
@@ -168,12 +237,13 @@ def test_recovered_trades_take_the_same_way(bench: Bench) -> None:
 
 def test_a_first_trade_from_before_the_start_is_told_once(bench: Bench) -> None:
     """The snapshot of a quiet market: its minute is known in part only."""
-    bench.intake.begin({"KRW-BTC": T0, "KRW-ETH": T0})
+    bench.frame(trade(1, "KRW-XRP", ms=T0 - 3000))
+    bench.intake.begin({"KRW-BTC": T0, "KRW-ETH": T0, "KRW-XRP": T0})
     bench.frame(trade(1, ms=T0 - 5000))
     bench.frame(trade(2, ms=T0 - 4000))
     bench.frame(trade(3, "KRW-ETH", ms=T0 + 1))
-    assert bench.early == [("KRW-BTC", T0 - 5000)]
-    assert bench.intake.covered_from_ms == {}
+    bench.frame(trade(4, "KRW-XRP", ms=T0 - 2000))
+    assert bench.early == [("KRW-XRP", T0 - 3000), ("KRW-BTC", T0 - 5000)]
 
 
 def test_no_trade_is_lost_without_a_gap() -> None:
@@ -189,34 +259,6 @@ def test_no_trade_is_lost_without_a_gap() -> None:
     bench.batches()
     bench.intake.add_recovered([trade(count, ms=T0 + count)])
     assert [row.id for row in bench.rows()] == [count]
-
-
-def test_a_silence_of_trades_alone_becomes_a_hole_at_the_next_trade(bench: Bench) -> None:
-    """Books flow, so coverage sees nothing; the watchdog has given a socket up for its trades."""
-    bench.frame(trade(1))
-    for number in range(200):
-        bench.frame(book(T0 * 1000 + number))
-    bench.holes.clear()
-    bench.intake.on_trade_stall()
-    bench.intake.on_trade_stall()
-    bench.frame(book(T0 * 1000 + 900))
-    assert bench.holes == []
-    bench.frame(trade(2))
-    ((hole),) = bench.holes
-    assert hole.reason == "stalled"
-    assert hole.to_s - hole.from_s == pytest.approx(20.2)
-    bench.frame(trade(3))
-    assert len(bench.holes) == 1
-
-
-def test_trades_from_another_socket_mean_no_hole(bench: Bench) -> None:
-    """One socket's trades stalled, the other's did not."""
-    bench.frame(trade(1))
-    bench.holes.clear()
-    bench.frame(trade(2), connection=1)
-    bench.intake.on_trade_stall()
-    bench.frame(trade(3), connection=1)
-    assert bench.holes == []
 
 
 def test_latencies_are_those_of_accepted_events(bench: Bench) -> None:

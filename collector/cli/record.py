@@ -132,6 +132,9 @@ class Recorder:
             self._writer.append(Frame(received_ms * 1000, raw, binary=True, connection=connection.number))
         self.frames += len(frames)
 
+    def on_date(self, server_ms: int) -> None:
+        """Take no note: frames are recorded with the time of their arrival here."""
+
     def on_lost(self, connection: Connection, reason: str) -> None:
         """Say so; the recording goes on with the next socket."""
         log.warning("connection %d lost (%s)", connection.number, reason)

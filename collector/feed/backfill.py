@@ -104,7 +104,8 @@ class Backfill:
         exchange_ms: tells the exchange's time, which decides what "today" is; `clock` may be wrong.
         totals: tells whether the exchange's totals of the day agree with what we have of a hole's market, at
             a moment after the hole's end: True, False, or None where they are not trusted or say nothing yet.
-            Asked after the trades were handed to `on_trades`.
+            Asked after the trades were handed to `on_trades`; told whether the pages show everything that the
+            exchange has of the hole, and whether it is asked for the last time.
         streamed_ms: tells the time of the newest trade of a market that a socket brought; None if unknown.
         lag_max_s: REST is taken to be no further behind the socket, where nothing shows how far it is.
         page_rows: rows of a full page.
@@ -118,7 +119,7 @@ class Backfill:
         on_done: Callable[[Hole, bool], None],
         exchange_ms: Callable[[], int] | None = None,
         *,
-        totals: Callable[[Hole], bool | None] = _unknown,
+        totals: Callable[[Hole, bool, bool], bool | None] = _unknown,
         streamed_ms: Callable[[str], int | None] = _unknown,
         lag_max_s: float = 60.0,
         page_rows: int = 500,
@@ -241,18 +242,18 @@ class Backfill:
         if seen.newest_ms is not None:
             self._note_fresh(seen.newest_ms)
             newest_ms = seen.newest_ms
-        proof = judge(
+        pages = judge(
             seen,
             hole.to_ms,
             is_too_old=(kst_day(asked_ms) - kst_day(hole.earliest_ms)).days > DAYS_MAX,
-            totals=self._totals(hole),
             newest_ms=newest_ms,
             fresh_ms=fresh_ms,
             streamed_ms=self._streamed_ms(hole.market),
             asked_ms=asked_ms,
             lag_max_ms=self._lag_max_ms,
         )
-        return proof, seen.reason
+        is_complete, is_last = pages is Proof.RECOVERED, job.unproven >= _UNPROVEN_MAX
+        return pages.beside(self._totals(hole, is_complete, is_complete and is_last)), seen.reason
 
     async def _walk(self, job: _Job, now_ms: int) -> Seen:
         hole = job.hole

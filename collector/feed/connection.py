@@ -23,6 +23,7 @@ from collector.feed.framing import split_frames
 from collector.feed.reconnect import ConnectBudget, GiveUp, ReconnectPolicy
 from collector.feed.session import Input, MarketEvent, Session, State, advance
 from collector.settings import ConnectionSettings
+from collector.stream.exchange_time import date_ms
 from collector.util.network import Way, tls_context, way_to
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,10 @@ class Host(Protocol):
         """Take note that the socket is gone."""
         ...
 
+    def on_date(self, server_ms: int) -> None:
+        """Take the time that the exchange's server names in the handshake, epoch ms."""
+        ...
+
 
 @dataclass(slots=True)
 class Totals:
@@ -230,7 +235,7 @@ class Connection:
         cause: Exception
         try:
             async with await open_socket(self._url, self._way, self._settings) as socket:
-                self._opened()
+                self._opened(socket)
                 reason, cause = await self._converse(socket)
         except ConnectFailed as error:
             cause = error
@@ -239,7 +244,11 @@ class Connection:
         self._lost(reason, cause)
         return cause
 
-    def _opened(self) -> None:
+    def _opened(self, socket: FrameSocket) -> None:
+        headers = {} if socket.response is None else socket.response.headers
+        server_ms = date_ms(headers.get("Date"))
+        if server_ms is not None:
+            self._host.on_date(server_ms)
         self.state = advance(self.state, Input.OPENED)
         self.totals.connects += 1
         self.session = self._host.new_session(self, self._clock.monotonic())

@@ -8,6 +8,7 @@ from collector.clock import Clock
 from collector.feed.connection import Connection, Host
 from collector.feed.reconnect import ConnectBudget
 from collector.settings import Settings
+from collector.stream.coverage import REPLACED
 
 log = logging.getLogger(__name__)
 
@@ -78,5 +79,5 @@ class Fleet:
         task.cancel()
         await asyncio.wait({task})
         self.connections.remove(connection)
-        self._host.on_lost(connection, "replaced")
+        self._host.on_lost(connection, REPLACED)
         self._frames_ended += connection.totals.frames

@@ -21,6 +21,7 @@ from enum import Enum
 
 from collector.model import Trade
 from collector.protocol.rest import TradePage, numbered
+from collector.stream.exchange_time import AHEAD_MS
 
 #: The exchange gives back trades of so many days before today.
 DAYS_MAX = 7
@@ -60,13 +61,23 @@ class Proof(Enum):
     UNPROVEN = "the exchange's totals do not agree"
     LOST = "the exchange does not give back all of it any more"
 
+    def beside(self, totals: bool | None) -> "Proof":
+        """Return what the pages prove together with the exchange's totals of the day.
+
+        Args:
+            totals: whether they agree with what we have; None where they are not trusted, or say nothing
+                about this time yet.
+        """
+        if totals:
+            return Proof.RECOVERED
+        return Proof.UNPROVEN if self is Proof.RECOVERED and totals is False else self
+
 
 def judge(
     seen: Seen,
     to_ms: int,
     *,
     is_too_old: bool,
-    totals: bool | None,
     newest_ms: int | None,
     fresh_ms: int | None,
     streamed_ms: int | None,
@@ -79,16 +90,12 @@ def judge(
         seen: what the pages showed.
         to_ms: end of the stretch.
         is_too_old: whether the exchange does not keep all of the stretch any more.
-        totals: whether the exchange's totals of the day agree with what we have; None where they are not
-            trusted, or say nothing about this time yet.
         newest_ms: the newest trade of this market that REST has; None where it was not asked, or has none.
         fresh_ms: the newest trade of any market that REST had shown before it was asked for this one.
         streamed_ms: the newest trade of this market that a socket brought; None if unknown.
         asked_ms: when REST was asked, by the exchange's time.
         lag_max_ms: REST is taken to be no further behind, where nothing shows how far it is.
     """
-    if totals:
-        return Proof.RECOVERED
     if seen.rejected or not seen.is_covered:
         return Proof.LOST if is_too_old else Proof.UNPROVEN
     is_behind = newest_ms is not None and streamed_ms is not None and newest_ms < streamed_ms <= asked_ms
@@ -97,9 +104,7 @@ def judge(
         or (not is_behind and fresh_ms is not None and fresh_ms >= to_ms)
         or (not is_behind and asked_ms - to_ms >= lag_max_ms)
     )
-    if not shown:
-        return Proof.STALE
-    return Proof.RECOVERED if totals is None else Proof.UNPROVEN
+    return Proof.RECOVERED if shown else Proof.STALE
 
 
 class Walk:
@@ -129,6 +134,7 @@ class Walk:
     ) -> None:
         self._market = market
         self._earliest_ms, self._latest_ms, self._from_ms = earliest_ms, latest_ms, from_ms
+        self._now_ms = now_ms
         self._today = kst_day(now_ms)
         self._rows_max = rows_max
         self._given = set() if given is None else given
@@ -169,10 +175,18 @@ class Walk:
 
     def take(self, page: TradePage) -> list[Trade]:
         """Take the reply to `query`; return the trades of the stretch in it that no page has brought yet."""
-        rows = [trade for trade in page.trades if trade.market == self._market]
-        self._rejected += len(page) - len(rows)
+        ours = [trade for trade in page.trades if trade.market == self._market]
+        self._rejected += len(page) - len(ours)
+        rows = [trade for trade in ours if trade.exchange_ms <= self._now_ms + AHEAD_MS]
+        if len(rows) < len(ours):
+            # What is stamped ahead of all others may have been traded at any time: it is handed on, no more.
+            ahead = [trade for trade in ours if trade.exchange_ms > self._now_ms + AHEAD_MS]
+            return [*self._new(ahead, is_ahead=True), *self._take(rows, len(page))]
+        return self._take(rows, len(page))
+
+    def _take(self, rows: list[Trade], count: int) -> list[Trade]:
         if self._crowd:
-            return self._take_of_crowd(rows, len(page))
+            return self._take_of_crowd(rows, count)
         if fault := self._fault(rows):
             self._go_round(fault)
             return []
@@ -181,7 +195,7 @@ class Walk:
         oldest_ms = min((trade.exchange_ms for trade in rows), default=None)
         if oldest_ms is not None and (not self._left or oldest_ms < self._left[0].exchange_ms):
             return self._further_back(rows, oldest_ms)
-        if self._left and len(page) >= self._rows_max:
+        if self._left and count >= self._rows_max:
             self._page_crowd([trade for trade in rows if trade.exchange_ms == self._left[0].exchange_ms])
             return []
         return self._day_is_over(rows)
@@ -238,6 +252,9 @@ class Walk:
 
     def _take_of_crowd(self, rows: list[Trade], count: int) -> list[Trade]:
         ms, known = self._crowd[0].exchange_ms, {trade.id for trade in self._crowd}
+        at_once = [trade for trade in rows if trade.exchange_ms == ms]
+        if len({trade.id for trade in at_once}) < len(at_once):
+            return self._take_shared(rows, at_once, count)
         fresh = [trade for trade in rows if trade.exchange_ms == ms and trade.id not in known]
         older = [trade for trade in rows if trade.exchange_ms < ms]
         if any(trade.exchange_ms > ms for trade in rows) or (count >= self._rows_max and not fresh + older):
@@ -252,6 +269,17 @@ class Walk:
             self._left = whole
             return self._day_is_over(whole)
         return self._further_back([*whole, *older], min(trade.exchange_ms for trade in older))
+
+    def _take_shared(self, rows: list[Trade], at_once: list[Trade], count: int) -> list[Trade]:
+        """Take the rows of a crowded millisecond that share an id: nothing can page them."""
+        older = [trade for trade in rows if trade.exchange_ms < at_once[0].exchange_ms]
+        if len(rows) > len(at_once) + len(older) or (count >= self._rows_max and not older):
+            self._reason, self.query = "more trades in a millisecond than a page holds", None
+            return []
+        self._crowd, self._left = [], list(numbered(at_once))
+        if not older:
+            return self._day_is_over(self._left)
+        return self._further_back([*self._left, *older], min(trade.exchange_ms for trade in older))
 
     def _go_by_time(self) -> None:
         """Ask for what is older than the second after the rows left, those among it."""
@@ -291,11 +319,12 @@ class Walk:
         else:
             self._begin(midnight_ms, before(midnight_ms, self._today))
 
-    def _new(self, trades: Iterable[Trade]) -> list[Trade]:
+    def _new(self, trades: Iterable[Trade], *, is_ahead: bool = False) -> list[Trade]:
         found = []
         for trade in trades:
             name = (trade.exchange_ms, trade.price, trade.volume, trade.side, trade.nth)
-            if self._earliest_ms <= trade.exchange_ms <= self._latest_ms and name not in self._given:
+            is_wanted = is_ahead or self._earliest_ms <= trade.exchange_ms <= self._latest_ms
+            if is_wanted and name not in self._given:
                 self._given.add(name)
                 found.append(trade)
         return found

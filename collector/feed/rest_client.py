@@ -7,7 +7,7 @@ HTTP 429, an error object with HTTP 200, or a reply that says nothing remains. R
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -18,6 +18,7 @@ from collector.errors import RestError, RestLimited, RestRefused
 from collector.feed.reconnect import ConnectBudget
 from collector.protocol import rest
 from collector.settings import ExchangeSettings
+from collector.stream.exchange_time import date_ms
 from collector.util.network import Way, tls_context, way_to
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _NAMES_SHOWN = 5
 PAGE_ROWS = 500
 #: Candles of one page; the exchange allows 1 to 200.
 PAGE_CANDLES = 200
+#: Markets of one call for tickers.
+TICKERS_MAX = 200
 _MAX_BODY_BYTES = 8 << 20
 #: Statuses that may be different the next time, although they begin with a 4.
 _PASSING = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
@@ -51,17 +54,23 @@ class RestClient:
     `counts` holds `rest_calls`, and `rest_limited:{how}` for each reply that told of the exchange's limit:
     `429`, `error` (an error object) or `remaining` (nothing remains).
 
+    Args:
+        on_date: called with the time that each reply names, epoch ms.
+
     Raises:
         ConfigurationError: a proxy is set that can't be used.
     """
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: ExchangeSettings, clock: Clock, on_date: Callable[[int], None] | None = None
+    ) -> None:
         self.counts: Counter[str] = Counter()
         #: What the newest market list holds that can't be the code of a market.
         self.refused_markets: tuple[str, ...] = ()
         #: What it warns of, by market.
         self.warnings: dict[str, str] = {}
         self._clock = clock
+        self._on_date = on_date
         self._timeout_s = settings.rest_timeout_s
         self._budget = ConnectBudget(settings.rest_requests_per_s)
         self._blocked_s = settings.rest_blocked_s
@@ -127,6 +136,15 @@ class RestClient:
         }
         return await self._call("/v1/candles/minutes/1", parameters, rest.parse_candles)
 
+    async def day_totals(self, markets: Sequence[str]) -> tuple[rest.DayTotal, ...]:
+        """Return what the exchange counts since 00:00 KST of up to `TICKERS_MAX` markets.
+
+        Raises:
+            RestRefused: one of them is not listed, too.
+            RestError: unreachable, or not a list of tickers.
+        """
+        return await self._call("/v1/ticker", {"markets": ",".join(markets)}, rest.parse_day_totals)
+
     async def _call(self, path: str, parameters: dict[str, str | int], parse: Callable[[bytes], T]) -> T:
         body = await self._get(path, parameters)
         try:
@@ -168,6 +186,10 @@ class RestClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise RestError(f"{self._http.base_url}{path}: {reason}{self._way.note}") from error
+        if self._on_date is not None:
+            server_ms = date_ms(reply.headers.get("date"), reply.headers.get("age"))
+            if server_ms is not None:
+                self._on_date(server_ms)
         if reply.status_code != httpx.codes.OK:
             raise self._failure(reply, path, body)
         if reply.headers.get(_REMAINING, "").strip() == "0":

@@ -52,6 +52,7 @@ from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
 from collector.listener.refresh import Refresh
 from collector.listener.status import CoverageStatus, returned
+from collector.listener.witness import Witness
 from collector.model import Channel, Gap
 from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec, is_snapshot
@@ -69,6 +70,7 @@ from collector.store.read import Reader
 from collector.store.verified import Verified
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
+from collector.stream.exchange_time import ExchangeClock, ExchangeTime
 from collector.stream.pressure import Decision, Reading
 from collector.stream.refused import RefusedTrades
 
@@ -122,30 +124,35 @@ class Listener:
     ) -> None:
         self.settings = settings
         self.id = listener_id(settings)
-        self._clock = clock or SystemClock()
+        host_clock = clock or SystemClock()
+        time = ExchangeTime(host_clock.now_ms(), host_clock.monotonic())
+        self._clock = ExchangeClock(host_clock, time)
         self._redis = connect_redis(settings)
         self._keys = Keys(settings.store.key_prefix)
         self._lease = new_lease(settings, self._redis)
         self._holder: str | None = None
         self._outbox = Outbox(settings.publish.queue_batches, self.id)
         self._batcher = Batcher(settings.batch, self.id)
-        self._intake = Intake(self._batcher, self._outbox, self._clock, settings.connection.stall_min_s)
+        self._intake = Intake(self._batcher, self._outbox, self._clock, time)
         self._holes = Holes(self._intake, settings.channels)
         holes = self._holes
-        self._intake.listen(holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_market_hole)
+        self._intake.listen(
+            holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_missing, holes.on_ahead
+        )
         self._refused = RefusedTrades()
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
         self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
         self._repeats = RepeatedBooks()
         self.fleet = Fleet(settings, self, self._clock)
-        self._rest = RestClient(settings.exchange, self._clock)
+        self._rest = RestClient(settings.exchange, self._clock, self.on_date)
         self._backfill = Backfill(
             self._rest,
             self._clock,
             self._intake.add_recovered,
             self._on_filled,
             self._intake.exchange_ms,
+            totals=self._holes.totals_agree,
             streamed_ms=self._intake.streamed_ms,
             lag_max_s=settings.exchange.rest_lag_max_s,
             page_rows=PAGE_ROWS,
@@ -176,6 +183,7 @@ class Listener:
             outbox=self._outbox,
             holes=self._holes,
         )
+        self._witness = Witness(self._rest, self._intake, settings.exchange.totals_interval_s)
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
         self._paced_s = self._pace_changed_s = 0.0
@@ -188,6 +196,7 @@ class Listener:
         self._missing: tuple[str, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_left = False
+        self._is_clock_wrong = False
 
     # The process
 
@@ -214,7 +223,7 @@ class Listener:
         finally:
             self._intake.flush()
             await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
-            self._note_status()
+            self._status.note()
             if web is not None:
                 await asyncio.to_thread(web.close)
             await self._leave()
@@ -231,6 +240,7 @@ class Listener:
             group.create_task(self._backfill.run())
             if self._auditor is not None:
                 group.create_task(self._auditor.run())
+            group.create_task(self._witness.run(lambda: self._markets))
             self.fleet.start(group)
 
     async def _take_up_gaps(self) -> None:
@@ -278,18 +288,34 @@ class Listener:
                 now_s=self._clock.monotonic(),
                 sockets=sockets,
                 fetched=self._intake.counts["trades_backfilled"],
-                waiting=len(self._backfill),
+                waiting=len(self._backfill) + (self._intake.outage() is not None),
                 given_up=self._backfill.counts["backfills_given_up"],
                 recovered=self._recovered,
             )
+            self._report_clock()
             for line in outages.look(view):
                 log.log(line.level, line.text)
+
+    def _report_clock(self) -> None:
+        """Log once that the host's clock is wrong, and once that it is right again."""
+        ahead_ms = self._clock.host_is_ahead_ms
+        if bool(ahead_ms) != self._is_clock_wrong:
+            self._is_clock_wrong = bool(ahead_ms)
+            if ahead_ms:
+                way = "ahead of" if ahead_ms > 0 else "behind"
+                log.warning(
+                    "this host's clock is %.0f s %s the exchange's time; that is taken instead",
+                    abs(ahead_ms) / 1000,
+                    way,
+                )
+            else:
+                log.warning("this host's clock is right again")
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
             self._intake.tick(self._publisher.decision)
-            self._note_status()
+            self._status.note()
             for loss in self._publisher.take_losses():
                 self._holes.on_loss(loss)
             if not self._publisher.decision.trades_to_disk:
@@ -298,12 +324,6 @@ class Listener:
                 raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
             if self._holder is not None:
                 raise LeaseLost(f"share {self.settings.shard} is served by {self._holder}")
-
-    def _note_status(self) -> None:
-        connections = self.fleet.connections
-        is_streaming = any(connection.streaming.is_set() for connection in connections)
-        reasons = [connection.last_loss for connection in connections if connection.last_loss]
-        self._status.note(is_streaming=is_streaming, why=(reasons or ["disconnected"])[0].partition(":")[0])
 
     async def _leave(self) -> None:
         """Give the lease up and report for the last time, unless Redis is away or slow: both expire."""
@@ -421,11 +441,12 @@ class Listener:
         """Take note that a socket is gone."""
         self._intake.coverage.on_lost(connection.number, reason)
         if connection.session is not None:
-            stall = connection.session.stall
-            if stall is not None and stall.channel is Channel.TRADE:
-                self._intake.on_trade_stall()
             self._ended.update(connection.session.totals())
             connection.session = None
+
+    def on_date(self, server_ms: int) -> None:
+        """Take the time that the exchange's servers name."""
+        self._intake.exchange_time.hint(server_ms, self._clock.monotonic())
 
     def _subscription(self) -> Subscription:
         return Subscription(self._markets, self.settings.channels)
@@ -602,6 +623,8 @@ class Listener:
                 self._ended,
                 *(session.totals() for session in sessions if session is not None),
                 intake.sequencer.held_back,
+                intake.doubts.counts,
+                intake.totals.counts,
                 intake.counts,
                 self._rest.counts,
                 self._backfill.counts,

@@ -10,18 +10,22 @@ from collector.analytics.watermark import Start
 from collector.feed.backfill import Backfill
 from collector.feed.backfill import Hole as MarketHole
 from collector.listener.intake import Intake
-from collector.model import MINUTE_MS, Channel, Gap
+from collector.model import MINUTE_MS, Channel, Gap, Trade
 from collector.publish.publisher import Loss
-from collector.stream.coverage import Hole
+from collector.stream.coverage import LAG_MS, Hole
+from collector.stream.exchange_time import AHEAD_MS
+from collector.stream.totals import Missing
 
 log = logging.getLogger(__name__)
 
-#: Events arrive after their time, some later than others: so much before a hole may be missing too.
-LAG_MS = 1_000
 #: Reasons of losses on our side of the socket.
 LOST_HERE = frozenset({"overflow", "spool_full"})
 #: What a backfill brings proves nothing here: the exchange's own figures have shown that trades are missing.
 PROVEN_OTHERWISE = frozenset({AUDIT})
+#: Reasons of gaps whose trades were never counted here.
+NEVER_CAME = frozenset({"refused", "relisted"})
+#: Reason of a gap around a trade whose stamp can't be true; the trade waits until it is fetched.
+STAMPED_AHEAD = "stamped_ahead"
 #: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 
@@ -39,8 +43,8 @@ class Holes:
         self.markets: tuple[str, ...] = ()
         #: Where the markets begin that an earlier run knew; None while that can't be read.
         self._starts: Mapping[str, Start] | None = None
-        #: From when to when nothing was covered at the start, until the starts are known; and if they are.
-        self._start_hole: tuple[int, int] | None = None
+        #: Until when nothing was covered at the start, until the starts are known; and if they are.
+        self._start_hole_ms: int | None = None
         self.has_begun = False
         self.backfill: Backfill | None = None
         self._intake = intake
@@ -53,30 +57,65 @@ class Holes:
         self._closed_since: dict[GapName, int] = {}
         #: What got lost on our side, by what makes it one gap, until it can be told and fetched again.
         self._lost: dict[GapName | tuple[str, Channel, str], Gap] = {}
+        #: Gaps whose trades no socket brought: the exchange's totals have to agree once they are fetched.
+        self._judged: set[GapName] = set()
 
     def on_hole(self, hole: Hole) -> None:
         """Take a stretch that no socket covered."""
-        time = self._intake.exchange_time
-        from_ms, to_ms = time.at(hole.from_s), time.at(hole.to_s)
-        log.debug("no data for %.1f s (%s)", hole.to_s - hole.from_s, hole.reason)
-        if hole.reason == "start":
-            self._start_hole = from_ms, to_ms
+        log.debug("no data from %s to %s (%s)", hole.from_ms, hole.to_ms, hole.reason)
+        if hole.from_ms is None:
+            self._start_hole_ms = hole.to_ms
             self._begin_if_known()
             return
         for market in self.markets:
-            self.record(MarketHole(market, from_ms - LAG_MS, to_ms, hole.reason))
-            self._record_lost_states(market, from_ms, to_ms, hole.reason)
+            self._on_outage(market, hole, hole.from_ms)
 
     def begin(self, starts: Mapping[str, Start]) -> None:
         """Begin where the last run ended: markets that are not in `starts` are new."""
         self._starts = starts
         self._begin_if_known()
 
-    def on_market_hole(self, market: str, hole: Hole) -> None:
-        """Take a stretch in which one market's trades were suspiciously silent."""
-        time = self._intake.exchange_time
-        log.debug("no trades of %s for %.1f s, looked up", market, hole.to_s - hole.from_s)
-        self.record(MarketHole(market, time.at(hole.from_s), time.at(hole.to_s), hole.reason))
+    def _on_outage(self, market: str, hole: Hole, from_ms: int) -> None:
+        """Record what is missing of a market; the snapshot of its ticker may prove that no trade is."""
+        if not self._intake.totals.is_whole_since(market, hole.to_ms - LAG_MS, hole.ended_s):
+            self._judge(MarketHole(market, from_ms, hole.to_ms, hole.reason))
+        if not hole.is_unsure:
+            self._record_lost_states(market, from_ms, hole.to_ms, hole.reason)
+
+    def on_missing(self, it: Missing) -> None:
+        """Take trades that the exchange's totals prove to be missing."""
+        size = "" if it.turnover is None else f", turnover {it.turnover:f}"
+        log.debug("trades of %s are missing from %d to %d%s", it.market, it.from_ms, it.to_ms, size)
+        self._judge(MarketHole(it.market, it.from_ms, it.to_ms, "totals"), is_paused=True)
+
+    def on_ahead(self, trade: Trade, came_ms: int) -> None:
+        """Take a trade that is stamped ahead of the exchange's time: REST may have its true time."""
+        log.warning(
+            "a trade of %s is stamped %.0f s ahead", trade.market, (trade.exchange_ms - came_ms) / 1000
+        )
+        self._judge(MarketHole(trade.market, came_ms - AHEAD_MS, came_ms, STAMPED_AHEAD))
+
+    def _judge(self, hole: MarketHole, *, is_paused: bool = False) -> None:
+        """Record a hole that is closed only if the exchange's totals, where trusted, agree afterwards."""
+        if not is_paused:
+            self._intake.totals.pause(hole.market, self._intake.now_s())
+        self._judged.add((hole.market, Channel.TRADE, hole.from_ms, hole.reason))
+        self.record(hole)
+
+    def totals_agree(self, hole: MarketHole, is_complete: bool, is_last: bool) -> bool | None:
+        """Tell whether the exchange's totals prove that nothing of a hole is missing; None if they can't say.
+
+        Args:
+            is_complete: whether everything that REST has of the hole was fetched.
+            is_last: whether the hole is given up if not.
+        """
+        if (hole.market, Channel.TRADE, hole.from_ms, hole.reason) not in self._judged:
+            return None
+        is_alone = sum(name[0] == hole.market for name in self._judged) == 1
+        verdict = self._intake.totals.settle(
+            hole.market, hole.to_ms, is_complete=is_complete and is_alone, is_last=is_last and is_alone
+        )
+        return verdict if is_alone or verdict else None  # what is missing may be in the others
 
     def on_early_trade(self, market: str, exchange_ms: int) -> None:
         """Take a trade from before our start, which a snapshot brought: its minute is known in part only."""
@@ -93,7 +132,8 @@ class Holes:
             reason: a stable word, part of the gap's identity.
         """
         for each in self.markets if market is None else (market,):
-            self.record(MarketHole(each, from_ms, max(from_ms, to_ms), reason))
+            hole = MarketHole(each, from_ms, max(from_ms, to_ms), reason)
+            (self._judge if reason in NEVER_CAME else self.record)(hole)
 
     def on_loss(self, loss: Loss) -> None:
         """Take trades that were on disk and can't be read any more: they have to be fetched again."""
@@ -172,16 +212,18 @@ class Holes:
                 MarketHole(gap.market, gap.from_ms, gap.to_ms, gap.reason, is_known_before=is_known_before)
             )
 
-    def on_listed(self, markets: Iterable[str], refresh_s: float, now_s: float) -> None:
-        """Take markets that were listed within the last `refresh_s` seconds."""
-        time = self._intake.exchange_time
-        from_ms = time.at(now_s - refresh_s)
-        from_ms -= from_ms % MINUTE_MS
-        for market in markets:
-            self.record(MarketHole(market, from_ms, time.at(now_s), "listed", is_known_before=False))
+    def on_listed(self, market: str, since_ms: int) -> None:
+        """Take a market that was listed after `since_ms`."""
+        from_ms, to_ms = since_ms - since_ms % MINUTE_MS, self._intake.exchange_ms()
+        self.record(MarketHole(market, from_ms, max(from_ms, to_ms), "listed", is_known_before=False))
 
     def on_filled(self, hole: MarketHole, recovered: bool) -> None:
         """Take the end of a backfill."""
+        if not recovered:  # whatever the totals still miss has to be accepted
+            self.totals_agree(hole, False, True)
+        if hole.reason == STAMPED_AHEAD:
+            self._intake.pass_ahead(hole.market, hole.to_ms)
+        self._judged.discard((hole.market, Channel.TRADE, hole.from_ms, hole.reason))
         if recovered and hole.reason not in PROVEN_OTHERWISE:
             self.close(Gap(hole.market, Channel.TRADE, hole.from_ms, hole.to_ms, hole.reason))
 
@@ -200,11 +242,11 @@ class Holes:
                 self.backfill.add(hole)
 
     def _begin_if_known(self) -> None:
-        if self._starts is None or self._start_hole is None or self.has_begun:
+        to_ms = self._start_hole_ms
+        if self._starts is None or to_ms is None or self.has_begun:
             return
         self.has_begun = True
-        from_ms, to_ms = self._start_hole
-        new_from_ms = from_ms - from_ms % MINUTE_MS
+        new_from_ms = to_ms - to_ms % MINUTE_MS
         for market in self.markets:
             start = self._starts.get(market)
             if start is not None:

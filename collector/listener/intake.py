@@ -1,28 +1,33 @@
 """What happens to an event between a socket and the outbox; synchronous.
 
-events of a frame -> coverage (holes) -> sequencer (first copy wins) -> batcher -> outbox
+events of a frame -> doubts (stamps) -> sequencer (first copy wins) -> batcher -> outbox
+sockets lost -> coverage (holes); trades beside tickers -> totals (losses)
 """
 
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from collector.batch import Batch
 from collector.clock import Clock
 from collector.feed.session import MarketEvent
-from collector.model import Channel, Gap, OrderBook, Ticker, Trade, WrittenBook
+from collector.model import Channel, Gap, Source, Ticker, Trade
 from collector.publish.outbox import Outbox
 from collector.stream.batcher import KINDS, Batcher
-from collector.stream.coverage import Coverage, ExchangeTime, Hole, Leaps, TradeSilence
+from collector.stream.coverage import LAG_MS, Coverage, Hole
+from collector.stream.doubts import Doubts
+from collector.stream.exchange_time import AHEAD_MS, ExchangeTime
 from collector.stream.pressure import Decision
 from collector.stream.sequencer import Sequencer
+from collector.stream.totals import Missing, Totals
 
 #: Latencies remembered for the percentiles in `health`.
 _LAGS_KEPT = 2_000
-#: No silence of all trades shorter than this is a hole after a socket was given up for its trades.
-_SHORT_S = 3.0
+#: So many trades that are stamped ahead wait for REST's word at the most.
+_AHEAD_MAX = 100
+#: How often the totals are looked at.
+_TOTALS_S = 0.25
 
-_BOOKS = (OrderBook, WrittenBook)
 #: What rows are counted under.
 COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
@@ -35,14 +40,18 @@ class Intake:
     """The synchronous middle of a listener.
 
     Args:
-        stall_min_s: as in `Coverage`.
+        time: the exchange's time; `clock` may be wrong.
     """
 
-    def __init__(self, batcher: Batcher, outbox: Outbox, clock: Clock, stall_min_s: float = math.inf) -> None:
+    def __init__(
+        self, batcher: Batcher, outbox: Outbox, clock: Clock, time: ExchangeTime | None = None
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self.sequencer = Sequencer()
-        self.exchange_time = ExchangeTime(clock.now_ms(), clock.monotonic())
-        self.coverage = Coverage(clock.monotonic(), stall_min_s)
+        self.exchange_time = time or ExchangeTime(clock.now_ms(), clock.monotonic())
+        self.doubts = Doubts(self.exchange_time, self.counts)
+        self.coverage = Coverage(self.exchange_time)
+        self.totals = Totals()
         #: Start of what we know of each market that is new to us, until its first trade has come.
         self.covered_from_ms: dict[str, int] = {}
         #: Time of each market's first trade until it is known which are new.
@@ -52,37 +61,38 @@ class Intake:
         self._batcher = batcher
         self._outbox = outbox
         self._clock = clock
+        self._began_s = clock.monotonic()
         self._on_hole: Callable[[Hole], None] = _ignore
         self._on_early_trade: Callable[[str, int], None] = _ignore
         self._on_lost: Callable[[Gap], None] = _ignore
-        self._on_market_hole: Callable[[str, Hole], None] = _ignore
-        self._last_trade_s = clock.monotonic()
+        self._on_missing: Callable[[Missing], None] = _ignore
+        self._on_ahead: Callable[[Trade, int], None] = _ignore
+        #: Trades stamped ahead of the exchange's time, each with the time at which it came.
+        self._ahead: list[tuple[Trade, int]] = []
         self._streamed_ms: dict[str, int] = {}
-        #: Since when trades may be missing although other data flowed.
-        self._untraded_since_s: float | None = None
-        self._trade_silence = TradeSilence()
-        self._leaps = Leaps()
-        #: The last hole that was told of.
-        self._told: Hole | None = None
+        self._totals_s = 0.0
 
     def listen(
         self,
         on_hole: Callable[[Hole], None],
         on_early_trade: Callable[[str, int], None],
         on_lost: Callable[[Gap], None],
-        on_market_hole: Callable[[str, Hole], None] = _ignore,
+        on_missing: Callable[[Missing], None] = _ignore,
+        on_ahead: Callable[[Trade, int], None] = _ignore,
     ) -> None:
         """Name who is told of losses.
 
         Args:
-            on_hole: called with each stretch that no socket covered.
+            on_hole: called with each stretch that no socket covered, a moment after its end.
             on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our
-                start, `covered_from_ms`.
+                start, `covered_from`.
             on_lost: called with what a batch that is lost leaves missing, and with each gap that was in it.
-            on_market_hole: called with each stretch in which one market's trades were suspiciously silent.
+            on_missing: called with the trades of a market that the exchange's totals prove to be missing.
+            on_ahead: called with each trade that is stamped ahead of all others, and the time it came at; it
+                waits for `pass_ahead`.
         """
         self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
-        self._on_market_hole = on_market_hole
+        self._on_missing, self._on_ahead = on_missing, on_ahead
 
     def on_events(
         self, connection: int, events: Sequence[MarketEvent], *, has_snapshots: bool = False
@@ -94,29 +104,87 @@ class Intake:
                 hours old, and no lag.
         """
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
-        since_s = self.coverage.covered_until_s
-        may_leap = self._leaps.heard(now_s)
-        hole = self.coverage.on_data(connection, now_s)
-        if may_leap and hole is None and self._is_leap(since_s, events):
-            hole = Hole(since_s, now_s, "stalled")
-        if hole is not None:
-            self._tell(hole)
-        for event in events:
-            if self.sequencer.accept(event):
-                exchange_ms = event.exchange_ms
-                if not isinstance(event, _BOOKS):
-                    self.exchange_time.saw(exchange_ms, now_s)
-                if not has_snapshots:
-                    self.lags_ms.append(event.received_ms - exchange_ms)
-                self._add(event, now_s, now_ms)
-                if isinstance(event, Trade):
-                    self._on_trade(event, now_s)
+        if not self.coverage.is_usual(connection):
+            self.coverage.on_data(connection, now_s)
+        if events:
+            self._take(events, now_s, now_ms, has_snapshots=has_snapshots)
         self._put_due(now_s, now_ms)
 
-    def _is_leap(self, since_s: float, events: Sequence[MarketEvent]) -> bool:
-        """Tell whether the exchange's time leaps over a silence; tickers may have been made long before."""
-        times_ms = (event.exchange_ms for event in events if not isinstance(event, Ticker))
-        return self._leaps.is_leap(self.exchange_time.at(since_s), times_ms)
+    def _take(self, events: Sequence[MarketEvent], now_s: float, now_ms: int, *, has_snapshots: bool) -> None:
+        doubts = self.doubts
+        latest_ms = self.exchange_time.at(now_s) + AHEAD_MS
+        times_ms = [event.exchange_ms for event in events]
+        newest_ms = max(times_ms)
+        if newest_ms > latest_ms or doubts.in_kst:
+            events = self._believable(events, now_s, latest_ms)
+            if not events:
+                return
+            latest_ms = self.exchange_time.at(now_s) + AHEAD_MS
+            times_ms = [event.exchange_ms for event in events]
+            newest_ms = max(times_ms)
+        self._saw(newest_ms, now_s)
+        accept, lags_ms = self.sequencer.accept, None if has_snapshots else self.lags_ms
+        for event, exchange_ms in zip(events, times_ms, strict=True):
+            if accept(event, latest_ms):
+                if lags_ms is not None:
+                    lags_ms.append(event.received_ms - exchange_ms)
+                self._add(event, now_s, now_ms)
+                if isinstance(event, Trade):
+                    self._on_trade(event, latest_ms - AHEAD_MS)
+                elif isinstance(event, Ticker) and event.quote_volume_day is not None:
+                    self._on_ticker(event, event.quote_volume_day, now_s)
+        if len(doubts) and (events := doubts.believable(now_s)):
+            self._take(events, now_s, now_ms, has_snapshots=True)
+
+    def _believable(self, events: Sequence[MarketEvent], now_s: float, latest_ms: int) -> list[MarketEvent]:
+        """Hold back what is stamped ahead of the exchange's time, and put right what is stamped wrongly."""
+        doubts, believable = self.doubts, list[MarketEvent]()
+        for event in events:
+            if event.exchange_ms > latest_ms or type(event) in doubts.in_kst:
+                believable += doubts.take(event, now_s)
+                latest_ms = self.exchange_time.at(now_s) + AHEAD_MS
+            else:
+                believable.append(event)
+        return believable
+
+    def _saw(self, newest_ms: int, now_s: float) -> None:
+        """Learn the time; that of the newest data is where all that came before is covered."""
+        time, coverage = self.exchange_time, self.coverage
+        if time.saw(newest_ms, now_s):
+            known_ms = coverage.newest_ms
+            if known_ms is None or newest_ms > known_ms or known_ms > time.at(now_s) + AHEAD_MS:
+                coverage.newest_ms = newest_ms
+
+    # What is known of time
+
+    def now_s(self) -> float:
+        """Return the monotonic time."""
+        return self._clock.monotonic()
+
+    def exchange_ms(self) -> int:
+        """Return the exchange's time, about."""
+        return self.exchange_time.at(self._clock.monotonic())
+
+    def covered_until_ms(self) -> int:
+        """Return until when all data have come, by the exchange's time; any thread may ask."""
+        covered_ms = self.coverage.covered_until_ms(self._clock.monotonic())
+        return self._start_ms() if covered_ms is None else covered_ms
+
+    def outage(self) -> tuple[int, str] | None:
+        """Return since when no socket brings data, and why; None while one does. Any thread may ask."""
+        outage = self.coverage.outage()
+        if outage is None:
+            return None
+        return self._start_ms() if outage.since_ms is None else outage.since_ms, outage.reason
+
+    @property
+    def held_from_ms(self) -> int | None:
+        """When the oldest event came that is held for its stamp, by the exchange's time; None for none."""
+        oldest_s = self.doubts.oldest_s
+        return None if oldest_s is None else self.exchange_time.at(oldest_s) - LAG_MS
+
+    def _start_ms(self) -> int:
+        return self.exchange_time.at(self._began_s)
 
     def begin(self, new_from_ms: Mapping[str, int]) -> None:
         """Begin with these markets, of which nothing is known before these times."""
@@ -125,17 +193,7 @@ class Intake:
         for market, exchange_ms in first_ms.items():
             self._check_start(market, exchange_ms)
 
-    def on_trade_stall(self) -> None:
-        """Take note that a socket brought no trades while its other data may have flowed.
-
-        Coverage is judged on all data, so it can't see this. The hole ends with the next trade.
-        """
-        if self._untraded_since_s is None and self._clock.monotonic() - self._last_trade_s > _SHORT_S:
-            self._untraded_since_s = self._last_trade_s
-
-    def exchange_ms(self) -> int:
-        """Return the exchange's time, about."""
-        return self.exchange_time.at(self._clock.monotonic())
+    # What comes in
 
     def streamed_ms(self, market: str) -> int | None:
         """Return the exchange's time of the last trade of `market` that a socket brought, None for none."""
@@ -151,6 +209,8 @@ class Intake:
 
         An id that the sockets brought does not prove that the trade was stored: it may have been lost since.
         """
+        trades = list(trades)
+        self.totals.recovered(self._without_ahead(trades) if self._ahead else trades, self.exchange_ms())
         for trade in trades:
             self.counts["trades_backfilled"] += 1
             self.add(trade)
@@ -165,7 +225,53 @@ class Intake:
         batcher.merging = decision.merge_states
         batcher.trade_factor = decision.trade_batch_factor
         batcher.state_factor = decision.state_batch_factor
-        self._put_due(self._clock.monotonic(), self._clock.now_ms())
+        now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        if len(self.doubts) and (trades := self.doubts.due(now_s)):
+            self._on_ahead_trades(trades, now_s)
+        for hole in self.coverage.ended(now_s):
+            self._on_hole(hole)
+        if now_s - self._totals_s >= _TOTALS_S:
+            self._totals_s = now_s
+            for missing in self.totals.tick(now_s):
+                self._on_missing(missing)
+        self._put_due(now_s, now_ms)
+
+    def _on_ahead_trades(self, trades: Iterable[Trade], now_s: float) -> None:
+        """Keep trades that nothing agrees with until REST was asked when they were."""
+        exchange_ms = self.exchange_time.at(now_s)
+        for trade in trades:
+            if not self.sequencer.accept(trade):
+                continue
+            self._on_trade(trade, exchange_ms)
+            if len(self._ahead) < _AHEAD_MAX:
+                self._ahead.append((trade, exchange_ms))
+                self._on_ahead(trade, exchange_ms)
+            else:
+                self.add(trade)
+
+    def pass_ahead(self, market: str, until_ms: int) -> None:
+        """Pass on the trades of a market that came until then, stamped ahead: REST has no other stamp."""
+        passed = [held for held in self._ahead if held[0].market == market and held[1] <= until_ms]
+        self._ahead = [held for held in self._ahead if held not in passed]
+        for trade, _ in passed:
+            self.add(trade)
+
+    def _without_ahead(self, trades: Iterable[Trade]) -> list[Trade]:
+        """Return those of REST's trades that are none of ours with its true stamp; drop ours for the rest."""
+        others = []
+        for trade in trades:
+            same = [
+                held
+                for held in self._ahead
+                if (held[0].market, held[0].price, held[0].volume, held[0].side)
+                == (trade.market, trade.price, trade.volume, trade.side)
+                and abs(trade.exchange_ms - held[1]) <= AHEAD_MS
+            ]
+            if same and not self.totals.knows(trade):
+                self._ahead.remove(same[0])
+            else:
+                others.append(trade)
+        return others
 
     def flush(self) -> None:
         """Close everything."""
@@ -194,32 +300,22 @@ class Intake:
         for batch in self._batcher.due(now_s, now_ms):
             self._put(batch)
 
-    def _on_trade(self, trade: Trade, now_s: float) -> None:
-        if self._untraded_since_s is not None:
-            since_s, self._untraded_since_s = self._untraded_since_s, None
-            self._tell(Hole(since_s, now_s, "stalled"))
-        silent = self._trade_silence.on_trade(trade.market, now_s, self._told)
-        if silent is not None:
-            market, hole = silent
-            if market is None:
-                self._tell(hole)
-            else:
-                self._on_market_hole(market, hole)
-        self._last_trade_s = now_s
-        self._streamed_ms[trade.market] = trade.exchange_ms
+    def _on_trade(self, trade: Trade, exchange_ms: int) -> None:
+        market = trade.market
+        self.totals.trade(trade, exchange_ms)
+        self._streamed_ms[market] = trade.exchange_ms
         if self._first_ms is not None:
-            self._first_ms.setdefault(trade.market, trade.exchange_ms)
+            self._first_ms.setdefault(market, trade.exchange_ms)
         elif self.covered_from_ms:
-            self._check_start(trade.market, trade.exchange_ms)
-
-    def _tell(self, hole: Hole) -> None:
-        self._told = hole
-        self._on_hole(hole)
+            self._check_start(market, trade.exchange_ms)
 
     def _check_start(self, market: str, exchange_ms: int) -> None:
         covered_from_ms = self.covered_from_ms.pop(market, None)
         if covered_from_ms is not None and exchange_ms < covered_from_ms:
             self._on_early_trade(market, exchange_ms)
+
+    def _on_ticker(self, ticker: Ticker, turnover: Decimal, now_s: float) -> None:
+        self.totals.ticker(ticker.market, turnover, ticker.exchange_ms, ticker.trade_ms, Source.STREAM, now_s)
 
     def _put(self, batch: Batch) -> None:
         if not self._outbox.put(batch):

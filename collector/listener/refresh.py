@@ -93,7 +93,7 @@ class Refresh:
         """Record what was traded before the sockets carried it."""
         now_s = self._clock.monotonic()
         for market, since_s in self._listed.items():
-            self._holes.on_listed([market], now_s - since_s, now_s)
+            self._holes.on_listed(market, self._exchange_at(since_s))
         for market, since_s in self._returned.items():
             self._holes.open(market, self._exchange_at(since_s), self._exchange_at(now_s), "relisted")
         self._listed, self._returned = {}, {}

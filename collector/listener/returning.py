@@ -13,7 +13,7 @@ from collector.batch import Kind
 from collector.clock import SystemClock
 from collector.host.redis_clock import RedisClock
 from collector.listener.hand_on import new_ledger, new_probe, new_spool, spool_folder
-from collector.listener.holes import HELD, LAG_MS
+from collector.listener.holes import HELD
 from collector.listener.status import returned
 from collector.model import Channel, Gap
 from collector.publish.outbox import Outbox
@@ -22,6 +22,7 @@ from collector.publish.recall import Recall
 from collector.publish.sender import Sender
 from collector.settings import Settings
 from collector.store.store import Store
+from collector.stream.coverage import LAG_MS
 
 log = logging.getLogger(__name__)
 

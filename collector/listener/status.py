@@ -94,22 +94,23 @@ class CoverageStatus:
         self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
         self._holes.begin(known)
 
-    def note(self, *, is_streaming: bool, why: str) -> None:
-        """Take note of what is covered now; in the event loop.
-
-        Args:
-            is_streaming: whether any socket brings data; `why` none does.
-        """
+    def note(self) -> None:
+        """Take note of what is covered now; in the event loop."""
         if not self._holes.has_begun:
             return
         intake = self._intake
-        covered_until_ms = intake.exchange_time.at(intake.coverage.covered_until_s)
-        unsent = (self._batcher.oldest_mark_ms, self._outbox.oldest_mark_ms, self._holes.unsaid_from_ms)
+        unsent = (
+            intake.held_from_ms,
+            self._batcher.oldest_mark_ms,
+            self._outbox.oldest_mark_ms,
+            self._holes.unsaid_from_ms,
+        )
+        since_ms, why = intake.outage() or (None, None)
         self._watermark.note(
             Snapshot(
-                covered_until_ms,
-                None if is_streaming else covered_until_ms,
-                None if is_streaming else why,
+                intake.covered_until_ms(),
+                since_ms,
+                why,
                 min((ms for ms in unsent if ms is not None), default=None),
             )
         )

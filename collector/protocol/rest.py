@@ -70,6 +70,31 @@ class CandleRow(TypedDict):
     candle_acc_trade_volume: Amount
 
 
+@with_config(ConfigDict(extra="ignore"))
+class TickerRow(TypedDict):
+    """Section 3.3, as far as the totals of the day go."""
+
+    market: str
+    acc_trade_price: Amount
+    trade_timestamp: Integer
+    trade_date: NotRequired[str]
+    trade_time: NotRequired[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """What the exchange counts of a market since 00:00 KST.
+
+    Attributes:
+        turnover: in the quote currency.
+        trade_ms: time of the newest trade, epoch ms.
+    """
+
+    market: str
+    turnover: Decimal
+    trade_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeCandle:
     """A candle as the exchange counts it."""
@@ -110,6 +135,7 @@ class MarketList:
 _market_row = TypeAdapter(MarketRow).validate_python
 _trade_row = TypeAdapter(TradeRow).validate_python
 _candle_row = TypeAdapter(CandleRow).validate_python
+_ticker_row = TypeAdapter(TickerRow).validate_python
 
 
 def parse_markets(body: bytes) -> MarketList:
@@ -187,6 +213,25 @@ def parse_candles(body: bytes) -> tuple[ExchangeCandle, ...]:
         ) from None
 
 
+def parse_day_totals(body: bytes) -> tuple[DayTotal, ...]:
+    """Read the totals of the day from a reply to `/v1/ticker`; a row that can't be understood is left out.
+
+    Raises:
+        RestError: an error object, or not a list.
+    """
+    rows = _payload(body)
+    if not isinstance(rows, list):
+        raise RestError("the reply to ticker is not a list")
+    totals = []
+    for raw in rows:
+        try:
+            row = _ticker_row(raw)
+            totals.append(DayTotal(check_market(row["market"]), row["acc_trade_price"], _ticker_ms(row)))
+        except (ValidationError, MalformedMessage):
+            continue
+    return tuple(totals)
+
+
 def candles_before(end_ms: int) -> str:
     """Return the parameter `to` for candles that open before `end_ms`: Korean wall time without an offset."""
     return datetime.fromtimestamp((end_ms + _KST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -234,11 +279,22 @@ def _shown(row: Any) -> str:  # noqa: ANN401 - not validated
 
 def _true_utc(row: TradeRow) -> int:
     """Undo the +9 h that some REST times carry, where the UTC text beside it shows it (section 1.6)."""
-    time_ms = row["timestamp"]
+    text = f"{row.get('trade_date_utc')} {row.get('trade_time_utc')}"
+    return _unshifted(row["timestamp"], text, "%Y-%m-%d %H:%M:%S")
+
+
+def _ticker_ms(row: TickerRow) -> int:
+    """Return when a ticker's newest trade was; its time is 9 h ahead (section 1.6)."""
+    return _unshifted(
+        row["trade_timestamp"], f"{row.get('trade_date')} {row.get('trade_time')}", "%Y%m%d %H%M%S"
+    )
+
+
+def _unshifted(time_ms: int, text: str, form: str) -> int:
+    """Return an epoch time without the +9 h that the UTC text beside it shows."""
     try:
-        text = f"{row['trade_date_utc']} {row['trade_time_utc']}"
-        wall = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except (KeyError, ValueError):
+        wall = datetime.strptime(text, form).replace(tzinfo=UTC)
+    except ValueError:
         return time_ms
     ahead_ms = time_ms - int(wall.timestamp()) * 1000
     return time_ms - _KST_MS if abs(ahead_ms - _KST_MS) < _SAME_CLOCK_MS else time_ms

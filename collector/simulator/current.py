@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from collector.simulator.events import Event, Side, SimBook, SimTicker, SimTrade
+from collector.simulator.events import CHANNELS, E, Event, Side, SimBook, SimTicker, SimTrade, stamped
 from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, size_text, text
-from collector.simulator.market import SimMarket
+from collector.simulator.market import KST_MS, SimMarket
 from collector.simulator.requests import Refused, Subscription, parse_current
 from collector.simulator.times import compact, kst
 
@@ -50,8 +50,9 @@ class CurrentDialect:
     closes_on_refusal = True
     binary = True
 
-    def __init__(self, snapshot_trades: int = 1) -> None:
+    def __init__(self, snapshot_trades: int = 1, kst: str = "none") -> None:
         self._snapshot_trades = snapshot_trades
+        self._kst = kst
         #: (market code, simple) -> (asks, bids, text up to the levels' end) of the last book written.
         self._written: dict[tuple[str, bool], tuple[object, object, str]] = {}
 
@@ -69,7 +70,7 @@ class CurrentDialect:
         trades, books = subscription.wanted("trade"), subscription.wanted("orderbook")
         tickers, simple = subscription.wanted("ticker"), subscription.simple
         frames: list[bytes] = []
-        for event in events:
+        for event in map(self._stamped, events):
             if type(event) is SimBook:
                 if event.market in books:
                     frames.append(self.book_frame(event, REALTIME, simple))
@@ -93,11 +94,14 @@ class CurrentDialect:
 
     def _snapshot(self, channel: str, market: SimMarket, now_ms: int, simple: bool) -> list[bytes]:
         if channel == "orderbook":
-            return [self.book_frame(market.view, SNAPSHOT, simple)]
+            return [self.book_frame(self._stamped(market.view), SNAPSHOT, simple)]
         if channel == "ticker":
-            return [ticker_frame(market.ticker(now_ms), SNAPSHOT, simple)]
-        last = market.last_shown(self._snapshot_trades)
+            return [ticker_frame(self._stamped(market.ticker(now_ms)), SNAPSHOT, simple)]
+        last = map(self._stamped, market.last_shown(self._snapshot_trades))
         return [trade_frame(made, now_ms, SNAPSHOT, simple) for made in last]
+
+    def _stamped(self, event: E) -> E:
+        return stamped(event, KST_MS) if CHANNELS[type(event)] == self._kst else event
 
     def book_frame(self, book: SimBook, stream_type: str, simple: bool) -> bytes:
         """Write a whole book; its time is in microseconds and comes after the levels."""

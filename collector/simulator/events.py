@@ -1,6 +1,6 @@
 """What happens in the simulated market: trades, books, tickers, all in integers (`fixed`)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 #: 2025-09-16 00:00 KST: `(sequential_id >> 25) + ID_EPOCH_MS` is the trade's millisecond (protocol 1.7).
 ID_EPOCH_MS = 1_757_948_400_000
@@ -63,6 +63,18 @@ class SimTicker(NamedTuple):
 
 
 Event = SimTrade | SimBook | SimTicker
+E = TypeVar("E", bound=SimTrade | SimBook | SimTicker)
+
+
+CHANNELS: dict[type, str] = {SimTrade: "trade", SimBook: "orderbook", SimTicker: "ticker"}
+
+
+def stamped(event: E, later_ms: int) -> E:
+    """Return an event with later stamps."""
+    if isinstance(event, SimTicker):
+        return event._replace(ms=event.ms + later_ms, trade_ms=event.trade_ms + later_ms)
+    later: Any = event._replace(us=event.us + later_ms * 1000)
+    return later  # type: ignore[no-any-return]
 
 
 def stream_id(ms: int, number: int) -> int:

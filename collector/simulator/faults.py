@@ -16,6 +16,7 @@ the end; a share without a start is on from the beginning. The names are in `KIN
     cut-every:3000                  each socket dropped after 3,000 frames
     delist=KRW-XRP@30s              a market goes away
     leave-out:0.01@10s:30s          one trade in a hundred reaches no socket, for half a minute
+    ahead=trade@10s                 one trade is stamped a day ahead, on the sockets alone
 
 Half-open connections, where packets vanish, are the business of `collector.simulator.proxy`.
 """
@@ -45,6 +46,7 @@ KINDS: dict[str, tuple[Shape, str]] = {
     "error": (Shape.MOMENT, "an error frame, then close with code 1000"),
     "list": (Shape.MOMENT, "the market in the argument is listed"),
     "delist": (Shape.MOMENT, "the market in the argument is delisted"),
+    "ahead": (Shape.MOMENT, "the next event of the channel in the argument is stamped a day ahead"),
     "stall": (Shape.SPAN, "nothing is sent, the socket stays open, pings are answered"),
     "silent-channel": (Shape.SPAN, "the channel in the argument is not sent"),
     "unlist": (Shape.SPAN, "REST's list of markets lacks the market in the argument, which trades on"),
@@ -67,7 +69,7 @@ KINDS: dict[str, tuple[Shape, str]] = {
 _NEEDS_AMOUNT = (Shape.SHARE, Shape.COUNT)
 #: What the argument is, where a fault takes one.
 _ARGUMENTS = {
-    "silent-channel": "channel",
+    **dict.fromkeys(("silent-channel", "ahead"), "channel"),
     **dict.fromkeys(("list", "delist", "unlist", "halt"), "market"),
 }
 

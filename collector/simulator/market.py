@@ -9,6 +9,7 @@ from itertools import islice
 from collector.model import MINUTE_MS
 from collector.simulator.book import MakerBook, volume_worth
 from collector.simulator.events import SimBook, SimTicker, SimTrade
+from collector.simulator.fixed import PLACES
 from collector.simulator.listing import Listing
 
 KST_MS = 9 * 3_600_000
@@ -52,6 +53,8 @@ class SimMarket:
         asks, bids = tuple(self.book.asks), tuple(self.book.bids)
         self.view = SimBook(self.code, now_us, asks, bids, asks, bids)
         self.is_halted = False
+        #: Whether tickers leave the trade they name out of the totals of the day; whether those are rounded.
+        self.totals_lag = self.totals_are_rounded = False
         self.trades: list[SimTrade] = []
         self.minutes: dict[int, SimCandle] = {}
         #: 0 where there is none: in a market's first day.
@@ -78,6 +81,28 @@ class SimMarket:
 
     def ticker(self, ms: int) -> SimTicker:
         """Summarise the market as of `ms`."""
+        return self._as_shown(self._summary(ms), self.trades[-1:])
+
+    def _as_shown(self, ticker: SimTicker, last: list[SimTrade]) -> SimTicker:
+        """Return a summary with the totals of the day as this exchange shows them."""
+        if self.totals_lag and last and self._day(last[0].ms) == self._day(ticker.ms):
+            made = last[0]
+            ticker = ticker._replace(
+                day_volume=ticker.day_volume - made.volume,
+                day_value=ticker.day_value - made.price * made.volume,
+                buy_volume=ticker.buy_volume - made.volume * made.buy,
+                sell_volume=ticker.sell_volume - made.volume * (not made.buy),
+            )
+        if self.totals_are_rounded:
+            ticker = ticker._replace(
+                day_volume=_to_four_decimals(ticker.day_volume, PLACES),
+                day_value=_to_four_decimals(ticker.day_value, 2 * PLACES),
+                buy_volume=_to_four_decimals(ticker.buy_volume, PLACES),
+                sell_volume=_to_four_decimals(ticker.sell_volume, PLACES),
+            )
+        return ticker
+
+    def _summary(self, ms: int) -> SimTicker:
         return SimTicker(
             self.code,
             ms,
@@ -127,16 +152,16 @@ class SimMarket:
 
     def ticker_as_of(self, ms: int) -> SimTicker:
         """Summarise the market as it stood at `ms`, as far as its trades are kept."""
-        now = self.ticker(ms)
+        now = self._summary(ms)
         later = self._made(ms + 1, self._last_ms + 1)
         if not later:
-            return now
+            return self._as_shown(now, self.trades[-1:])
         today = [made for made in later if self._day(made.ms) == self._day(ms)]
         last = (self._made(0, ms + 1)[-1:] or later[:1])[0]
         buys = sum(made.volume for made in today if made.buy)
         sells = sum(made.volume for made in today if not made.buy)
         value = sum(made.price * made.volume for made in today)
-        return now._replace(
+        then = now._replace(
             price=last.price,
             volume=last.volume,
             buy=last.buy,
@@ -148,6 +173,7 @@ class SimMarket:
             volume_24h=now.volume_24h - buys - sells,
             value_24h=now.value_24h - value,
         )
+        return self._as_shown(then, self._made(0, ms + 1)[-1:])
 
     def _made(self, from_ms: int, before_ms: int) -> list[SimTrade]:
         start = bisect_left(self.trades, from_ms, key=lambda made: made.ms)
@@ -203,6 +229,11 @@ class SimMarket:
             return
         candle.high, candle.low, candle.close = max(candle.high, price), min(candle.low, price), price
         candle.volume, candle.value, candle.last_ms = candle.volume + made.volume, candle.value + value, ms
+
+
+def _to_four_decimals(value: int, places: int) -> int:
+    unit: int = 10 ** (places - 4)
+    return (value + unit // 2) // unit * unit
 
 
 def _candle_of(trades: Sequence[SimTrade]) -> SimCandle:

@@ -37,6 +37,8 @@ class Pace:
     stop_after: int | None = None
     trades_kept_per_market: int = TRADES_KEPT
     first_day_markets: int = 0
+    totals_lag: bool = False
+    totals_are_rounded: bool = False
 
 
 class MarketModel:
@@ -102,9 +104,10 @@ class MarketModel:
     def _open(self, listing: Listing, now_us: int, *, is_first_day: bool = False) -> None:
         krw_per_quote = KNOWN[0][3] if listing.code.startswith("BTC-") else 1
         kept = self._pace.trades_kept_per_market
-        self.markets[listing.code] = SimMarket(
-            listing, krw_per_quote, now_us, self._rng, kept, is_first_day=is_first_day
-        )
+        market = SimMarket(listing, krw_per_quote, now_us, self._rng, kept, is_first_day=is_first_day)
+        market.totals_lag = self._pace.totals_lag
+        market.totals_are_rounded = self._pace.totals_are_rounded
+        self.markets[listing.code] = market
 
     def _rank(self) -> None:
         """Prepare the dice: how the activity spreads over the markets."""

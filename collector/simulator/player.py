@@ -61,6 +61,9 @@ class PlayedStep:
     def without(self, trades: Collection[SimTrade]) -> "PlayedStep":  # noqa: ARG002 - frames are as recorded
         return self
 
+    def ahead(self, channel: str) -> None:  # noqa: ARG002 - frames are as recorded
+        return None
+
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
         if dialect.path != self._path or not subscription.streams:
             return []

@@ -8,6 +8,7 @@
     rest-lag=15s                          REST shows what was 15 s ago
     rest-ids=shared,cursor=inclusive      one id for all trades of a millisecond; a cursor shows its own row
     midnight=ends,limit=error             pages end at midnight in Korea; too many calls get HTTP 200
+    totals=lagging,kst=ticker             tickers leave out the trade they name, and are stamped 9 h ahead
 """
 
 import difflib
@@ -42,6 +43,15 @@ RULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("n",),
     ),
     "snapshot-trades": ("so many last trades of each market open a subscription", ("n",)),
+    "totals": (
+        "tickers' totals of the day have the trade that they name; lag by that one",
+        ("included", "lagging"),
+    ),
+    "totals-decimals": ("totals of the day have all their decimals; four, rounded", ("all", "4")),
+    "kst": (
+        "what is stamped in Korean time as if it were UTC, in the current protocol's frames",
+        ("none", "trade", "ticker", "orderbook"),
+    ),
     "candle-volumes": ("volumes of candles are exact; have four decimals", ("exact", "rounded")),
 }
 
@@ -56,6 +66,9 @@ class Rules:
     midnight: str = "crosses"
     limit: str = "429"
     candle_volumes: str = "exact"
+    totals: str = "included"
+    totals_decimals: str = "all"
+    kst: str = "none"
     first_day: int = 0
     snapshot_trades: int = 1
 

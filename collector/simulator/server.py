@@ -34,6 +34,7 @@ from collector.simulator.truth import TruthFile
 
 MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S = 1
+SKIP_STEP_S = 0.1
 
 
 class Simulator:
@@ -53,7 +54,9 @@ class Simulator:
         self._rules = parse_rules(self.options.rules)
         self._mischief = Mischief(faults, self.options.seed)
         self._audience = Audience(self.options, self._mischief, self.counters)
-        current = CurrentDialect(self._rules.snapshot_trades)
+        current = CurrentDialect(self._rules.snapshot_trades, self._rules.kst)
+        #: Channels whose next event is stamped ahead.
+        self._ahead: list[str] = []
         self._dialects: dict[str, Dialect] = {each.path: each for each in (current, LegacyDialect())}
         self._started_us = time.time_ns() // 1000
         self._started = time.monotonic()
@@ -109,6 +112,14 @@ class Simulator:
     def make_trades(self, count: int) -> None:
         """Make exactly `count` trades now, beside the usual pace."""
         self._publish(self._invented.make(count, self._now_us()))
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once, as it does for a host that sleeps: no socket gets anything of it."""
+        for _ in range(round(seconds / SKIP_STEP_S)):
+            self._started_us += round(SKIP_STEP_S * 1e6)
+            step = self._source.step(self._now_us(), listeners=0, has_room=True)
+            if step is not None:
+                self._truth.write(step.trades)
 
     def list_market(self, code: str) -> None:
         """List a market that was not there, for instance `KRW-NEW`."""
@@ -213,13 +224,25 @@ class Simulator:
             self.list_market(fault.argument)
         elif fault.name == "delist":
             self.delist(fault.argument)
+        elif fault.name == "ahead":
+            self._ahead.append(fault.argument)
         else:
             self._audience.strike(fault, now)
 
     def _publish(self, step: Step) -> None:
         """Write down the truth, then send it to everybody, but for what is hidden."""
         self._truth.write(step.trades)
-        self._audience.publish(self._without_hidden(step), asyncio.get_running_loop().time(), self._now_s())
+        shown = self._stamped(self._without_hidden(step))
+        self._audience.publish(shown, asyncio.get_running_loop().time(), self._now_s())
+
+    def _stamped(self, step: Step) -> Step:
+        for channel in list(self._ahead):
+            odd = step.ahead(channel)
+            if odd is not None:
+                step = odd
+                self._ahead.remove(channel)
+                self.counters["fault_ahead"] += 1
+        return step
 
     def _without_hidden(self, step: Step) -> Step:
         hidden = self._mischief.hidden(step.trades, self._now_s())
@@ -312,5 +335,7 @@ def _source(options: SimulatorOptions, rules: Rules, now_us: int) -> Source:
         stop_after=options.stop_trading_after,
         trades_kept_per_market=options.trades_kept_per_market,
         first_day_markets=rules.first_day,
+        totals_lag=rules.totals == "lagging",
+        totals_are_rounded=rules.totals_decimals == "4",
     )
     return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))

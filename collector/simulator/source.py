@@ -4,11 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from collector.simulator.dialect import Dialect
-from collector.simulator.events import Event, SimTrade
+from collector.simulator.events import CHANNELS, Event, SimTrade, stamped
 from collector.simulator.market import SimMarket
 from collector.simulator.model import MarketModel
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
+
+#: Not quite a day: what is further ahead is refused by many a reader.
+AHEAD_MS = 86_400_000 - 60_000
 
 
 class Step(Protocol):
@@ -25,6 +28,10 @@ class Step(Protocol):
 
     def without(self, trades: Collection[SimTrade]) -> "Step":
         """Return what happened but for some trades, if it can be told apart."""
+        ...
+
+    def ahead(self, channel: str) -> "Step | None":
+        """Return what happened with one event of a channel stamped a day ahead; None if there is none."""
         ...
 
 
@@ -65,6 +72,14 @@ class MarketStep:
 
     def without(self, trades: Collection[SimTrade]) -> "MarketStep":
         return MarketStep([event for event in self._events if event not in trades], self._now_ms)
+
+    def ahead(self, channel: str) -> "MarketStep | None":
+        for place, event in enumerate(self._events):
+            if CHANNELS[type(event)] == channel:
+                odd = stamped(event, AHEAD_MS)
+                events = [*self._events[:place], odd, *self._events[place + 1 :]]
+                return MarketStep(events, self._now_ms)
+        return None
 
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
         return [*dialect.live(self._events, subscription, self._now_ms)]

@@ -1,223 +1,110 @@
-"""Which stretches of time did no socket cover? Judged on data frames of all sockets together. Pure.
+"""Which stretches of time did no socket cover? Judged on sockets that were lost, bounded by data. Pure.
 
-A socket vouches for the time between two of its data frames if it stayed connected and the silence between
-them is no longer than usual. Whatever no socket vouches for is a hole: a cut of all sockets, a silent stall,
-a start. A hole may be reported slightly too long, never too short: filling it again costs a REST call, and
-a trade that comes twice is recognised.
+As long as a socket streams, what it leaves out is the business of the totals (`collector.stream.totals`). A
+stretch in which none streams is a hole. So is one that ends with a socket's first data, if another socket was
+lost before and nothing came from any socket in between: those that were still connected may have stalled.
+
+Its bounds are the exchange's own times: of the newest data before, and of the first after. A host that slept,
+or started with a wrong clock, knows that time a moment later: so a hole is told a moment after its end.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
-#: No silence shorter than this is suspicious, unless sockets are given up sooner.
-_LEAST_SUSPICIOUS_S = 3.0
-#: No leap of the exchange's time is shorter than this; the longest silence counts half after so many seconds.
-_LEAST_LEAP_S, _FADING_S = 1.0, 15.0
-#: Frames closer together than this are one: in a burst nothing more can be learned from each.
-_INSTANT_S = 0.001
-#: The same for trades, of which only silences of seconds are asked about; a hole may begin so much too early.
-_TOGETHER_S = 0.1
-_TOLERANCE = 10.0
-_SMOOTHING = 0.02
-#: A silence sets the limit to at least this many times its length; one that was called a hole, to its length.
-_MARGIN = 3.0
-#: An event this far from the time we know is believed only if the next doubted one agrees.
-_DOUBTED_MS, _AGREES_MS = 60_000, 10_000
+from collector.stream.exchange_time import ExchangeTime
 
-
-class ExchangeTime:
-    """The exchange's clock, carried on by monotonic seconds so that a jump of ours does not matter."""
-
-    def __init__(self, wall_ms: int, now_s: float) -> None:
-        self._anchor_ms = wall_ms
-        self._anchor_s = now_s
-        self._from_data = False
-        #: The last event that was doubted, as an offset to monotonic time.
-        self._doubted_offset_ms: float | None = None
-
-    def saw(self, exchange_ms: int, now_s: float) -> None:
-        """Learn from an event's time: the newest counts, and wins against our own clock.
-
-        One event alone, far in the future or the old trade of a snapshot, does not move the time.
-        """
-        if self._from_data and exchange_ms <= self._anchor_ms:
-            return
-        if self._is_believable(exchange_ms, now_s):
-            self._anchor_ms, self._anchor_s, self._from_data = exchange_ms, now_s, True
-
-    def _is_believable(self, exchange_ms: int, now_s: float) -> bool:
-        if abs(exchange_ms - self.at(now_s)) <= _DOUBTED_MS:
-            return True
-        offset_ms = exchange_ms - now_s * 1000
-        before_ms, self._doubted_offset_ms = self._doubted_offset_ms, offset_ms
-        return before_ms is not None and abs(offset_ms - before_ms) <= _AGREES_MS
-
-    def at(self, moment_s: float) -> int:
-        """Return the exchange's epoch milliseconds at a monotonic moment, about."""
-        return self._anchor_ms + round((moment_s - self._anchor_s) * 1000)
+#: Events come after their time, some later than others: so much before the newest may still be on its way.
+LAG_MS = 1_000
+#: Reason of a socket's end that was planned.
+REPLACED = "replaced"
+#: A hole is told so long after its end, once events are believed; at the latest after the longest wait.
+_SETTLE_S, _LONGEST_S = 0.5, 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A stretch no socket vouches for, in monotonic seconds."""
+    """A stretch that no socket covered, by the exchange's time; `from_ms` is None before any data."""
 
-    from_s: float
-    to_s: float
+    from_ms: int | None
+    to_ms: int
+    reason: str
+    #: The monotonic moment of its end, and whether a socket was connected that brought nothing.
+    ended_s: float = 0.0
+    is_unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A stretch that no socket covers now."""
+
+    since_ms: int | None
     reason: str
 
 
-class Silence:
-    """How long a stream is usually silent; what is far longer is suspicious."""
-
-    def __init__(self, least_s: float = _LEAST_SUSPICIOUS_S) -> None:
-        self.newest_s: float | None = None
-        self._least_s = least_s
-        self._usual_s = 0.0
-
-    @property
-    def limit_s(self) -> float:
-        """The longest silence that is not suspicious now."""
-        return max(self._least_s, self._usual_s * _TOLERANCE)
-
-    def heard(self, now_s: float) -> float:
-        """Learn the silence that ends now; return the limit that held for it.
-
-        A long one must not hide the next: it lengthens the limit by little if it was suspicious, so that a
-        stream that is merely quiet gets longer limits step by step.
-        """
-        limit_s = self.limit_s
-        if self.newest_s is not None:
-            silence_s = now_s - self.newest_s
-            share = _MARGIN / _TOLERANCE if silence_s <= limit_s else 1 / _TOLERANCE
-            least_s = min(silence_s, 2 * limit_s) * share
-            self._usual_s = max(least_s, self._usual_s + (silence_s - self._usual_s) * _SMOOTHING)
-        self.newest_s = now_s
-        return limit_s
-
-
-class TradeSilence:
-    """Suspicious silences of trades while other data may flow: of all markets together, and of each."""
-
-    def __init__(self) -> None:
-        self._all = Silence()
-        self._by_market: dict[str, Silence] = {}
-
-    def on_trade(self, market: str, now_s: float, told: Hole | None) -> tuple[str | None, Hole] | None:
-        """Return the hole that a trade shows, with its market, or None for all markets.
-
-        Args:
-            told: the last stretch that is known as a hole already.
-        """
-        of_one = self._by_market.get(market)
-        if of_one is None:
-            of_one = self._by_market[market] = Silence()
-        elif of_one.newest_s is not None and now_s - of_one.newest_s < _TOGETHER_S:
-            return None
-        of_all = _suspicious(self._all, now_s, told)
-        of_market = _suspicious(of_one, now_s, told)
-        if of_all is not None:
-            return None, of_all
-        return None if of_market is None else (market, of_market)
-
-
-def _suspicious(silence: Silence, now_s: float, told: Hole | None) -> Hole | None:
-    """Return the silence that ends now as a hole if it is suspicious; what was told is none of it."""
-    since_s = silence.newest_s
-    if since_s is not None and now_s - since_s < _INSTANT_S:
-        return None
-    limit_s = silence.heard(now_s)
-    if since_s is not None and told is not None and since_s < told.to_s and told.from_s - since_s <= limit_s:
-        since_s = told.to_s
-    if since_s is None or now_s - since_s <= limit_s:
-        return None
-    return Hole(since_s, now_s, "stalled")
-
-
-class Leaps:
-    """Silences that are shorter than what `Coverage` suspects, and in which data were left out all the same.
-
-    Only of a stream that has not been quiet for a while, and only if the exchange's own time is as much later
-    as ours: a network that was slow brings what it held back, and a listener that was slow finds it waiting.
-    """
-
-    def __init__(self) -> None:
-        self._heard_s: float | None = None
-        #: Of all sockets together; fades.
-        self._longest_s = _LEAST_SUSPICIOUS_S / _MARGIN
-
-    def heard(self, now_s: float) -> bool:
-        """Note data of any socket; tell whether the silence that ends now is worth a look."""
-        silence_s = 0.0 if self._heard_s is None else now_s - self._heard_s
-        if 0 < silence_s < _INSTANT_S:
-            return False
-        self._heard_s = now_s
-        limit_s = max(_LEAST_LEAP_S, _MARGIN * self._longest_s)
-        self._longest_s = max(silence_s, self._longest_s * 0.5 ** (silence_s / _FADING_S))
-        return silence_s > limit_s
-
-    @staticmethod
-    def is_leap(before_ms: int, times_ms: Iterable[int]) -> bool:
-        """Tell whether the exchange's time leaps from `before_ms` over the times of what came, or in them.
-
-        Nothing that came tells a time: then it may have.
-        """
-        times = sorted(times_ms)
-        leaps = (later - earlier > _LEAST_LEAP_S * 1000 for earlier, later in pairwise((before_ms, *times)))
-        return not times or any(leaps)
-
-
 class Coverage:
-    """What the sockets of one subscription cover together.
+    """What the sockets of one subscription cover together."""
 
-    Args:
-        stall_min_s: silence after which a socket may be given up. Data that come just before that happens
-            must not vouch for such a silence.
-    """
+    def __init__(self, time: ExchangeTime) -> None:
+        #: Time of the newest data, None before any.
+        self.newest_ms: int | None = None
+        self._time = time
+        self._streaming: set[int] = set()
+        self._out: Outage | None = Outage(None, "start")
+        #: What ended and is not told yet: with the moment of its end, and whether a socket was connected.
+        self._ended: list[tuple[Outage, float, bool]] = []
+        #: The newest data and the reason when a socket was lost while others streamed; None once data came.
+        self._unsure: Outage | None = None
 
-    def __init__(self, start_s: float, stall_min_s: float = _LEAST_SUSPICIOUS_S) -> None:
-        self._covered_until_s = start_s
-        self._last_s: dict[int, float] = {}
-        self._reason = "start"
-        self._silence = Silence(min(stall_min_s, _LEAST_SUSPICIOUS_S))
+    def is_usual(self, connection: int) -> bool:
+        """Tell whether data of a socket are no news; else `on_data` has to be told of them."""
+        return self._unsure is None and connection in self._streaming
 
-    def on_data(self, connection: int, now_s: float) -> Hole | None:
-        """Note a data frame; return the hole it shows, if it shows one."""
-        previous_s = self._last_s.get(connection)
-        if previous_s is not None and now_s - previous_s < _INSTANT_S:
-            return None
-        limit_s = self._silence.heard(now_s)
-        self._last_s[connection] = now_s
-        vouches = previous_s is not None and now_s - previous_s <= limit_s
-        start_s = previous_s if vouches and previous_s is not None else now_s
-        if start_s > self._covered_until_s and self._another_may_vouch(connection, now_s, limit_s):
-            return None
-        hole = None
-        if start_s > self._covered_until_s:
-            hole = Hole(self._covered_until_s, start_s, self._reason)
-            self._reason = "stalled"
-        self._covered_until_s = max(self._covered_until_s, now_s)
-        return hole
+    def on_data(self, connection: int, now_s: float) -> None:
+        """Note data of a socket, before `newest_ms` is moved on by them."""
+        is_new = connection not in self._streaming
+        self._streaming.add(connection)
+        broken, is_unsure = self._out or (self._unsure if is_new else None), self._out is None
+        self._out = self._unsure = None
+        if broken is not None:
+            self._ended.append((broken, now_s, is_unsure))
 
     def on_lost(self, connection: int, reason: str) -> None:
-        """Note the end of a socket; `reason` names the hole if the socket was the last that gave data."""
-        was_heard = self._last_s.pop(connection, None) is not None
-        if was_heard and not self._last_s:
-            self._reason = reason
+        """Note the end of a socket; it names the hole if the socket was the last that gave data.
 
-    @property
-    def covered_until_s(self) -> float:
-        """Until when all is known, in monotonic seconds."""
-        return self._covered_until_s
+        One that is `replaced` has a successor that streams already.
+        """
+        if connection not in self._streaming:
+            return
+        self._streaming.discard(connection)
+        broken = Outage(self._unsure.since_ms if self._unsure else self._covered_ms(), reason)
+        if self._streaming:
+            self._unsure = self._unsure if reason == REPLACED else broken
+        else:
+            self._out, self._unsure = broken, None
 
-    def _another_may_vouch(self, connection: int, now_s: float, limit_s: float) -> bool:
-        """Tell whether a socket that was heard before the stretch in question is only quiet so far."""
-        return any(
-            other != connection and last_s <= self._covered_until_s and now_s - last_s <= limit_s
-            for other, last_s in self._last_s.items()
-        )
+    def ended(self, now_s: float) -> list[Hole]:
+        """Return the holes that have ended and whose bounds are known by now."""
+        holes = []
+        while self._ended:
+            broken, ended_s, is_unsure = self._ended[0]
+            wait_s = _SETTLE_S if self._time.believed_s >= ended_s else _LONGEST_S
+            if now_s - ended_s < wait_s:
+                break
+            to_ms = max(self._time.at(ended_s), broken.since_ms or 0)
+            holes.append(Hole(broken.since_ms, to_ms, broken.reason, ended_s, is_unsure))
+            del self._ended[0]
+        return holes
 
-    @property
-    def limit_s(self) -> float:
-        """The longest silence of a socket that is not suspicious now."""
-        return self._silence.limit_s
+    def outage(self) -> Outage | None:
+        """Return the stretch that is not covered now, or that has ended and is not told yet."""
+        return self._ended[0][0] if self._ended else self._out
+
+    def covered_until_ms(self, now_s: float) -> int | None:
+        """Return until when all data came, by the exchange's time; None while nothing has come."""
+        outage = self.outage()
+        if outage is not None:
+            return outage.since_ms
+        covered_ms = self._covered_ms()
+        return None if covered_ms is None else min(covered_ms, self._time.at(now_s))
+
+    def _covered_ms(self) -> int | None:
+        return None if self.newest_ms is None else self.newest_ms - LAG_MS

@@ -16,6 +16,7 @@ _TRADES_KEPT = 25_000
 _ALWAYS_KEPT = 16
 #: Several times what any exchange lists: invented names beyond it must not fill the memory.
 _MARKETS_MAX = 4_096
+_NEVER_MS = 1 << 62
 
 
 class _RecentTrades:
@@ -76,13 +77,18 @@ class Sequencer:
         self._ticker_ms: dict[str, int] = {}
         self._book_us: dict[str, int] = {}
 
-    def accept(self, event: Trade | Ticker | OrderBook | WrittenBook) -> bool:
-        """Tell whether `event` is to go on."""
+    def accept(self, event: Trade | Ticker | OrderBook | WrittenBook, latest_ms: int = _NEVER_MS) -> bool:
+        """Tell whether `event` is to go on.
+
+        Args:
+            latest_ms: no ticker and no book can be newer than this; one that passed and is, was wrong.
+        """
         if isinstance(event, Trade):
             return self._accept_trade(event)
         if isinstance(event, Ticker):
-            return self._accept_newer(self._ticker_ms, event.market, event.exchange_ms, "ticker")
-        return self._accept_newer(self._book_us, event.market, event.exchange_us, "orderbook")
+            return self._accept_newer(self._ticker_ms, event.market, event.exchange_ms, latest_ms, "ticker")
+        latest_us = latest_ms * 1000
+        return self._accept_newer(self._book_us, event.market, event.exchange_us, latest_us, "orderbook")
 
     def forget(self, trades: Iterable[Trade]) -> None:
         """Let `trades` pass once more: they were lost further down the line."""
@@ -100,12 +106,12 @@ class Sequencer:
         self.held_back["trade_copies"] += 1
         return False
 
-    def _accept_newer(self, last: dict[str, int], market: str, time: int, name: str) -> bool:
+    def _accept_newer(self, last: dict[str, int], market: str, time: int, latest: int, name: str) -> bool:
         newest = last.get(market)
         if newest is None and len(last) >= _MARKETS_MAX:
             self.held_back["beyond_markets_max"] += 1
             return False
-        if newest is None or time > newest:
+        if newest is None or time > newest or newest > latest:
             last[market] = time
             return True
         self.held_back[f"{name}_copies" if time == newest else f"{name}_older"] += 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collector.clock import ManualClock, SystemClock
 from collector.errors import RestError
@@ -56,13 +57,13 @@ class Result:
 async def fill(
     source: Exchange,
     *holes: Hole,
-    totals: Callable[[Result, Hole], bool | None] | None = None,
+    totals: Callable[..., bool | None] | None = None,
     **options: Any,
 ) -> Result:
     """Run a backfill over `holes` until all are done, on a clock that skips the waiting."""
     clock, result = source.clock, Result()
     if totals is not None:
-        options["totals"] = lambda hole: totals(result, hole)
+        options["totals"] = lambda *asked: totals(result, *asked)
     work = Backfill(
         source, clock, result.trades.extend, result.on_done, page_rows=source.rules.rows_max, **options
     )
@@ -389,6 +390,24 @@ async def test_a_trade_of_the_socket_that_rest_does_not_show_is_waited_for() -> 
     assert NOON_MS - 5 * S in result.times
 
 
+async def test_a_row_stamped_a_day_ahead_is_handed_on_and_misleads_nobody() -> None:
+    """It stands among the rows of its moment; pages go on, and REST is not taken to be a day further."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS + 20 * S, S), rows_max=7)
+    odd = source.trades_made[297]
+    ahead = structs.replace(odd, exchange_ms=odd.exchange_ms + DAY - 1)
+    made = source.trades
+
+    async def trades(market: str, **query: str | int) -> TradePage:
+        page = await made(market, **query)
+        return TradePage(tuple(ahead if row.id == odd.id else row for row in page.trades), page.rejected)
+
+    source.trades = trades  # type: ignore[method-assign]
+    result = await fill(source, hole(NOON_MS - 10 * S, NOON_MS))
+    assert result.recovered == [True]
+    assert ahead.exchange_ms in result.times
+    assert set(range(NOON_MS - 10 * S, NOON_MS + 1, S)) - {odd.exchange_ms} <= set(result.times)
+
+
 # -- the exchange's totals
 
 
@@ -399,12 +418,26 @@ async def test_totals_that_agree_prove_more_than_pages() -> None:
     assert result.recovered == [True]
 
 
+async def test_totals_are_told_what_the_pages_prove_and_when_it_is_for_the_last_time() -> None:
+    """Three more tries where the pages show everything and the totals do not agree."""
+    source = exchange(range(NOON_MS - 300 * S, NOON_MS + 60 * S, S))
+    told: list[tuple[bool, bool]] = []
+
+    def totals(_: Hole, is_complete: bool, is_last: bool) -> bool:
+        told.append((is_complete, is_last))
+        return is_last
+
+    result = await fill(source, hole(NOON_MS - 10 * S, NOON_MS), totals=lambda _, *asked: totals(*asked))
+    assert told == [(True, False)] * 3 + [(True, True)]
+    assert result.recovered == [True]
+
+
 async def test_what_rest_has_lost_too_is_not_recovered() -> None:
     """The pages look whole; the day's totals do not agree."""
     source = exchange(range(NOON_MS - 300 * S, NOON_MS + 60 * S, S), lost=frozenset({295}))
     lost_ms = source.trades_made[295].exchange_ms
     result = await fill(
-        source, hole(NOON_MS - 10 * S, NOON_MS), totals=lambda result, _: lost_ms in result.times
+        source, hole(NOON_MS - 10 * S, NOON_MS), totals=lambda result, *_: lost_ms in result.times
     )
     assert result.recovered == [False]
     assert NOON_MS - 6 * S in result.times
@@ -422,21 +455,28 @@ async def test_what_rest_has_lost_too_is_not_recovered() -> None:
         (Proof.RECOVERED, {"newest_ms": 1, "fresh_ms": 100, "streamed_ms": 10_000}),  # stamped ahead: doubted
         (Proof.RECOVERED, {"newest_ms": 1, "asked_ms": 400}),
         (Proof.STALE, {"newest_ms": 1, "asked_ms": 400, "streamed_ms": 2}),
-        (Proof.UNPROVEN, {"totals": False}),
         (Proof.UNPROVEN, {"covered": False}),
         (Proof.UNPROVEN, {"rejected": 1}),
         (Proof.LOST, {"covered": False, "is_too_old": True}),
-        (Proof.RECOVERED, {"covered": False, "totals": True}),
     ],
 )
 def test_what_a_look_proves(proof: Proof, changes: dict[str, Any]) -> None:
     """A hole that ended at 100, asked for at 300, REST being 300 behind at the most."""
     values: dict[str, Any] = {
-        "is_too_old": False, "totals": None, "newest_ms": 100, "fresh_ms": None, "streamed_ms": None,
+        "is_too_old": False, "newest_ms": 100, "fresh_ms": None, "streamed_ms": None,
         "asked_ms": 300, "lag_max_ms": 300,
     }  # fmt: skip
     seen = Seen(changes.pop("covered", True), 100, changes.pop("rejected", 0))
     assert judge(seen, 100, **{**values, **changes}) is proof
+
+
+def test_totals_beside_what_the_pages_prove() -> None:
+    """That they agree is proof enough; that they do not takes a proof away, and no other word back."""
+    assert {proof.beside(True) for proof in Proof} == {Proof.RECOVERED}
+    assert Proof.RECOVERED.beside(False) is Proof.UNPROVEN
+    others = set(Proof) - {Proof.RECOVERED}
+    assert {proof.beside(False) for proof in others} == others
+    assert [proof.beside(None) for proof in Proof] == [*Proof]
 
 
 # -- whatever the rules
@@ -479,13 +519,14 @@ def test_recovered_means_that_every_trade_of_the_hole_came(
     from_ms = start_ms + data.draw(st.integers(-2, 60_000))
     to_ms = from_ms + data.draw(st.integers(0, 60_000))
     now_ms = to_ms + data.draw(st.sampled_from([0, 0, 0, 30 * S, HOUR, DAY]))
+    made = [(ms, price) for ms, price in made if ms <= now_ms + 10 * S]  # nothing comes from the future
     rules = Rules(
         ids=ids, cursor=cursor, midnight=midnight, lag_ms=lag_s * S, heeds_to=heeds_to, rows_max=rows_max
     )
     source = Exchange(made, ManualClock(now_ms), rules, lost)
     wanted = hole(from_ms, to_ms)
 
-    def totals(result: Result, _: Hole) -> bool | None:
+    def totals(result: Result, *_: object) -> bool | None:
         """Trusted where something is lost; they speak of all that was made until the hole's end."""
         return _inside(source.trades_made, wanted) == _inside(result.trades, wanted) if lost else None
 

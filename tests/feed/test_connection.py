@@ -55,6 +55,7 @@ class Host:
     def __init__(self, settings: ConnectionSettings = QUICK, markets: tuple[str, ...] = ("KRW-BTC",)) -> None:
         self.events: list[MarketEvent] = []
         self.lost: list[str] = []
+        self.dates: list[int] = []
         self.sessions: list[Session] = []
         self._settings = settings
         self._subscription = Subscription(markets, tuple(Channel))
@@ -77,6 +78,9 @@ class Host:
         received_ms: int,
     ) -> None:
         self.events += events or ()
+
+    def on_date(self, server_ms: int) -> None:
+        self.dates.append(server_ms)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         self.lost.append(reason)
@@ -141,6 +145,7 @@ async def test_it_subscribes_and_streams(eventually_async: Eventually) -> None:
         assert it.totals.last_frame_ms is not None
     assert '"codes":["KRW-BTC"]' in requests[0]
     assert host.lost == []
+    assert [abs(server_ms - SystemClock().now_ms()) < 60_000 for server_ms in host.dates] == [True]
 
 
 async def test_every_trade_of_the_simulated_exchange_arrives(eventually_async: Eventually) -> None:

@@ -35,6 +35,7 @@ class Host:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.lost: list[tuple[int, str]] = []
+        self.dates: list[int] = []
 
     def new_session(self, connection: Connection, now_s: float) -> Session:
         subscription = Subscription(("KRW-BTC",), (Channel.TRADE,))
@@ -51,6 +52,9 @@ class Host:
         received_ms: int,
     ) -> None:
         self.numbers.append(connection.number)
+
+    def on_date(self, server_ms: int) -> None:
+        self.dates.append(server_ms)
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         self.lost.append((connection.number, reason))

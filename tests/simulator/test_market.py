@@ -1,5 +1,6 @@
 """The invented market is believable in what matters: exact counts, sane books, repeats, bursts, silence."""
 
+import json
 from collections import Counter
 from decimal import Decimal
 
@@ -8,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError
+from collector.simulator.current import CurrentDialect
 from collector.simulator.events import ID_BITS, ID_EPOCH_MS, Event, SimBook, SimTicker, SimTrade
 from collector.simulator.fixed import ONE, SIZE_UNIT, tick
 from collector.simulator.model import MarketModel, Pace
+from collector.simulator.requests import parse_current
+from collector.simulator.source import AHEAD_MS, MarketStep
 
 US = 1_790_133_505_546_000
 STEP_US = 20_000
@@ -198,3 +202,39 @@ def test_what_can_not_be_listed_is_refused() -> None:
     """A code of neither quote is named."""
     with pytest.raises(ConfigurationError, match="USDT-BTC"):
         MarketModel(1, Pace(rate=0), seed=1, now_us=US).list_market("USDT-BTC", US)
+
+
+@pytest.mark.parametrize(("lag", "rounded"), [(False, False), (True, False), (False, True), (True, True)])
+def test_totals_of_the_day_by_every_rule(lag: bool, rounded: bool) -> None:
+    """With the trade a ticker names or without it, with all decimals or four."""
+    pace = Pace(rate=300, totals_lag=lag, totals_are_rounded=rounded)
+    model = MarketModel(3, pace, seed=3, now_us=US)
+    made: dict[str, list[SimTrade]] = {code: [] for code in model.markets}
+    checked = 0
+    for event in run(model, 5):
+        if isinstance(event, SimTrade):
+            made[event.market].append(event)
+        elif isinstance(event, SimTicker):
+            counted = made[event.market][: -1 if lag else None]
+            value = sum(trade.price * trade.volume for trade in counted)
+            assert abs(event.day_value - value) <= (5 * 10**11 if rounded else 0)
+            assert event.day_value % (10**12 if rounded else 1) == 0
+            checked += 1
+    assert checked > 300
+    market = model.markets["KRW-BTC"]
+    last = market.trades[-1]
+    assert market.ticker_as_of(last.ms) == market.ticker(last.ms)
+
+
+def test_one_event_is_stamped_ahead_and_a_kind_in_korean_time() -> None:
+    """On the wire alone."""
+    step = MarketStep(run(MarketModel(1, Pace(rate=300), seed=3, now_us=US), 0.5), US // 1000)
+    request = parse_current('[{"ticket":"t"},{"type":"trade","codes":["KRW-BTC"]}]')
+    usual, odd, korean = (
+        it.frames(CurrentDialect(kst=kst), request)
+        for it, kst in ((step, "none"), (step.ahead("trade"), "none"), (step, "trade"))
+    )
+    stamps = [[json.loads(raw)["trade_timestamp"] for raw in frames] for frames in (usual, odd, korean)]
+    assert [b - a for a, b in zip(stamps[0], stamps[1], strict=True)] == [AHEAD_MS, *[0] * (len(usual) - 1)]
+    assert {b - a for a, b in zip(stamps[0], stamps[2], strict=True)} == {9 * 3_600_000}
+    assert MarketStep([], 0).ahead("trade") is None
