@@ -24,13 +24,13 @@ from pydantic import SecretStr
 
 from benchmarks.frames import market_names
 from collector.analytics.completeness import NO_LOSSES
-from collector.analytics.identity import Row
+from collector.analytics.dedup import Row
 from collector.archive import library, parquet
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.layout import DAY_MS, FOLDER, HOUR_MS, day_of
 from collector.archive.merge import candle_of
-from collector.archive.records import (
+from collector.archive.partitions import DAY_MS, FOLDER, HOUR_MS, day_of
+from collector.archive.schema import (
     BOOKS,
     CANDLES,
     TABLES,
@@ -43,8 +43,8 @@ from collector.archive.records import (
     candle_record,
     trade_records,
 )
-from collector.archive.source import Source
-from collector.archive.sql import Session
+from collector.archive.source import ArchiveSource
+from collector.archive.sql import QuerySession
 from collector.host.redis_server import PrivateRedis
 from collector.model import Side, Trade
 from collector.settings import RedisSettings, Settings
@@ -168,8 +168,8 @@ def _candles(trades: dict[str, dict[int, Rows]]) -> Iterator[Any]:
 
 
 def _measure_queries(files: Files) -> None:
-    _say(f"{_timed(lambda: Session(files).__exit__())}  opening (views, footers)")
-    with Session(files) as session:
+    _say(f"{_timed(lambda: QuerySession(files).__exit__())}  opening (views, footers)")
+    with QuerySession(files) as session:
         for name, sql in QUERIES.items():
             runs = [_timed(lambda: session.rows(sql)) for _ in range(3)]  # noqa: B023
             _say(f"{min(runs, key=lambda run: run.wall_s)}  {name}")
@@ -189,7 +189,7 @@ def _measure_run(settings: Settings, files: Files, maker: Maker) -> None:
     with _redis(settings) as client:
         store, archive = (
             Store(client, settings.store),
-            Archive(files, Source(client, settings), settings.archive),
+            Archiver(files, ArchiveSource(client, settings), settings.archive),
         )
         early = [trade for trade in hour if trade.exchange_ms < hour_ms + HOUR_MS - SAMPLE_MS]
         for rows, name in (

@@ -16,7 +16,15 @@ from math import ceil, exp, log
 from pathlib import Path
 
 from collector.settings import Settings
-from collector.stream.pressure import MEANS, RELAPSE_GROWTH, Decision, Mode, PressurePolicy, Reading, State
+from collector.stream.pressure import (
+    MEANS,
+    RELAPSE_GROWTH,
+    Decision,
+    Mode,
+    PressurePolicy,
+    PressureSample,
+    PressureState,
+)
 
 STEP_S = 0.5
 MARKETS = 900  # tickers and books of 450 markets
@@ -147,7 +155,7 @@ class Pipeline:
         self.held_rows, self.state_shown_s = 0.0, 0.0
         self.sent_trades, self.sent_states = 0.0, 0.0
         self.offered_trades, self.done_trades = 0.0, 0.0
-        self.decision: Decision = self.policy.decide(Reading(), State(), 0.0)
+        self.decision: Decision = self.policy.decide(PressureSample(), PressureState(), 0.0)
 
     def run(self) -> Trace:
         """Play the scenario to its end."""
@@ -226,10 +234,10 @@ class Pipeline:
         while budget_s and self.states.age_s(now_s) > self.settings.publish.state_expires_s:
             self.states.take(self.states.cells[0][1])
 
-    def reading(self, now_s: float, answers: bool) -> Reading:
+    def reading(self, now_s: float, answers: bool) -> PressureSample:
         if not answers:
-            return Reading(send_failing=True)
-        return Reading(
+            return PressureSample(send_failing=True)
+        return PressureSample(
             queue_lengths={"trade": round(self.trades.batches), "orderbook": round(self.states.batches)},
             ages_ms={
                 "trade": round(self.trades.age_s(now_s) * 1000),

@@ -11,7 +11,7 @@ import time
 import websockets
 
 from collector.host import logs
-from collector.listener import loop
+from collector.listener import event_loop
 from collector.listener.app import Listener
 from collector.settings import LogSettings, load
 
@@ -34,7 +34,7 @@ async def ours(count: int) -> dict[str, float]:
     logs.set_up(LogSettings(level="error"))
     listener, stop = Listener(load()), asyncio.Event()
     running = asyncio.create_task(listener.run(stop))
-    while not listener.fleet.frames and not running.done():  # noqa: ASYNC110 - an event would cost the loop
+    while not listener.connection_group.frames and not running.done():  # noqa: ASYNC110 - an event would cost the loop
         await asyncio.sleep(0.001)
     started_s, cpu_s = time.perf_counter(), time.process_time()
     while (sent := _sent(listener)) < count and not running.done():
@@ -55,5 +55,5 @@ def _sent(listener: Listener) -> int:
 if __name__ == "__main__":
     side, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rest_s = load().connection.rest_ms / 1000
-    found = asyncio.run(bare(port, count)) if side == "bare" else loop.run(ours(count), rest_s)
+    found = asyncio.run(bare(port, count)) if side == "bare" else event_loop.run(ours(count), rest_s)
     print(json.dumps(found))

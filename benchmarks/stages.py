@@ -27,17 +27,17 @@ from collector import batch as batches
 from collector.analytics.depth import derive
 from collector.batch import Batch, BookBatch, Kind
 from collector.clock import SystemClock
+from collector.feed.arbitration import FeedArbiter
 from collector.feed.framing import split_frames
-from collector.feed.redundancy import FirstCopy
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
 from collector.host.redis_server import PrivateRedis
-from collector.listener.intake import Intake
+from collector.listener.pipeline import EventPipeline
 from collector.model import Channel
 from collector.protocol.codec import Subscription, parse_json
 from collector.protocol.current import CurrentCodec
-from collector.protocol.usual import read_book, take_apart
-from collector.publish.outbox import Outbox
+from collector.protocol.fast_path import read_book, take_apart
+from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import letter_of
 from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
 from collector.settings import BatchSettings, ConnectionSettings, Settings
@@ -84,7 +84,7 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
         yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))
         yield "    levels cut out, validated by pydantic", measure(lambda: _drop(map(read_book, texts)))
     events = _events(frames, now_ms)
-    yield "intake: holes, sequence, batch", measure(lambda: _intake(events))
+    yield "intake: holes, sequence, batch", measure(lambda: _pipeline(events))
 
     made = _batches(kind, events, now_ms)
     bodies = [*map(_body, made)]
@@ -127,16 +127,16 @@ def _session(frames: list[bytes], now_ms: int) -> None:
     settings = ConnectionSettings()
     subscription = Subscription(tuple(market_names()), tuple(Channel))
     session = Session(
-        CurrentCodec(), subscription, new_rhythms(settings), settings, 0.0, first_copy=FirstCopy()
+        CurrentCodec(), subscription, new_rhythms(settings), settings, 0.0, arbiter=FeedArbiter()
     )
     for number, raw in enumerate(frames):
         session.on_frame(raw, now_ms, number // TOGETHER / 100)
 
 
-def _intake(events: list[Any]) -> None:
-    intake = Intake(Batcher(BatchSettings(), "listener"), Outbox(10_000), SystemClock())
+def _pipeline(events: list[Any]) -> None:
+    pipeline = EventPipeline(Batcher(BatchSettings(), "listener"), HandoffQueue(10_000), SystemClock())
     for start in range(0, FRAMES, TOGETHER):
-        intake.on_events(0, events[start : start + TOGETHER])
+        pipeline.process(0, events[start : start + TOGETHER])
 
 
 def _message(body: bytes) -> str:

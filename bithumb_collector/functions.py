@@ -11,7 +11,7 @@ from typing import Any
 
 from bithumb_collector.moments import Moment, epoch_ms
 from bithumb_collector.result import Result, Shape
-from collector.archive.records import Kind
+from collector.archive.schema import Kind
 from collector.clock import SystemClock
 from collector.settings import current
 from collector.store.read import Book, Candle, Change, GapRow, Reader, TickerRow, TradeRow, Volume

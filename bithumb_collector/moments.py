@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from collector.cli.times import parse_ms
 from collector.settings import Settings
+from collector.util.times import parse_ms
 
 #: Epoch milliseconds, an aware or naive `datetime`, or text such as `2026-11-30 09:00`, `yesterday`, `-2h`.
 Moment = int | str | datetime

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints, overload
 from zoneinfo import ZoneInfo
 
 from collector.archive.decimals import Fixed, rounded_text
-from collector.archive.records import DECIMALS, ROUNDED, Kind
+from collector.archive.schema import DECIMALS, ROUNDED, Kind
 from collector.errors import ConfigurationError
 from collector.store.read import to_json
 

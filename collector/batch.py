@@ -1,7 +1,7 @@
 """The batch envelope and its wire form: the one contract between listener and workers.
 
 A batch is JSON text, `{"v", "id", "channel", "listener", "created_ms", "rows": [[…], …]}`; a row is a struct
-of `collector.model` as an array, for books `WrittenBook`; decimals are strings, in books numbers, exact both
+of `collector.model` as an array, for books `EncodedBook`; decimals are strings, in books numbers, exact both
 ways. The text is the only argument of an ingest task, so Celery's serializer sees one string and compression
 sees all of it.
 
@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 
 from collector.errors import InvalidBatch
 from collector.market_names import is_code
-from collector.model import Gap, Level, OrderBook, Source, Ticker, Trade, WrittenBook
+from collector.model import EncodedBook, Gap, Level, OrderBook, Source, Ticker, Trade
 
 
 class Kind(StrEnum):
@@ -65,7 +65,7 @@ class BookBatch(_Envelope, kw_only=True):
 class _WrittenBooks(_Envelope, kw_only=True):
     """A `BookBatch` on the wire."""
 
-    rows: list[WrittenBook]
+    rows: list[EncodedBook]
 
 
 class GapBatch(_Envelope, kw_only=True):
@@ -252,7 +252,7 @@ def _sound_ticker(ticker: Ticker) -> bool:
     )
 
 
-def _sound_book(book: OrderBook | WrittenBook) -> bool:
+def _sound_book(book: OrderBook | EncodedBook) -> bool:
     """Tell whether what is not a level can be true; levels are looked at where they are read."""
     return _plausible_ms(book.exchange_ms) and _is_market(book.market)
 

@@ -55,7 +55,7 @@ class Trade(Struct, frozen=True, array_like=True, gc=False):
     order: int = 0
     source: Source = Source.STREAM
     #: REST: the how-manieth of the rows that equal it in millisecond, price, volume and side, from 1; 0 where
-    #: unknown. That, not the id, tells which execution a row of REST is (`collector.analytics.identity`).
+    #: unknown. That, not the id, tells which execution a row of REST is (`collector.analytics.dedup`).
     nth: int = 0
 
     @property
@@ -119,15 +119,15 @@ class OrderBook(Struct, frozen=True, array_like=True):
         """The book's time in epoch milliseconds."""
         return self.exchange_us // 1000
 
-    def written(self) -> "WrittenBook":
+    def written(self) -> "EncodedBook":
         """Return the same book in its wire form."""
         both = zip_longest(self.asks, self.bids, fillvalue=(0, 0))
         numbers = ",".join(f"{ask[0]},{bid[0]},{ask[1]},{bid[1]}" for ask, bid in both)
         levels = Raw(f"[{numbers}]".encode())
-        return WrittenBook(self.market, self.exchange_us, self.received_ms, levels)
+        return EncodedBook(self.market, self.exchange_us, self.received_ms, levels)
 
 
-class WrittenBook(Struct, frozen=True, array_like=True, gc=False):
+class EncodedBook(Struct, frozen=True, array_like=True, gc=False):
     """An order book whose levels are still as they were written: `OrderBook` in its wire form.
 
     A listener hands most books on without looking into them; making 60 numbers of their text and text of the
@@ -183,4 +183,4 @@ class Gap(Struct, frozen=True, array_like=True, gc=False):
         return self.reason.partition(":")[0]
 
 
-Event = Trade | Ticker | OrderBook | WrittenBook | Gap
+Event = Trade | Ticker | OrderBook | EncodedBook | Gap

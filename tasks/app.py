@@ -14,8 +14,8 @@ app = Celery(
         "tasks.archive_jobs",
         "tasks.events",
         "tasks.heartbeat",
-        "tasks.liveness",
-        "tasks.stopping",
+        "tasks.consumer_watchdog",
+        "tasks.shutdown",
     ],
 )
 app.config_from_object("collector.broker.config")

@@ -1,7 +1,7 @@
 """The archive's Celery tasks, on their own queue, and the clock that calls them.
 
-A worker that takes the queue `archive` sends itself `tasks.archive.run` every `interval_s` (`tasks.clock`).
-A run that comes while another is at it leaves the work to that one.
+A worker that takes the queue `archive` sends itself `tasks.archive.run` every `interval_s`
+(`tasks.periodic_sender`). A run that comes while another is at it leaves the work to that one.
 """
 
 import logging
@@ -11,17 +11,17 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from collector import routing
 from collector.archive import EXTRA, ArchiveBusy, ArchiveUnavailable, is_installed
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.layout import FOLDER
-from collector.archive.source import Source
+from collector.archive.partitions import FOLDER
+from collector.archive.source import ArchiveSource
 from collector.errors import BrokerUnavailable, CollectorError
 from collector.settings import Settings, current
 from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
 from tasks.app import app
-from tasks.clock import Clock, claim
 from tasks.expiry import deadline
+from tasks.periodic_sender import PeriodicSender, claim
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def run(**_: object) -> None:
     settings = current()
     if not settings.archive.enabled:
         return
-    archive = Archive(Files(settings.data_dir / FOLDER), Source(client(), settings), settings.archive)
+    archive = Archiver(Files(settings.data_dir / FOLDER), ArchiveSource(client(), settings), settings.archive)
     everything = claim(client(), Keys(settings.store.key_prefix).archive("sweep"), SWEEP_S)
     try:
         failed = archive.run(everything=everything)
@@ -57,7 +57,7 @@ def sweep(**_: object) -> None:
     run()
 
 
-_running: list[Clock] = []
+_running: list[PeriodicSender] = []
 
 
 @worker_ready.connect
@@ -71,7 +71,7 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
         return
     interval_s = settings.archive.interval_s
     key = Keys(settings.store.key_prefix).archive("run")
-    clock = Clock("archive", client(), key, interval_s, lambda: _send(interval_s))
+    clock = PeriodicSender("archive", client(), key, interval_s, lambda: _send(interval_s))
     clock.start()
     _running.append(clock)
 

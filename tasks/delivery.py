@@ -63,7 +63,7 @@ class IngestTask(Task):
     acks_late = True
     reject_on_worker_lost = True
     store_errors_even_if_ignored = False
-    #: Whether the listener keeps its batches in mind until they are stored (`collector.publish.ledger`).
+    #: Whether the listener keeps its batches in mind until they are stored (`collector.publish.in_flight`).
     carries_facts = True
 
     def on_failure(self, exc: Exception, task_id: str, args: tuple[object, ...], *_: object) -> None:

@@ -1,8 +1,8 @@
 """Analyses that repeat by themselves, and samples of the order books.
 
-A worker that takes the queue `analysis` sends itself both tasks (`tasks.clock`). Their results are lists of
-bounded length in Redis: `collector analyze NAME MARKET --kept` shows the answers, the analyses `spread` and
-`book_changes` are made of the samples.
+A worker that takes the queue `analysis` sends itself both tasks (`tasks.periodic_sender`). Their results
+are lists of bounded length in Redis: `collector analyze NAME MARKET --kept` shows the answers, the analyses
+`spread` and `book_changes` are made of the samples.
 """
 
 import logging
@@ -22,8 +22,8 @@ from collector.store.keys import Keys
 from collector.store.read import Reader, decode_sample
 from collector.store.redis_client import client, translated
 from tasks.app import app
-from tasks.clock import Clock
 from tasks.expiry import deadline
+from tasks.periodic_sender import PeriodicSender
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _time(answer: dict[str, Any]) -> object:
     return answer.get("to_ms", answer.get("exchange_ms"))
 
 
-_running: list[Clock] = []
+_running: list[PeriodicSender] = []
 
 
 @worker_ready.connect
@@ -114,7 +114,9 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
         ("sample", routing.PERIODIC_SAMPLE, chosen.book_samples_s, chosen.book_samples_s > 0),
     ):
         if is_wanted:
-            _running.append(Clock(name, client(), keys.periodic(name), interval_s, _sender(task, interval_s)))
+            _running.append(
+                PeriodicSender(name, client(), keys.periodic(name), interval_s, _sender(task, interval_s))
+            )
             _running[-1].start()
 
 

@@ -27,7 +27,7 @@ from collector.host.redis_server import PrivateRedis
 from collector.listener import app, outages
 from collector.listener.app import Listener
 from collector.model import Channel, Gap, OrderBook, Side, Source, Ticker, Trade
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.settings import AuditSettings, ConnectionSettings, ExchangeSettings, PublishSettings, Settings
 from collector.simulator import Simulator, SimulatorOptions
 from collector.simulator.current import trade_frame
@@ -47,7 +47,7 @@ class Memory:
         self.rows: list[Any] = []
         self.limits: list[dict[str, str]] = []
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         cls: Any = CLASSES[letter.kind]
         self.rows += batch.decode(letter.text, cls).rows
 
@@ -117,7 +117,7 @@ async def listening(settings: Settings, clock: Clock | None = None) -> AsyncIter
 
 
 def streaming(listener: Listener) -> int:
-    return sum(str(each.state) == "streaming" for each in listener.fleet.connections)
+    return sum(str(each.state) == "streaming" for each in listener.connection_group.connections)
 
 
 def missing(truth: Path, memory: Memory) -> list[dict[str, Any]]:
@@ -392,7 +392,7 @@ async def test_one_dead_socket_is_invisible(
 
 
 def lost(listener: Listener) -> int:
-    return sum(each.totals.losses for each in listener.fleet.connections)
+    return sum(each.totals.losses for each in listener.connection_group.connections)
 
 
 async def test_faults_of_every_kind_cost_no_trade(
@@ -425,7 +425,9 @@ async def test_a_listing_and_a_delisting_are_followed(
         gone = sorted({book.market for book in memory.of(OrderBook)} - {"KRW-NEW"})[0]
         exchange.delist(gone)
         await eventually_async(lambda: gone not in listener._markets, 20)
-        await eventually_async(lambda: streaming(listener) == 2 == len(listener.fleet.connections), 20)
+        await eventually_async(
+            lambda: streaming(listener) == 2 == len(listener.connection_group.connections), 20
+        )
         trading.cancel()
         await eventually_async(lambda: not missing_of("KRW-NEW", truth, memory), 20)
     assert {gap.market for gap in memory.of(Gap) if gap.reason == "listed"} == {"KRW-NEW"}
@@ -556,7 +558,7 @@ async def test_what_was_known_before_is_no_lag(
             await eventually_async(lambda: streaming(listener) == 2)
             exchange.make_trades(100)
             await eventually_async(lambda: len(memory.trades()) >= 100)
-            lags = list(listener._intake.lags_ms)
+            lags = list(listener._pipeline.lags_ms)
             assert len(lags) >= 100
             assert max(lags) < 500
 
@@ -578,7 +580,7 @@ async def test_a_dead_publisher_ends_the_run(settings: Settings, eventually_asyn
     """A listener that can't hand anything on must not go on listening."""
 
     class Broken(Memory):
-        def send(self, letter: Letter) -> None:
+        def send(self, letter: Envelope) -> None:
             raise ZeroDivisionError
 
     async with Simulator(SimulatorOptions(markets=2, rate=50)) as exchange:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import BrokerUnavailable, ConfigurationError
-from collector.host.append_only import Found, State, read
+from collector.host.append_only import AppendOnlyState, Found, read
 from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 
@@ -31,20 +31,24 @@ TRANSACTION = written("MULTI") + written("SET", "a", "1") + written("EXEC")
 @pytest.mark.parametrize(
     ("data", "state", "sound"),
     [
-        (b"", State.WHOLE, b""),
-        (SOUND + TRANSACTION, State.WHOLE, SOUND + TRANSACTION),
-        (SOUND + b"\0" * 4096, State.DAMAGED, SOUND),
-        (SOUND + TRANSACTION[:-6], State.SHORT, SOUND),
-        (SOUND + TRANSACTION[:20] + b"\0" * 64, State.DAMAGED, SOUND),
-        (SOUND + b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\nabc\0\0\0\0\0\0\0\0\0\0", State.DAMAGED, SOUND),
-        (SOUND + b"*3\r\n$3\r\nSE", State.SHORT, SOUND),
-        (SOUND + b"*3\r", State.SHORT, SOUND),
-        (SOUND + b"#TS:17", State.SHORT, SOUND),
-        (SOUND + b"*x\r\n", State.DAMAGED, SOUND),
-        (SOUND + b"\xff" * 20, State.DAMAGED, SOUND),
+        (b"", AppendOnlyState.WHOLE, b""),
+        (SOUND + TRANSACTION, AppendOnlyState.WHOLE, SOUND + TRANSACTION),
+        (SOUND + b"\0" * 4096, AppendOnlyState.DAMAGED, SOUND),
+        (SOUND + TRANSACTION[:-6], AppendOnlyState.SHORT, SOUND),
+        (SOUND + TRANSACTION[:20] + b"\0" * 64, AppendOnlyState.DAMAGED, SOUND),
+        (
+            SOUND + b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\nabc\0\0\0\0\0\0\0\0\0\0",
+            AppendOnlyState.DAMAGED,
+            SOUND,
+        ),
+        (SOUND + b"*3\r\n$3\r\nSE", AppendOnlyState.SHORT, SOUND),
+        (SOUND + b"*3\r", AppendOnlyState.SHORT, SOUND),
+        (SOUND + b"#TS:17", AppendOnlyState.SHORT, SOUND),
+        (SOUND + b"*x\r\n", AppendOnlyState.DAMAGED, SOUND),
+        (SOUND + b"\xff" * 20, AppendOnlyState.DAMAGED, SOUND),
     ],
 )
-def test_what_of_a_file_is_sound(data: bytes, state: State, sound: bytes) -> None:
+def test_what_of_a_file_is_sound(data: bytes, state: AppendOnlyState, sound: bytes) -> None:
     """Whole commands and whole transactions; an unfinished end is told from a damaged one."""
     assert read(data) == Found(state, len(sound))
 
@@ -52,7 +56,7 @@ def test_what_of_a_file_is_sound(data: bytes, state: State, sound: bytes) -> Non
 @given(st.integers(0, len(SOUND + TRANSACTION)))
 def test_a_file_cut_anywhere_is_short_and_never_damaged(length: int) -> None:
     """That is the server's own business."""
-    assert read((SOUND + TRANSACTION)[:length]).state is not State.DAMAGED
+    assert read((SOUND + TRANSACTION)[:length]).state is not AppendOnlyState.DAMAGED
 
 
 @given(st.binary(max_size=300))

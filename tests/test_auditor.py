@@ -13,7 +13,7 @@ from collector.analytics.minutes import absorb
 from collector.analytics.reconcile import figures_of
 from collector.clock import ManualClock
 from collector.errors import RestError
-from collector.feed.backfill import Hole
+from collector.feed.backfill import MissingStretch
 from collector.listener.auditor import Auditor
 from collector.model import MINUTE_MS, Channel, Gap, Trade
 from collector.protocol.rest import ExchangeCandle
@@ -142,7 +142,7 @@ async def test_a_trade_that_is_missing_is_fetched_and_the_gap_closed_by_the_cand
         (stored,) = [row for row in reader.candles(BTC) if row.open_ms == lost.minute_ms]
         assert stored.complete is False
         bench.store.put_trades([lost])
-        bench.auditor.on_fetched(Hole(BTC, gap.from_ms, gap.to_ms, "audit"))
+        bench.auditor.on_fetched(MissingStretch(BTC, gap.from_ms, gap.to_ms, "audit"))
         bench.clock.advance(3)
         await eventually_async(lambda: bench.closed)
     assert bench.closed == [gap]

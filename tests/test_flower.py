@@ -12,7 +12,7 @@ import pytest
 
 from collector.batch import Kind, encode, make
 from collector.host.redis_client import connect
-from collector.host.roles import roles
+from collector.host.services import roles
 from collector.host.supervisor import Stage, Supervisor
 from collector.model import Side, Trade
 from collector.settings import Settings

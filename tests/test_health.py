@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.feed.session import State
+from collector.feed.session import SessionState
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
 
 
-def connection(state: State, **changes: Any) -> Any:
+def connection(state: SessionState, **changes: Any) -> Any:
     totals = SimpleNamespace(connects=2, losses=1, frames=77, last_frame_ms=5)
     return SimpleNamespace(number=1, state=state, totals=totals, last_loss="disconnected: x", **changes)
 
@@ -21,28 +21,28 @@ def connection(state: State, **changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("expected", "states"),
     [
-        ("streaming", [State.WAITING, State.STREAMING]),
-        ("subscribed", [State.SUBSCRIBED, State.WAITING]),
-        ("connecting", [State.CONNECTING, State.WAITING]),
-        ("waiting", [State.WAITING, State.STOPPED]),
-        ("gave_up", [State.GAVE_UP, State.STOPPED]),
-        ("stopped", [State.STOPPED]),
+        ("streaming", [SessionState.WAITING, SessionState.STREAMING]),
+        ("subscribed", [SessionState.SUBSCRIBED, SessionState.WAITING]),
+        ("connecting", [SessionState.CONNECTING, SessionState.WAITING]),
+        ("waiting", [SessionState.WAITING, SessionState.STOPPED]),
+        ("gave_up", [SessionState.GAVE_UP, SessionState.STOPPED]),
+        ("stopped", [SessionState.STOPPED]),
         ("starting", []),
     ],
 )
-def test_the_best_connection_is_the_listeners_state(expected: str, states: list[State]) -> None:
+def test_the_best_connection_is_the_listeners_state(expected: str, states: list[SessionState]) -> None:
     """Redundancy: one that streams is enough."""
     assert state_of(connection(state) for state in states) == expected
 
 
 def test_every_state_has_a_word() -> None:
     """No state of a connection is unknown here."""
-    assert {state_of([connection(state)]) for state in State} == {str(state) for state in State}
+    assert {state_of([connection(state)]) for state in SessionState} == {str(state) for state in SessionState}
 
 
 def test_a_connection_row() -> None:
     """What `show health` promises."""
-    assert connection_row(connection(State.STREAMING)) == {
+    assert connection_row(connection(SessionState.STREAMING)) == {
         "number": 1,
         "state": "streaming",
         "connects": 2,

@@ -33,7 +33,7 @@ def run(folder: Path, *words: str, **environment: str) -> str:
         "from tasks import frames",
         "import tasks.frames",
         "from collector.analyses.catalog import find",
-        "import collector.archive.sql, collector.archive.keeper",
+        "import collector.archive.sql, collector.archive.archiver",
         "import collector.cli.show, collector.cli.top, collector.cli.audit",
         "import tasks",
         "import bithumb_collector",

@@ -23,8 +23,8 @@ VOCABULARY = (
 )
 #: Loose modules of `tasks/`.
 WORKERS = (
-    *("app", "analysis", "archive_jobs", "clock", "delivery", "events", "expiry", "heartbeat", "ingest"),
-    *("liveness", "periodic", "stopping"),
+    *("app", "analysis", "archive_jobs", "consumer_watchdog", "delivery", "events", "expiry", "heartbeat"),
+    *("ingest", "periodic", "periodic_sender", "shutdown"),
 )
 #: Import paths that were documented before their modules moved; nothing of ours imports them.
 OLD_PATHS = ("ask", "frames", "read")
@@ -39,7 +39,7 @@ ROOMS = {
     "collector.feed": "feed, I/O",
     **{
         f"collector.feed.{name}": "feed, pure"
-        for name in ("framing", "paging", "reconnect", "redundancy", "session", "watchdog")
+        for name in ("framing", "paging", "reconnect", "arbitration", "session", "watchdog")
     },
     "collector.publish": "publish",
     "collector.recording": "recording",
@@ -80,7 +80,7 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["tasks"] = {"vocabulary", "util", "host", "analytics", "store", "archive", "analyses", "broker"}
 MAY_IMPORT["old paths"] = {"store", "archive", "broker"}
-MAY_IMPORT["public face"] = {"vocabulary", "store", "archive", "broker", "cli"}
+MAY_IMPORT["public face"] = {"vocabulary", "util", "store", "archive", "broker", "cli"}
 MAY_IMPORT["listener"] = set(MAY_IMPORT) - {
     "public face",
     "simulator",

@@ -1,4 +1,4 @@
-"""What a listener remembers between socket and outbox is bounded: a long day does not fill the memory.
+"""What a listener remembers between socket and handoff queue is bounded: a long day does not fill the memory.
 
 An hour of the whole system is `python -m benchmarks.system mix --seconds 3600`; this is the part that counts
 trades, in a minute. Redis and the sender's threads are not in it.
@@ -9,17 +9,17 @@ import tracemalloc
 import pytest
 
 from collector.clock import ManualClock
-from collector.feed.redundancy import FirstCopy
+from collector.feed.arbitration import FeedArbiter
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
-from collector.listener.intake import Intake
+from collector.listener.pipeline import EventPipeline
 from collector.model import Channel
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
-from collector.publish.outbox import Outbox
+from collector.publish.handoff import HandoffQueue
 from collector.settings import BatchSettings, ConnectionSettings
 from collector.stream.batcher import STATES, Batcher
-from collector.stream.sequencer import _TRADES_KEPT
+from collector.stream.deduplicator import _TRADES_KEPT
 from tests.protocol.frames import BOOK, RECEIVED_MS, TRADE, wire
 
 MARKETS = [f"KRW-M{number:03d}" for number in range(493)]
@@ -31,7 +31,7 @@ GROWTH_BYTES = 128 << 10
 
 
 class Middle:
-    """A session and an intake, of which somebody takes the batches."""
+    """A session and a pipeline, of which somebody takes the batches."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(RECEIVED_MS)
@@ -43,10 +43,10 @@ class Middle:
             new_rhythms(settings),
             settings,
             0.0,
-            first_copy=FirstCopy(FRAMES_KEPT),
+            arbiter=FeedArbiter(FRAMES_KEPT),
         )
-        self.outbox = Outbox(1_000)
-        self.intake = Intake(Batcher(BatchSettings(), "t"), self.outbox, self.clock)
+        self.handoff = HandoffQueue(1_000)
+        self.pipeline = EventPipeline(Batcher(BatchSettings(), "t"), self.handoff, self.clock)
         self.made = 0
 
     def run(self, trades: int) -> int:
@@ -62,8 +62,8 @@ class Middle:
             )
             if self.made % 8 == 0:
                 self.take(wire(BOOK, code=f'"{market}"', timestamp=f"{now_ms}000", level=number))
-        self.intake.flush()
-        while self.outbox.take(0, states=STATES):
+        self.pipeline.flush()
+        while self.handoff.take(0, states=STATES):
             pass
         return tracemalloc.get_traced_memory()[0]
 
@@ -71,7 +71,7 @@ class Middle:
         """Bring one frame from a socket to the batches."""
         self.clock.advance(1 / FRAMES_PER_S)
         events = self.session.on_frame(frame.encode(), self.clock.now_ms(), self.clock.monotonic())
-        self.intake.on_events(0, events)
+        self.pipeline.process(0, events)
 
 
 @pytest.mark.soak
@@ -84,6 +84,6 @@ def test_a_day_of_trades_does_not_fill_the_memory() -> None:
     finally:
         tracemalloc.stop()
     print([f"{look / (1 << 20):.2f} MiB" for look in looks])
-    assert middle.intake.counts["trade_rows"] == 3 * LOOK
-    assert middle.intake.counts["orderbook_rows"] == 3 * LOOK // 8
+    assert middle.pipeline.counts["trade_rows"] == 3 * LOOK
+    assert middle.pipeline.counts["orderbook_rows"] == 3 * LOOK // 8
     assert looks[2] - looks[1] < GROWTH_BYTES

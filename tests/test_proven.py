@@ -192,7 +192,7 @@ async def test_a_restart_with_a_clock_that_is_slow_misses_nothing(
         async with listening(quick(settings, exchange), clock=HostClock(-60)) as (listener, second):
             await eventually_async(lambda: exchange.finished, 30)
             await all_came(eventually_async, truth, first, second)
-            assert -1_000 < listener._intake.lags_ms[-1] < 5_000
+            assert -1_000 < listener._pipeline.lags_ms[-1] < 5_000
 
 
 @pytest.mark.parametrize("wrong_s", [-2 * DAY_S, -9 * 3600, 9 * 3600, 2 * DAY_S])

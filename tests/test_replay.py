@@ -16,10 +16,10 @@ from collector.listener.replay import Replay
 from collector.model import OrderBook, Ticker, Trade
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.recording import CutRecording, Frame
 from collector.settings import BatchSettings, PressureSettings, Settings
-from collector.stream.pressure import Reading
+from collector.stream.pressure import PressureSample
 from tests.protocol import legacy_frames
 from tests.protocol.frames import BOOK, RECEIVED_MS, TICKER, TRADE, wire
 
@@ -37,7 +37,7 @@ class Broker:
         self._queue = queue
         self._drained = drained_per_look
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         if self._refusals:
             self._refusals -= 1
             raise BrokerUnavailable("away")
@@ -49,10 +49,10 @@ class Broker:
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Not asked for here."""
 
-    def probe(self) -> Reading:
+    def probe(self) -> PressureSample:
         self.looks += 1
         self._queue = max(0, self._queue - self._drained)
-        return Reading(queue_lengths={"trade": self._queue})
+        return PressureSample(queue_lengths={"trade": self._queue})
 
     def trade_ids(self) -> list[int]:
         return [row.id for row in self.rows if isinstance(row, Trade)]
@@ -177,7 +177,7 @@ def test_an_empty_queue_is_believed_at_the_second_look() -> None:
     """On its way from the queue to a worker a batch is in neither count."""
     lengths = iter([1, 0, 1, 0, 0])
     broker = Broker()
-    probe = lambda: Reading(queue_lengths={"trade": next(lengths)})  # noqa: E731 - two words
+    probe = lambda: PressureSample(queue_lengths={"trade": next(lengths)})  # noqa: E731 - two words
     Replay(Settings(), "current", CurrentCodec, broker, probe).wait_for_workers(0)
     assert next(lengths, None) is None
 

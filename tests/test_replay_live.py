@@ -11,12 +11,12 @@ from collector.batch import CLASSES, Batch, decode
 from collector.clock import ManualClock
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
-from collector.listener.intake import Intake
+from collector.listener.pipeline import EventPipeline
 from collector.listener.replay import Replay
 from collector.model import Channel, OrderBook, Ticker, Trade
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
-from collector.publish.outbox import Outbox
+from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import letter_of
 from collector.recording import Recording, open_recording
 from collector.settings import BatchSettings, Settings, StoreSettings
@@ -39,8 +39,8 @@ def live(recording: Recording) -> Rows:
     """Return the rows a listener sends of the frames, each taken at the moment it was received."""
     settings = Settings(batch=BatchSettings(max_age_ms=40))
     first = next(iter(recording)).received_us
-    clock, batcher, outbox = ManualClock(first // 1000), Batcher(settings.batch, "live"), Outbox(1_000)
-    intake, rows, at_us = Intake(batcher, outbox, clock), [], first
+    clock, batcher, handoff = ManualClock(first // 1000), Batcher(settings.batch, "live"), HandoffQueue(1_000)
+    pipeline, rows, at_us = EventPipeline(batcher, handoff, clock), [], first
     session = Session(
         CurrentCodec(),
         Subscription((), tuple(Channel)),
@@ -52,16 +52,16 @@ def live(recording: Recording) -> Rows:
         clock.advance(max(0, frame.received_us - at_us) / 1e6)
         at_us = max(at_us, frame.received_us)
         events = session.on_frame(frame.raw, frame.received_ms, frame.received_us / 1e6)
-        intake.on_events(frame.connection, events or ())
-        rows += taken(outbox)
-    intake.flush()
-    return [*rows, *taken(outbox)]
+        pipeline.process(frame.connection, events or ())
+        rows += taken(handoff)
+    pipeline.flush()
+    return [*rows, *taken(handoff)]
 
 
-def taken(outbox: Outbox) -> Iterator[Any]:
+def taken(handoff: HandoffQueue) -> Iterator[Any]:
     """Yield the rows of all batches that wait, as a worker reads them."""
     batch: Batch | None
-    while batch := outbox.take(0, states=STATES):
+    while batch := handoff.take(0, states=STATES):
         letter = letter_of(batch, 1)
         cls: Any = CLASSES[letter.kind]
         yield from decode(letter.text, cls).rows

@@ -13,7 +13,7 @@ from collector.listener.hand_on import new_spool
 from collector.listener.returning import Returning
 from collector.model import Channel, Gap, Trade
 from collector.publish.publisher import letter_of, pack, times_of
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.settings import PublishSettings, Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
@@ -27,18 +27,18 @@ class Workers:
     """A transport whose batches are stored and crossed out, once they may be."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self.letters: list[Letter] = []
+        self.letters: list[Envelope] = []
         self.are_there = True
         self._client = client
         self._store = Store(client, settings.store)
         self._keys = Keys(settings.store.key_prefix)
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         self.letters.append(letter)
         if self.are_there:
             self.work(letter)
 
-    def work(self, letter: Letter) -> None:
+    def work(self, letter: Envelope) -> None:
         if letter.kind is Kind.TRADE:
             self._store.put_trades(batches.decode(letter.text, TradeBatch).rows)
         else:

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from collector.errors import ConfigurationError, PipelineError
 from collector.host import supervisor
 from collector.host.redis_server import PrivateRedis
-from collector.host.roles import redis_role
-from collector.host.supervisor import RestartPolicy, Role, Stage, Supervisor
+from collector.host.services import redis_role
+from collector.host.supervisor import RestartPolicy, Service, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
 
 pytestmark = pytest.mark.server
@@ -33,13 +33,13 @@ ROLE_S = 60
 QUICK = RestartPolicy(initial_s=0.05, max_s=0.2)
 
 
-def script(name: str, program: str, *arguments: object, **options: object) -> Role:
+def script(name: str, program: str, *arguments: object, **options: object) -> Service:
     """A role that runs a few lines of Python."""
     argv = (sys.executable, "-u", "-c", textwrap.dedent(program), *map(str, arguments))
-    return Role(name, argv, **options)
+    return Service(name, argv, **options)
 
 
-def diary(name: str, file: Path, stage: Stage) -> Role:
+def diary(name: str, file: Path, stage: Stage) -> Service:
     """A role that writes down when it starts and when it is asked to stop."""
     program = """
         import signal, sys, time

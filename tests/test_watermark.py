@@ -14,7 +14,7 @@ from collector.errors import BrokerUnavailable
 from collector.host import redis_client
 from collector.host.redis_server import PrivateRedis
 from collector.listener.watermark import Forgotten, Snapshot, Watermark
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.settings import RedisSettings, Settings
 from collector.store.coverage import CoverageStore, decode
 from collector.store.keys import Keys
@@ -60,7 +60,9 @@ class Bench:
         self.number += 1
         self.client.rpush("trade", self.number)
         oldest_ms = self.now_ms - 100 if from_ms is None else from_ms
-        self.mark.on_handed(Letter(Kind.TRADE, "trade", 1, self.now_ms, "a1", "", oldest_ms, oldest_ms + 50))
+        self.mark.on_handed(
+            Envelope(Kind.TRADE, "trade", 1, self.now_ms, "a1", "", oldest_ms, oldest_ms + 50)
+        )
 
     def second(self, **fields: int) -> Forgotten | None:
         """A second goes by: everything is covered, a batch is handed over, the status is written."""

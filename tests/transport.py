@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from celery import Celery
 
-from collector.publish.sender import TASKS, Letter
+from collector.publish.sender import TASKS, Envelope
 
 
 def plain_app(url: str) -> Celery:
@@ -20,7 +20,7 @@ class AppTransport:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         """Publish one batch under the id by which the ledger knows it."""
         self._app.send_task(
             TASKS[letter.kind],

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from collector.analyses import results
 from collector.analyses.fields import DEFAULT_WINDOW, Levels, Market, Size, Times, Window
+from collector.analyses.inputs import book_answer, book_of, samples_of
 from collector.analyses.registry import Answer, analysis
-from collector.analyses.scope import book_answer, book_of, samples_of
 from collector.analytics import book_window, bookstats
 from collector.errors import NoData
 

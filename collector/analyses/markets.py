@@ -5,8 +5,8 @@ from itertools import combinations
 
 from collector.analyses import results
 from collector.analyses.fields import DEFAULT_WINDOW, LONG_WINDOW, Limit, Markets, Times, Window, Windows
+from collector.analyses.inputs import ALL_MARKETS, candles_of, markets_answer, open_reader, opens_of, span_of
 from collector.analyses.registry import Answer, analysis
-from collector.analyses.scope import ALL_MARKETS, candles_of, markets_answer, open_reader, opens_of, span_of
 from collector.analytics import profile, rankings, risk
 from collector.analytics.windows import window_start_ms
 from collector.errors import ConfigurationError, NoData

@@ -19,9 +19,9 @@ from collector.analyses.fields import (
     WithinMs,
     ZScore,
 )
+from collector.analyses.inputs import window_of
 from collector.analyses.registry import Answer, analysis
-from collector.analyses.scope import window_of
-from collector.analytics import arrivals, change, flow, profile, risk
+from collector.analytics import change, flow, profile, risk, trade_clustering
 from collector.analytics import volume as volumes
 
 
@@ -100,31 +100,33 @@ def changes(market: Market, window: Window = DEFAULT_WINDOW) -> Answer:
     )
 
 
-@analysis(explained_by=arrivals.bursts, answers=results.Bursts)
+@analysis(explained_by=trade_clustering.bursts, answers=results.Bursts)
 def bursts(
     market: Market, window: Window = DEFAULT_WINDOW, *, gap_ms: GapMs = 100, min_trades: MinTrades = 5
 ) -> Answer:
     """Bursts of arrivals: trades in much quicker succession than usual."""
     found = window_of(market, window)
     trades = found.trades()
-    return found.answer(trade_count=len(trades), bursts=arrivals.bursts(trades, gap_ms, min_trades))
+    return found.answer(trade_count=len(trades), bursts=trade_clustering.bursts(trades, gap_ms, min_trades))
 
 
-@analysis(explained_by=arrivals.sweeps, answers=results.Sweeps)
+@analysis(explained_by=trade_clustering.sweeps, answers=results.Sweeps)
 def sweeps(
     market: Market, window: Window = DEFAULT_WINDOW, *, within_ms: WithinMs = 10, min_levels: MinLevels = 2
 ) -> Answer:
     """Sweeps: one taker through several price levels within milliseconds."""
     found = window_of(market, window)
     trades = found.trades()
-    return found.answer(trade_count=len(trades), sweeps=arrivals.sweeps(trades, within_ms, min_levels))
+    return found.answer(
+        trade_count=len(trades), sweeps=trade_clustering.sweeps(trades, within_ms, min_levels)
+    )
 
 
-@analysis(explained_by=arrivals.runs, answers=results.Runs)
+@analysis(explained_by=trade_clustering.runs, answers=results.Runs)
 def runs(market: Market, window: Window = DEFAULT_WINDOW, *, limit: Limit = 10) -> Answer:
     """Runs of same-side trades: whether sides persist or alternate, and the longest runs."""
     found = window_of(market, window)
-    figures = arrivals.runs(found.trades())
+    figures = trade_clustering.runs(found.trades())
     longest = sorted(figures.runs, key=lambda run: (-run.trade_count, run.from_ms))[:limit]
     return found.answer(figures, runs=longest)
 

@@ -21,7 +21,7 @@ from collector.model import Ticker
 _NO_WARNING = frozenset({"NONE", ""})
 
 
-class State(StrEnum):
+class MarketState(StrEnum):
     """Whether a market trades."""
 
     ACTIVE = "active"
@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 #: The only word seen so far is `ACTIVE`; any other but these is taken for a market that does not trade.
-_STATES = {"ACTIVE": State.ACTIVE, "PREVIEW": State.PREVIEW, "DELISTED": State.DELISTED}
+_STATES = {"ACTIVE": MarketState.ACTIVE, "PREVIEW": MarketState.PREVIEW, "DELISTED": MarketState.DELISTED}
 
 
 class Listing(Struct, frozen=True, array_like=True):
@@ -53,7 +53,7 @@ class MarketRow(Struct, frozen=True):
     """
 
     market: str
-    state: State
+    state: MarketState
     warning: str | None
     delisting_date: str | None
     last_trade_ms: int | None
@@ -75,16 +75,16 @@ def market_row(
     )
 
 
-def state_of(ticker: Ticker | None, listing: Listing | None) -> State:
+def state_of(ticker: Ticker | None, listing: Listing | None) -> MarketState:
     """Return the state of a market; the list is newer than a ticker, which a quiet market has none of."""
     word = (ticker.market_state or "").upper() if ticker else ""
-    said = _STATES.get(word, State.SUSPENDED) if word else State.ACTIVE
-    if said is State.DELISTED:
+    said = _STATES.get(word, MarketState.SUSPENDED) if word else MarketState.ACTIVE
+    if said is MarketState.DELISTED:
         return said
     if listing and not listing.is_listed:
-        return State.DELISTED if ticker and ticker.delisting_date else State.UNLISTED
-    if said is State.ACTIVE and ticker and ticker.trading_suspended:
-        return State.SUSPENDED
+        return MarketState.DELISTED if ticker and ticker.delisting_date else MarketState.UNLISTED
+    if said is MarketState.ACTIVE and ticker and ticker.trading_suspended:
+        return MarketState.SUSPENDED
     return said
 
 
@@ -92,7 +92,7 @@ def is_ending(ticker: Ticker | None, today: str) -> bool:
     """Whether the exchange says that a market is delisted by `today`, a KST day such as `2026-11-30`."""
     if ticker is None:
         return False
-    if state_of(ticker, None) is State.DELISTED:
+    if state_of(ticker, None) is MarketState.DELISTED:
         return True
     digits = "".join(filter(str.isdigit, ticker.delisting_date or ""))[:8]
     return len(digits) == 8 and digits <= today.replace("-", "")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from collector.analytics.candles import Minute, merge
-from collector.analytics.identity import Row, admit
+from collector.analytics.dedup import Row, admit
 from collector.model import Source, Trade
 
 

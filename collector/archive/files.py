@@ -13,7 +13,8 @@ from datetime import date
 from pathlib import Path
 
 from collector.archive import ArchiveBusy, ArchiveUnavailable, library, parquet
-from collector.archive.layout import (
+from collector.archive.parquet import Arrow
+from collector.archive.partitions import (
     DAMAGED,
     DAY_FILE,
     TEMPORARY,
@@ -24,8 +25,7 @@ from collector.archive.layout import (
     in_force,
     span_of,
 )
-from collector.archive.parquet import Arrow
-from collector.archive.records import Table
+from collector.archive.schema import Table
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from typing import Any, Literal
 from collector import market_names
 from collector.analytics.candles import KST_MS, interval_ms
 from collector.archive import library
-from collector.archive.records import CANDLES, ROUNDED, TRADES
-from collector.archive.sql import Session, open_session
+from collector.archive.schema import CANDLES, ROUNDED, TRADES
+from collector.archive.sql import QuerySession, open_session
 from collector.archive.views import COLUMNS, DERIVED, ORDER, quoted
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import find_url
@@ -148,7 +148,7 @@ def _where(market: str | None, time: str, from_ms: int | None, to_ms: int | None
     return f"WHERE {' AND '.join(terms)}" if terms else ""
 
 
-def _named(market: str | None, session: Session, settings: Settings | None) -> str | None:
+def _named(market: str | None, session: QuerySession, settings: Settings | None) -> str | None:
     """Return the code of a market as people write it; the session may not reach all files.
 
     Raises:
@@ -163,12 +163,12 @@ def _named(market: str | None, session: Session, settings: Settings | None) -> s
         return market_names.one(market, whole.markets())
 
 
-def _has(session: Session, market: str) -> bool:
+def _has(session: QuerySession, market: str) -> bool:
     return bool(session.rows(f"SELECT 1 FROM raw.candles WHERE market = {quoted(market)} LIMIT 1"))  # noqa: S608
 
 
 @contextmanager
-def _session(settings: Settings | None, from_ms: int | None, to_ms: int | None) -> Iterator[Session]:
+def _session(settings: Settings | None, from_ms: int | None, to_ms: int | None) -> Iterator[QuerySession]:
     settings = settings or current()
     with ExitStack() as stack:
         client = None
@@ -182,6 +182,6 @@ def _session(settings: Settings | None, from_ms: int | None, to_ms: int | None) 
         yield stack.enter_context(open_session(settings, client, from_ms, to_ms))
 
 
-def _frame(session: Session, sql: str, kind: Kind) -> Frame:
+def _frame(session: QuerySession, sql: str, kind: Kind) -> Frame:
     table = session.arrow(sql)
     return table if kind == "arrow" else library("polars").from_arrow(table)

@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.archive import library
 from collector.archive.decimals import Fixed
-from collector.archive.records import DECIMALS, LEVEL, ROUNDED, Kind, Table
+from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Table
 
 #: In the footer of such a file: column -> [digits before the point, digits after it].
 DIGITS_KEY = b"bithumb-collector.digits"

@@ -11,10 +11,10 @@ from msgspec import structs
 
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import NO_LOSSES, Losses
-from collector.analytics.identity import SEEN, Row, copy_name
+from collector.analytics.dedup import SEEN, Row, copy_name
 from collector.analytics.minutes import absorb
 from collector.analytics.verdicts import Verdicts
-from collector.archive.records import (
+from collector.archive.schema import (
     CandleRecord,
     GapRecord,
     Rows,

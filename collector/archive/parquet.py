@@ -12,7 +12,7 @@ from msgspec import structs
 from collector.analytics.market_states import MarketRow
 from collector.archive import decimals, legacy, library
 from collector.archive.decimals import Fixed
-from collector.archive.records import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
+from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
 
 #: An Arrow table; pyarrow has no type stubs.
 Arrow = Any

@@ -9,8 +9,8 @@ import redis
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import Ongoing
 from collector.analytics.depth import Book
-from collector.archive.layout import DAY_MS, HOUR_MS, hour_of, hours_between
-from collector.archive.records import Rows, Slot
+from collector.archive.partitions import DAY_MS, HOUR_MS, hour_of, hours_between
+from collector.archive.schema import Rows, Slot
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.settings import Settings
 from collector.store.keys import Keys
@@ -22,7 +22,7 @@ from collector.store.store import VALUE, decode_book, decode_gap, decode_minute,
 AT_ONCE = 500
 
 
-class Source:
+class ArchiveSource:
     """Reads Redis for the archive.
 
     Every method raises:

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 import redis
 
 from collector.archive import ArchiveUnavailable, decimals, legacy, library, parquet, views
+from collector.archive.archiver import GAP_REACH_MS, Archiver
 from collector.archive.files import Files, damage, first_line, unreadable
-from collector.archive.keeper import GAP_REACH_MS, Archive
-from collector.archive.layout import FOLDER, hours_between, span_of
 from collector.archive.parquet import Arrow, Footer
-from collector.archive.recent import Recent, read_recent
-from collector.archive.records import CANDLES, GAPS, ROUNDED, TABLES, Table
-from collector.archive.source import Source
+from collector.archive.partitions import FOLDER, hours_between, span_of
+from collector.archive.redis_overlay import Recent, read_recent
+from collector.archive.schema import CANDLES, GAPS, ROUNDED, TABLES, Table
+from collector.archive.source import ArchiveSource
 from collector.archive.views import quoted
 from collector.errors import ConfigurationError, PipelineError
 from collector.settings import ArchiveSettings, Settings
@@ -61,7 +61,7 @@ def open_session(
     to_ms: int | None = None,
     *,
     time_zone: str | None = None,
-) -> "Session":
+) -> "QuerySession":
     """Return a session over the archive and, with a `client`, over what Redis has on top.
 
     Args:
@@ -78,14 +78,14 @@ def open_session(
     files = Files(settings.data_dir / FOLDER, read_only=True)
     recent = None
     if client is not None:
-        source = Source(client, settings)
-        archive = Archive(files, source, settings.archive)
+        source = ArchiveSource(client, settings)
+        archive = Archiver(files, source, settings.archive)
         recent = read_recent(files, source, archive, from_ms, to_ms)
     zone = time_zone or settings.time_zone
-    return Session(files, recent, from_ms, to_ms, time_zone=zone, limits=settings.archive)
+    return QuerySession(files, recent, from_ms, to_ms, time_zone=zone, limits=settings.archive)
 
 
-class Session:
+class QuerySession:
     """The views, over the files there were when it was opened.
 
     Args:
@@ -121,7 +121,7 @@ class Session:
         self._found: dict[Table, dict[Path, Footer]] = {}
         self._connection = self._connect()
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "QuerySession":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -349,7 +349,7 @@ class Result:
     The first batch is there from the start, since DuckDB may tell of a damaged file only now.
     """
 
-    def __init__(self, session: Session, cursor: Any, batch_rows: int) -> None:  # noqa: ANN401
+    def __init__(self, session: QuerySession, cursor: Any, batch_rows: int) -> None:  # noqa: ANN401
         self._session = session
         self._cursor = cursor
         self._batch_rows = batch_rows

@@ -5,7 +5,7 @@ people ask for them: executions alone, a time with its zone beside milliseconds.
 """
 # ruff: noqa: S608 - names of our own tables and columns
 
-from collector.archive.records import BOOKS, CANDLES, GAPS, ROUNDED, TICKERS, TRADES, Table
+from collector.archive.schema import BOOKS, CANDLES, GAPS, ROUNDED, TICKERS, TRADES, Table
 
 
 def _time(milliseconds: str) -> str:

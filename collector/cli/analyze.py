@@ -9,8 +9,8 @@ from collector.analyses.questions import Question
 from collector.broker.ask import ask
 from collector.cli.freshness import notice
 from collector.cli.render import output
-from collector.cli.render.answers import answer, kept_answers
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.analysis_tables import answer, kept_answers
+from collector.cli.render.table import Column, RenderedTable
 from collector.cli.store import open_running
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
@@ -129,5 +129,5 @@ def list_analyses(*, as_json: bool) -> int:
             Column("answers", list(found.values()), right=False, wraps=True),
         )
         note = "collector analyze NAME MARKET --window 15m --arg name=value; docs/analyses.md"
-        output.show([Sheet("Analyses", columns, note)])
+        output.show([RenderedTable("Analyses", columns, note)])
     return 0

@@ -16,15 +16,15 @@ from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.render.moments import moments
 from collector.cli.render.results import QUIET, WARN
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.cli.sides import Minute, OurSide, Stretch, open_ours, theirs_of
-from collector.cli.times import DAYS, Span, nothing
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData, RestError
 from collector.feed.rest_client import RestClient
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
 from collector.store.read import to_json
+from collector.util.times import DAYS, Span, nothing
 
 DAY_MS = 86_400_000
 EXCHANGE = "of the exchange"
@@ -205,7 +205,7 @@ def _lacking(found: Sequence[Audit]) -> list[Gap]:
 # -- what is printed
 
 
-def _sheet(found: Audit) -> Sheet:
+def _sheet(found: Audit) -> RenderedTable:
     rows = found.differences
     columns = (
         moments("minute", [row.open_ms for row in rows], "minute"),
@@ -214,10 +214,12 @@ def _sheet(found: Audit) -> Sheet:
         Column("theirs", [_volume(row.theirs) for row in rows]),
         Column("differs in", [_fields(row) for row in rows], right=False, rank=1),
     )
-    return Sheet(f"{found.market}: {_verdict(found)}", columns if rows else (), _counts(rows, "base volume"))
+    return RenderedTable(
+        f"{found.market}: {_verdict(found)}", columns if rows else (), _counts(rows, "base volume")
+    )
 
 
-def _sheet_of_all(found: Sequence[Audit]) -> Sheet:
+def _sheet_of_all(found: Sequence[Audit]) -> RenderedTable:
     rows = [each for each in found if not each.is_equal]
     minutes = sum(each.minutes_equal + len(each.differences) for each in found)
     columns = (
@@ -232,7 +234,7 @@ def _sheet_of_all(found: Sequence[Audit]) -> Sheet:
         differ = sum(len(each.differences) for each in found)
         where = f"in {len(rows):,} of {len(found):,} markets"
         title = f"{differ:,} of {minutes:,} minutes differ from the exchange's, {where}"
-    return Sheet(title, columns if rows else (), "")
+    return RenderedTable(title, columns if rows else (), "")
 
 
 def _verdict(found: Audit) -> str:

@@ -8,10 +8,10 @@ from collector.analytics.candles import interval_ms
 from collector.cli.freshness import notice
 from collector.cli.render import output
 from collector.cli.store import open_reader
-from collector.cli.times import Span, nothing
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
+from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
 

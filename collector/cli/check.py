@@ -7,15 +7,15 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import RenderableType
 
-from collector.cli.probes import Finding, State, probe_all
+from collector.cli.probes import CheckState, Finding, probe_all
 from collector.cli.render import output
 from collector.cli.render.results import FALL, QUIET, RISE, WARN
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.cli.store import masked
 from collector.settings import NESTING, PREFIX, Settings
 from collector.store.read import to_json
 
-STYLES = {State.OK: RISE, State.WARNING: WARN, State.FAILED: FALL}
+STYLES = {CheckState.OK: RISE, CheckState.WARNING: WARN, CheckState.FAILED: FALL}
 
 
 class SettingRow(Struct, frozen=True):
@@ -42,7 +42,7 @@ def check(settings: Settings, *, as_json: bool, show_all: bool = False) -> int:
         show_all: list every setting, not only those that differ from their defaults; JSON has all.
     """
     findings = probe_all(settings)
-    ok = all(finding.state is not State.FAILED for finding in findings)
+    ok = all(finding.state is not CheckState.FAILED for finding in findings)
     report = Report(ok, findings, list(setting_rows(settings)))
     if as_json:
         output.write(to_json(report))
@@ -76,8 +76,8 @@ def _drawn(report: Report, *, show_all: bool) -> list[RenderableType]:
     return [_checks(report.checks), _settings(report.settings, show_all=show_all)]
 
 
-def _checks(findings: Sequence[Finding]) -> Sheet:
-    return Sheet(
+def _checks(findings: Sequence[Finding]) -> RenderedTable:
+    return RenderedTable(
         f"Checks: {_verdict(findings)}",
         (
             Column("", [finding.state for finding in findings], False, [STYLES[f.state] for f in findings]),
@@ -90,13 +90,13 @@ def _checks(findings: Sequence[Finding]) -> Sheet:
 def _verdict(findings: Sequence[Finding]) -> str:
     """Return how many checks did not end well, of each kind."""
     states = [finding.state for finding in findings]
-    failed, warned = states.count(State.FAILED), states.count(State.WARNING)
+    failed, warned = states.count(CheckState.FAILED), states.count(CheckState.WARNING)
     warnings = f"{warned} warning" if warned == 1 else f"{warned} warnings"
     parts = [*([f"{failed} failed"] if failed else []), *([warnings] if warned else [])]
     return ", ".join(parts) or "all is well"
 
 
-def _settings(rows: Sequence[SettingRow], *, show_all: bool) -> Sheet:
+def _settings(rows: Sequence[SettingRow], *, show_all: bool) -> RenderedTable:
     """Return the settings that differ from the defaults, or all."""
     set_ = [row for row in rows if not row.is_default]
     shown = rows if show_all else set_
@@ -104,8 +104,8 @@ def _settings(rows: Sequence[SettingRow], *, show_all: bool) -> Sheet:
     if not show_all:
         title += " (--all shows every one)"
     if not shown:
-        return Sheet(title, ())
-    return Sheet(
+        return RenderedTable(title, ())
+    return RenderedTable(
         title,
         (
             Column("variable", [row.variable for row in shown], right=False),

@@ -30,7 +30,7 @@ from collector.cli.store import check_room, open_running
 from collector.cli.up import DEMO_MARK, all_roles, clear_demo
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
-from collector.host.roles import log_dir, simulator_role
+from collector.host.services import log_dir, simulator_role
 from collector.host.supervisor import Supervisor
 from collector.model import MINUTE_MS
 from collector.settings import Settings

@@ -16,23 +16,23 @@ from collector.analytics.candles import iso
 from collector.analytics.exact import ratio
 from collector.archive import library
 from collector.archive.decimals import exact, shortest
-from collector.archive.layout import DAY_MS
-from collector.archive.records import CANDLES, ROUNDED, TRADES, Table
-from collector.archive.sql import Session
+from collector.archive.partitions import DAY_MS
+from collector.archive.schema import CANDLES, ROUNDED, TRADES, Table
+from collector.archive.sql import QuerySession
 from collector.archive.views import ORDER, quoted
 from collector.cli.lookback import open_history, stretch
 from collector.cli.progress import progress
 from collector.cli.render import output
-from collector.cli.times import Span, nothing
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
 from collector.store.rows import plain, to_json
+from collector.util.times import Span, nothing
 
 Row = Mapping[str, Any]
 #: Takes what a reader has found of one day, in order, and says how many rows that was.
 Writer = Callable[[Any], int]
 #: A session, a table, markets, the first and the last millisecond.
-Reader = Callable[[Session, Table, Sequence[str], int, int], Any]
+Reader = Callable[[QuerySession, Table, Sequence[str], int, int], Any]
 
 
 def export(
@@ -81,7 +81,7 @@ def export(
 
 
 def _days(
-    session: Session, table: Table, markets: Sequence[str], from_ms: int | None, to_ms: int | None
+    session: QuerySession, table: Table, markets: Sequence[str], from_ms: int | None, to_ms: int | None
 ) -> list[tuple[int, int]]:
     """Return the days that have rows, each cut to `from_ms … to_ms`."""
     terms = [_of(markets)]
@@ -95,7 +95,7 @@ def _days(
     return [(max(day * DAY_MS, low), min((day + 1) * DAY_MS - 1, high)) for day in days]
 
 
-def _markets(settings: Settings, session: Session, text: str) -> list[str]:
+def _markets(settings: Settings, session: QuerySession, text: str) -> list[str]:
     """Return the markets that `text` names among those with candles in the files looked at, or in any.
 
     Raises:
@@ -118,14 +118,14 @@ def _of(markets: Sequence[str]) -> str:
     return f"market IN ({', '.join(map(quoted, markets))})"
 
 
-def _rows(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> list[Row]:
+def _rows(session: QuerySession, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> list[Row]:
     """Return the rows as `collector show --json` has them, every digit of decimals as text."""
     shape = _trade if table is TRADES else _candle
     rows = _arrow(session, table, markets, from_ms, to_ms).to_pylist()
     return [shape(row | exact(row[ROUNDED])) for row in rows]
 
 
-def _arrow(session: Session, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
+def _arrow(session: QuerySession, table: Table, markets: Sequence[str], from_ms: int, to_ms: int) -> Any:  # noqa: ANN401
     """Return the rows of the view as an Arrow table."""
     return session.arrow(
         f"SELECT * FROM {table.name} WHERE {_of(markets)}"  # noqa: S608

@@ -11,14 +11,14 @@ import redis
 
 from collector.archive import library
 from collector.archive.decimals import shortest
-from collector.archive.layout import FOLDER
-from collector.archive.records import Table
-from collector.archive.sql import Session, open_session
+from collector.archive.partitions import FOLDER
+from collector.archive.schema import Table
+from collector.archive.sql import QuerySession, open_session
 from collector.archive.views import quoted
 from collector.cli.store import open_redis
-from collector.cli.times import Span
 from collector.errors import BrokerUnavailable
 from collector.settings import Settings
+from collector.util.times import Span
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def open_history(
     to_ms: int | None = None,
     *,
     time_zone: str | None = None,
-) -> Iterator[Session]:
+) -> Iterator[QuerySession]:
     """Yield a session over the archive and what is newer in Redis; where there is none, over the archive.
 
     Arguments as `open_session` has them.
@@ -50,7 +50,7 @@ def open_both(
     to_ms: int | None = None,
     *,
     time_zone: str | None = None,
-) -> Iterator[tuple[Session, redis.Redis | None]]:
+) -> Iterator[tuple[QuerySession, redis.Redis | None]]:
     """Yield what `open_history` does, and the client of the Redis it looks at, where there is one."""
     library("duckdb")  # before a server is started for nothing
     library("pyarrow").set_cpu_count(settings.archive.query_threads)  # it reads the files, DuckDB the rows
@@ -97,7 +97,7 @@ def _iso(value: datetime) -> str:
     return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=unit)}Z"
 
 
-def stretch(session: Session, table: Table, markets: Sequence[str]) -> Span | None:
+def stretch(session: QuerySession, table: Table, markets: Sequence[str]) -> Span | None:
     """Return the first and the last time there is a row of one of `markets`, None where there is none."""
     wanted = f"market IN ({', '.join(map(quoted, markets))})"
     ((first_ms, last_ms),) = session.rows(

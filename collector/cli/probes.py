@@ -34,7 +34,7 @@ FREE_MIN_BYTES = 1 << 30
 BODY_MAX_BYTES = 8 << 20
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -46,11 +46,11 @@ class Finding(Struct, frozen=True):
     """One checked thing; `detail` says what was found and, where it is not well, what to do."""
 
     name: str
-    state: State
+    state: CheckState
     detail: str
 
 
-_NO_CLOCK = Finding("clock", State.WARNING, "not compared: the exchange did not answer")
+_NO_CLOCK = Finding("clock", CheckState.WARNING, "not compared: the exchange did not answer")
 
 
 def probe_all(settings: Settings) -> list[Finding]:
@@ -81,11 +81,11 @@ def probe_redis(settings: Settings) -> list[Finding]:
             took_ms = (time.monotonic() - started_s) * 1000
             info: Mapping[str, Any] = client.info()
     except (BrokerUnavailable, ConfigurationError) as error:
-        return [Finding("redis", State.FAILED, str(error))]
+        return [Finding("redis", CheckState.FAILED, str(error))]
     version = info.get("valkey_version") or info.get("redis_version")
     where = f"{masked(url)}, version {version}, answers in {took_ms:.0f} ms"
     state = condition_of(info, settings.pressure.redis_memory_high)
-    return [Finding("redis", State.OK, where), _memory(state), _persistence(state)]
+    return [Finding("redis", CheckState.OK, where), _memory(state), _persistence(state)]
 
 
 def probe_folder(settings: Settings) -> list[Finding]:
@@ -99,7 +99,7 @@ def probe_folder(settings: Settings) -> list[Finding]:
         return [
             Finding(
                 "data folder",
-                State.FAILED,
+                CheckState.FAILED,
                 f"{folder} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR",
             )
         ]
@@ -107,8 +107,8 @@ def probe_folder(settings: Settings) -> list[Finding]:
     said = f"{folder}, {values.size(free)} free"
     if free < wanted:
         advice = f"the spool may need {values.size(wanted)}: make room or lower COLLECTOR_SPOOL__MAX_MB"
-        return [Finding("data folder", State.WARNING, f"{said}; {advice}")]
-    return [Finding("data folder", State.OK, said)]
+        return [Finding("data folder", CheckState.WARNING, f"{said}; {advice}")]
+    return [Finding("data folder", CheckState.OK, said)]
 
 
 def probe_rest(settings: Settings) -> list[Finding]:
@@ -124,18 +124,18 @@ def probe_rest(settings: Settings) -> list[Finding]:
             reply.raise_for_status()
             listed = parse_markets(_start_of(reply))
     except ConfigurationError as error:
-        return [Finding("exchange REST", State.FAILED, str(error)), _NO_CLOCK]
+        return [Finding("exchange REST", CheckState.FAILED, str(error)), _NO_CLOCK]
     except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
         reason = f"{str(error) or type(error).__name__}{way.note}"
         advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
-        return [Finding("exchange REST", State.FAILED, f"{url}: {reason}: {advice}"), _NO_CLOCK]
+        return [Finding("exchange REST", CheckState.FAILED, f"{url}: {reason}: {advice}"), _NO_CLOCK]
     took_s = time.monotonic() - before_s
     refused = f" ({len(listed.refused)} more with names that can't be collected)" if listed.refused else ""
     detail = (
         f"{settings.exchange.rest_url}, markets listed: {len(listed.markets)}{refused}, "
         f"answers in {took_s * 1000:.0f} ms{way.note}"
     )
-    return [Finding("exchange REST", State.OK, detail), _clock(reply, took_s)]
+    return [Finding("exchange REST", CheckState.OK, detail), _clock(reply, took_s)]
 
 
 def _start_of(reply: httpx.Response) -> bytes:
@@ -156,12 +156,14 @@ def probe_websocket(settings: Settings) -> list[Finding]:
         way = way_to(url)
         asyncio.run(_open_and_close(url, way, settings.connection))
     except ConfigurationError as error:
-        return [Finding("exchange WebSocket", State.FAILED, str(error))]
+        return [Finding("exchange WebSocket", CheckState.FAILED, str(error))]
     except ConnectFailed as error:
         advice = "see the network, or set COLLECTOR_EXCHANGE__WEBSOCKET_URL"
-        return [Finding("exchange WebSocket", State.FAILED, f"{url} can't be reached ({error}): {advice}")]
+        return [
+            Finding("exchange WebSocket", CheckState.FAILED, f"{url} can't be reached ({error}): {advice}")
+        ]
     took_ms = (time.monotonic() - started_s) * 1000
-    return [Finding("exchange WebSocket", State.OK, f"{url}, opened in {took_ms:.0f} ms{way.note}")]
+    return [Finding("exchange WebSocket", CheckState.OK, f"{url}, opened in {took_ms:.0f} ms{way.note}")]
 
 
 async def _open_and_close(url: str, way: Way, settings: ConnectionSettings) -> None:
@@ -174,10 +176,10 @@ def _private_redis(settings: Settings) -> Finding:
     try:
         binary = Path(find_binary()).name
     except ConfigurationError as error:
-        return Finding("redis", State.FAILED, str(error))
+        return Finding("redis", CheckState.FAILED, str(error))
     kept = "; it finds the data of the last run" if has_results(settings) else ""
     return Finding(
-        "redis", State.OK, f"REDIS_URL is empty: `collector up` starts a private server ({binary}){kept}"
+        "redis", CheckState.OK, f"REDIS_URL is empty: `collector up` starts a private server ({binary}){kept}"
     )
 
 
@@ -194,7 +196,7 @@ def _persistence(state: Condition) -> Finding:
 
 def _judged(name: str, said: str, problems: Sequence[Problem]) -> Finding:
     kinds = {problem.kind for problem in problems}
-    worst = State.FAILED if kinds & LOSING else State.WARNING if kinds else State.OK
+    worst = CheckState.FAILED if kinds & LOSING else CheckState.WARNING if kinds else CheckState.OK
     return Finding(name, worst, "; ".join(filter(None, (said, *(problem.detail for problem in problems)))))
 
 
@@ -203,16 +205,16 @@ def _clock(reply: httpx.Response, took_s: float) -> Finding:
     try:
         theirs_ms = parsedate_to_datetime(reply.headers["date"]).timestamp() * 1000 + 500
     except (KeyError, ValueError):
-        return Finding("clock", State.WARNING, "not compared: the exchange sent no usable date")
+        return Finding("clock", CheckState.WARNING, "not compared: the exchange sent no usable date")
     off_ms = SystemClock().now_ms() - took_s * 500 - theirs_ms
     if abs(off_ms) > CLOCK_OFF_MAX_MS:
         way = "ahead of" if off_ms > 0 else "behind"
         return Finding(
             "clock",
-            State.WARNING,
+            CheckState.WARNING,
             f"about {values.duration(abs(off_ms))} {way} the exchange: lags will read wrong; use NTP",
         )
-    return Finding("clock", State.OK, "within 2 s of the exchange's")
+    return Finding("clock", CheckState.OK, "within 2 s of the exchange's")
 
 
 def _start(
@@ -230,4 +232,4 @@ def _wait(
     try:
         return answers.get(timeout=max(0.0, deadline_s - time.monotonic()))
     except queue.Empty:
-        return [Finding(name, State.FAILED, f"no answer within {limit_s:.0f} s: see the network")]
+        return [Finding(name, CheckState.FAILED, f"no answer within {limit_s:.0f} s: see the network")]

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from collector.archive.layout import FOLDER
-from collector.archive.records import ROUNDED
-from collector.archive.sql import Result, Session
+from collector.archive.partitions import FOLDER
+from collector.archive.schema import ROUNDED
+from collector.archive.sql import QuerySession, Result
 from collector.cli.lookback import jsonable, open_history
 from collector.cli.render import output
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.cli.render.values import zone_name
 from collector.settings import Settings
 
@@ -46,7 +46,7 @@ def query(settings: Settings, sql: str, *, as_json: bool, rows_max: int, vertica
     return 0
 
 
-def _warn_of_rounded(session: Session, sql: str) -> None:
+def _warn_of_rounded(session: QuerySession, sql: str) -> None:
     """Name the numbers of the views in `sql` that their columns can't hold."""
     words = {word.lower() for word in re.findall(r"\w+", sql)}
     views = {name.partition(".")[0] for name in session.rounded} & words
@@ -55,7 +55,7 @@ def _warn_of_rounded(session: Session, sql: str) -> None:
         log.warning("rounded to fit their columns, every digit in the column `rounded`: %s", ", ".join(found))
 
 
-def _rounded(session: Session, view: str) -> list[tuple[Any, ...]]:
+def _rounded(session: QuerySession, view: str) -> list[tuple[Any, ...]]:
     """Return columns and how many of their numbers are rounded; footers count rows twice that are renewed."""
     return session.rows(
         f"SELECT name, count(*) FROM (SELECT unnest(json_keys({ROUNDED})) AS name FROM {view}"  # noqa: S608
@@ -74,7 +74,7 @@ def _write_json(result: Result) -> None:
     output.write("]")
 
 
-def _table(result: Result, rows_max: int, *, vertical: bool) -> Sheet:
+def _table(result: Result, rows_max: int, *, vertical: bool) -> RenderedTable:
     """Return whole columns, the first ones first; a single row that is too wide for them as a record."""
     rows = next(result.batches(), [])
     shown = rows[:rows_max]
@@ -89,7 +89,7 @@ def _table(result: Result, rows_max: int, *, vertical: bool) -> Sheet:
     if len(rows) > rows_max:
         notes.append(f"the first {rows_max} rows; all of them: --json, or --rows")
     note = "; ".join(notes) if rows else "no rows"
-    return Sheet("", columns, note, hint="--vertical shows every column", vertical=vertical)
+    return RenderedTable("", columns, note, hint="--vertical shows every column", vertical=vertical)
 
 
 def _cells(values: Sequence[Any]) -> list[str]:

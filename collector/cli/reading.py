@@ -15,7 +15,7 @@ from collector.errors import ConfigurationError
 from collector.host import logs
 
 if TYPE_CHECKING:
-    from collector.cli.times import Span
+    from collector.util.times import Span
 
 app = typer.Typer()
 
@@ -71,7 +71,7 @@ def span_of(loaded: settings.Settings, from_: str | None, to: str | None) -> "Sp
     Raises:
         ConfigurationError: not a time, or the end is before the beginning.
     """
-    from collector.cli.times import parse_span
+    from collector.util.times import parse_span
 
     return parse_span(from_, to, loaded.zone, SystemClock().now_ms())
 

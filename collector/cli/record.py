@@ -135,6 +135,6 @@ class Recorder:
     def on_date(self, server_ms: int) -> None:
         """Take no note: frames are recorded with the time of their arrival here."""
 
-    def on_lost(self, connection: Connection, reason: str) -> None:
+    def on_disconnected(self, connection: Connection, reason: str) -> None:
         """Say so; the recording goes on with the next socket."""
         log.warning("connection %d lost (%s)", connection.number, reason)

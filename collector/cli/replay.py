@@ -15,13 +15,12 @@ from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import check_room, greet
-from collector.cli.times import Span, nothing
 from collector.cli.up import all_roles
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
 from collector.host.redis_server import find_url
-from collector.host.roles import log_dir
+from collector.host.services import log_dir
 from collector.host.supervisor import Supervisor
 from collector.listener.app import connect_redis, new_codec
 from collector.listener.replay import Replay
@@ -30,6 +29,7 @@ from collector.publish.sender import Sender
 from collector.recording import Frame, Recording, open_recording
 from collector.settings import Settings
 from collector.store.read import to_json
+from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import redis
 from collector.cli.store import greet
 from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, LeaseLost
 from collector.host.redis_server import find_url
-from collector.listener import loop
+from collector.listener import event_loop
 from collector.listener.app import Listener, connect_redis, new_lease
 from collector.listener.returning import Returning
 from collector.settings import Settings
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 def run(settings: Settings) -> int:
     """Listen until SIGINT or SIGTERM; return the exit code."""
-    return loop.run(_run(settings), settings.connection.rest_ms / 1000)
+    return event_loop.run(_run(settings), settings.connection.rest_ms / 1000)
 
 
 async def _run(settings: Settings) -> int:

@@ -14,15 +14,15 @@ from rich.console import RenderableType
 from collector.analytics.candles import interval_ms
 from collector.cli.freshness import notice
 from collector.cli.render import health, output, proof, results
-from collector.cli.render.sheet import Sheet
+from collector.cli.render.table import RenderedTable
 from collector.cli.store import open_redis
-from collector.cli.times import Span, nothing
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader, to_json
 from collector.store.redis_client import translated
+from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class Query:
 class Subject:
     """One WHAT: how it is read, how it is drawn, which arguments it takes."""
 
-    read: Callable[["Source", Query], Any]
-    draw: Callable[[Any], Sheet | Iterable[RenderableType]]
+    read: Callable[["ResultSource", Query], Any]
+    draw: Callable[[Any], RenderedTable | Iterable[RenderableType]]
     noun: str = ""
     market: str = "needed"  # or "optional" or "none"
     #: The field that orders the rows of several markets; empty: market by market.
@@ -60,15 +60,15 @@ class Subject:
     #: Whether a table is about one market.
     one_market: bool = False
     takes_times: bool = False
-    known: Callable[["Source", Query], tuple[int, int] | None] = lambda *_: None
+    known: Callable[["ResultSource", Query], tuple[int, int] | None] = lambda *_: None
     takes_interval: bool = False
     #: Whether several markets are read at once.
     takes_lists: bool = False
     #: How people see it unless they say `--all`: of all rows the newest so many that matter.
-    glance: Callable[[Sequence[Any], int], Sheet | Iterable[RenderableType]] | None = None
+    glance: Callable[[Sequence[Any], int], RenderedTable | Iterable[RenderableType]] | None = None
 
 
-class Source:
+class ResultSource:
     """Where results are read from: the reader, and the one list it does not know."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
@@ -92,13 +92,13 @@ def _chosen(query: Query) -> list[str] | None:
     return None if query.market is None else [query.market]
 
 
-def _candles(source: Source, query: Query) -> Sequence[Any]:
+def _candles(source: ResultSource, query: Query) -> Sequence[Any]:
     return source.reader.candles(
         _market(query), query.interval or "1m", query.from_ms, query.to_ms, query.limit
     )
 
 
-def _gaps(source: Source, query: Query) -> Sequence[Any]:
+def _gaps(source: ResultSource, query: Query) -> Sequence[Any]:
     return [
         gap
         for gap in source.reader.gaps(query.market)
@@ -107,11 +107,11 @@ def _gaps(source: Source, query: Query) -> Sequence[Any]:
     ]
 
 
-def _trades(source: Source, query: Query) -> Sequence[Any]:
+def _trades(source: ResultSource, query: Query) -> Sequence[Any]:
     return source.reader.trades(_market(query), query.from_ms, query.to_ms, query.limit)
 
 
-def _known_gaps(source: Source, query: Query) -> tuple[int, int] | None:
+def _known_gaps(source: ResultSource, query: Query) -> tuple[int, int] | None:
     found = source.reader.gaps(query.market)
     return (found[0].from_ms, max(gap.to_ms for gap in found)) if found else None
 
@@ -192,7 +192,7 @@ def show(settings: Settings, query: Query, *, as_json: bool) -> int:
     subject = check(query)
     wanted = query if as_json else _at_a_glance(subject, query)
     with open_redis(settings) as client:
-        source = Source(client, settings)
+        source = ResultSource(client, settings)
         found = _found(subject, source, wanted)
         empty = "" if found else _nothing(subject, source, wanted, settings.zone)
         stale = "" if as_json else notice(source.reader, SystemClock().now_ms())
@@ -206,7 +206,7 @@ def show(settings: Settings, query: Query, *, as_json: bool) -> int:
     return 0
 
 
-def _nothing(subject: Subject, source: Source, query: Query, zone: ZoneInfo) -> str:
+def _nothing(subject: Subject, source: ResultSource, query: Query, zone: ZoneInfo) -> str:
     """Return the sentence about an empty answer."""
     span = Span(query.from_ms, query.to_ms)
     markets = source.reader.several(query.market) if query.market else [None]
@@ -258,7 +258,7 @@ def _at_a_glance(subject: Subject, query: Query) -> Query:
     return query
 
 
-def _found(subject: Subject, source: Source, query: Query) -> Any:  # noqa: ANN401 - rows of any kind
+def _found(subject: Subject, source: ResultSource, query: Query) -> Any:  # noqa: ANN401 - rows of any kind
     """Read what was asked for, of each market that was named, oldest first."""
     if query.market is None or subject.takes_lists:
         return _limited(subject.read(source, query), query.limit)
@@ -287,8 +287,8 @@ def _drawn(subject: Subject, query: Query, found: Any) -> Iterable[RenderableTyp
     return parts
 
 
-def _parts(drawn: Sheet | Iterable[RenderableType]) -> Iterable[RenderableType]:
-    return [drawn] if isinstance(drawn, Sheet) else drawn
+def _parts(drawn: RenderedTable | Iterable[RenderableType]) -> Iterable[RenderableType]:
+    return [drawn] if isinstance(drawn, RenderedTable) else drawn
 
 
 def _by_market(rows: Sequence[Any]) -> Iterable[list[Any]]:

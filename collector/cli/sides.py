@@ -14,12 +14,11 @@ from collector.analytics.reconcile import Figures
 from collector.analytics.verdicts import written
 from collector.archive import is_installed
 from collector.archive.decimals import exact
-from collector.archive.records import CANDLES, ROUNDED
-from collector.archive.sql import Session
+from collector.archive.schema import CANDLES, ROUNDED
+from collector.archive.sql import QuerySession
 from collector.archive.views import quoted
 from collector.cli.lookback import open_both, stretch
 from collector.cli.store import open_redis
-from collector.cli.times import Span
 from collector.errors import ConfigurationError
 from collector.feed.rest_client import PAGE_CANDLES, RestClient
 from collector.listener.markets import choose
@@ -29,6 +28,7 @@ from collector.settings import Settings
 from collector.store.read import Reader
 from collector.store.store import Store
 from collector.store.verified import Verified
+from collector.util.times import Span
 
 
 class Stretch(NamedTuple):
@@ -70,7 +70,7 @@ class Ours(Struct, frozen=True):
 class OurSide:
     """Archive and Redis, or what there is of them."""
 
-    session: Session | None
+    session: QuerySession | None
     client: redis.Redis | None
     reader: Reader | None
     settings: Settings
@@ -157,7 +157,7 @@ def open_ours(settings: Settings, asked: Stretch | None = None) -> Iterator[OurS
         yield OurSide(session, client, Reader(client, settings) if client else None, settings)
 
 
-def _from_session(session: Session, market: str, asked: Stretch) -> tuple[dict[int, Minute], list[Gap]]:
+def _from_session(session: QuerySession, market: str, asked: Stretch) -> tuple[dict[int, Minute], list[Gap]]:
     names = Minute.__struct_fields__
     columns = ", ".join(f'"{name}"' for name in names)
     wanted = f"market = {quoted(market)}"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from collector.cli.render import output
-from collector.cli.render.top import Frame, View, growth
+from collector.cli.render.top import TopFrame, View, growth
 from collector.cli.store import masked, open_running
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable
@@ -73,7 +73,7 @@ def top(settings: Settings, *, once: bool) -> int:
         if once or not sys.stdout.isatty():
             watcher.look()
             time.sleep(REFRESH_S)  # rates need two looks
-            output.show([Frame(watcher.look())])
+            output.show([TopFrame(watcher.look())])
         else:
             _watch(watcher)
     return 0
@@ -91,7 +91,7 @@ def _watch(watcher: Watcher) -> None:
                 if size != console.size:
                     size = console.size
                     with undisturbed():
-                        live.update(Frame(view, size.height), refresh=True)
+                        live.update(TopFrame(view, size.height), refresh=True)
                 if _pressed(KEY_S) in ("q", "Q"):
                     return
 

@@ -14,8 +14,8 @@ from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
-from collector.host.roles import FLOWER_PORT, log_dir, redis_role, roles
-from collector.host.supervisor import Role, Supervisor
+from collector.host.services import FLOWER_PORT, log_dir, redis_role, roles
+from collector.host.supervisor import Service, Supervisor
 from collector.settings import Settings
 from collector.util.network import way_to
 
@@ -42,7 +42,7 @@ def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
 @contextmanager
 def all_roles(
     settings: Settings, *, workers: int, flower_port: int | None = None, listener: bool = True
-) -> Iterator[tuple[list[Role], str]]:
+) -> Iterator[tuple[list[Service], str]]:
     """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty.
 
     Raises:

@@ -45,7 +45,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class MissingStretch:
     """A stretch of one market's trades to fetch again, by the exchange's time."""
 
     market: str
@@ -72,7 +72,7 @@ class _Job:
 
     not_before_s: float
     minus_to_ms: int
-    hole: Hole = field(compare=False)
+    hole: MissingStretch = field(compare=False)
     failures: int = field(default=0, compare=False)
     stale: int = field(default=0, compare=False)
     unproven: int = field(default=0, compare=False)
@@ -116,10 +116,10 @@ class Backfill:
         source: TradeSource,
         clock: Clock,
         on_trades: Callable[[list[Trade]], None],
-        on_done: Callable[[Hole, bool], None],
+        on_done: Callable[[MissingStretch, bool], None],
         exchange_ms: Callable[[], int] | None = None,
         *,
-        totals: Callable[[Hole, bool, bool], bool | None] = _unknown,
+        totals: Callable[[MissingStretch, bool, bool], bool | None] = _unknown,
         streamed_ms: Callable[[str], int | None] = _unknown,
         lag_max_s: float = 60.0,
         page_rows: int = 500,
@@ -144,7 +144,7 @@ class Backfill:
         self._wake = asyncio.Event()
         self._warned_s = float("-inf")
 
-    def add(self, hole: Hole) -> None:
+    def add(self, hole: MissingStretch) -> None:
         """Queue a hole."""
         if len(self) >= _HOLES_MAX:
             log.error("too many gaps wait for backfill: one of %s stays", hole.market)
@@ -303,11 +303,11 @@ class Backfill:
         heapq.heappush(self._waiting, job)
         self._wake.set()
 
-    def _end(self, hole: Hole, *, recovered: bool) -> None:
+    def _end(self, hole: MissingStretch, *, recovered: bool) -> None:
         self.counts["backfills_recovered" if recovered else "backfills_given_up"] += 1
         self._on_done(hole, recovered)
 
-    def _warn(self, hole: Hole, delay_s: float, error: RestError) -> None:
+    def _warn(self, hole: MissingStretch, delay_s: float, error: RestError) -> None:
         """Say what failed, but not once for each of hundreds of markets."""
         now_s = self._clock.monotonic()
         if now_s - self._warned_s >= _WARN_AGAIN_S:

@@ -21,7 +21,7 @@ from collector.clock import Clock
 from collector.errors import ConnectFailed, GaveUp
 from collector.feed.framing import split_frames
 from collector.feed.reconnect import ConnectBudget, GiveUp, ReconnectPolicy
-from collector.feed.session import Input, MarketEvent, Session, State, advance
+from collector.feed.session import Input, MarketEvent, Session, SessionState, advance
 from collector.settings import ConnectionSettings
 from collector.stream.exchange_time import date_ms
 from collector.util.network import Way, tls_context, way_to
@@ -134,7 +134,7 @@ def _proxy_options(way: Way) -> dict[str, Any]:
     return {"proxy": way.proxy.url} | ({"proxy_ssl": tls_context()} if is_secure else {})
 
 
-class Host(Protocol):
+class ConnectionDelegate(Protocol):
     """What a connection needs from the listener it belongs to."""
 
     def new_session(self, connection: "Connection", now_s: float) -> Session:
@@ -155,7 +155,7 @@ class Host(Protocol):
         """Take what frames that came together carried (None: none was market data), and the frames."""
         ...
 
-    def on_lost(self, connection: "Connection", reason: str) -> None:
+    def on_disconnected(self, connection: "Connection", reason: str) -> None:
         """Take note that the socket is gone."""
         ...
 
@@ -165,7 +165,7 @@ class Host(Protocol):
 
 
 @dataclass(slots=True)
-class Totals:
+class ConnectionTotals:
     """Figures of a connection over all its sockets."""
 
     connects: int = 0
@@ -186,23 +186,23 @@ class Connection:
         number: int,
         url: str,
         settings: ConnectionSettings,
-        host: Host,
+        delegate: ConnectionDelegate,
         budget: ConnectBudget,
         clock: Clock,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.number = number
-        self.state = State.WAITING
+        self.state = SessionState.WAITING
         #: Set while data flows.
         self.streaming = asyncio.Event()
-        self.totals = Totals()
+        self.totals = ConnectionTotals()
         self.session: Session | None = None
         self.last_loss: str | None = None
         self._url = url
         self._way = way_to(url)
         self._settings = settings
-        self._host = host
+        self._delegate = delegate
         self._budget = budget
         self._clock = clock
         self._jitter = jitter
@@ -224,7 +224,7 @@ class Connection:
                 cause = await self._live_once()
                 await self._wait_to_retry(cause)
         finally:
-            if self.state is not State.GAVE_UP:
+            if self.state is not SessionState.GAVE_UP:
                 self.state = advance(self.state, Input.STOP)
 
     async def _live_once(self) -> Exception:
@@ -248,15 +248,15 @@ class Connection:
         headers = {} if socket.response is None else socket.response.headers
         server_ms = date_ms(headers.get("Date"))
         if server_ms is not None:
-            self._host.on_date(server_ms)
+            self._delegate.on_date(server_ms)
         self.state = advance(self.state, Input.OPENED)
         self.totals.connects += 1
-        self.session = self._host.new_session(self, self._clock.monotonic())
+        self.session = self._delegate.new_session(self, self._clock.monotonic())
         log.debug("connection %d is open", self.number)
 
     async def _converse(self, socket: FrameSocket) -> tuple[str, Exception]:
         """Subscribe and read until the socket ends or stalls; return why."""
-        await self._send(socket, self._host.subscribe_texts())
+        await self._send(socket, self._delegate.subscribe_texts())
         reader = asyncio.create_task(self._read(socket))
         try:
             while True:
@@ -302,11 +302,11 @@ class Connection:
             if found is not None:
                 is_data = True
                 events += found
-        if is_data and self.state is State.SUBSCRIBED:
+        if is_data and self.state is SessionState.SUBSCRIBED:
             self.state = advance(self.state, Input.DATA)
             self.streaming.set()
             log.debug("connection %d is streaming", self.number)
-        self._host.on_events(self, events if is_data else None, frames, received_ms)
+        self._delegate.on_events(self, events if is_data else None, frames, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`
@@ -338,7 +338,7 @@ class Connection:
         self.totals.losses += 1
         self._failures += 1
         self.last_loss = f"{reason}: {cause}"
-        self._host.on_lost(self, reason)
+        self._delegate.on_disconnected(self, reason)
         self.session = None
 
     async def _wait_to_retry(self, cause: Exception) -> None:

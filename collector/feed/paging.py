@@ -32,7 +32,7 @@ _SECOND_MS = 1_000
 _LAST_SECOND = "23:59:59"
 
 Query = dict[str, str | int]
-#: What tells a row from all others of its market, as in `collector.analytics.identity`.
+#: What tells a row from all others of its market, as in `collector.analytics.dedup`.
 Name = tuple[object, ...]
 
 

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
-from collector.feed.redundancy import FirstCopy
+from collector.feed.arbitration import FeedArbiter
 from collector.feed.watchdog import Rhythm, Stall, Watchdog
-from collector.model import BookChange, Channel, OrderBook, Ticker, Trade, WrittenBook
+from collector.model import BookChange, Channel, EncodedBook, OrderBook, Ticker, Trade
 from collector.protocol.codec import Codec, Rejected, Repeat, ServerError, Status, Subscription
 from collector.settings import ConnectionSettings
 from collector.stream.book import BookBuilder
 
 
-class State(StrEnum):
+class SessionState(StrEnum):
     """Where a connection is."""
 
     WAITING = "waiting"
@@ -39,17 +39,33 @@ class Input(StrEnum):
     STOP = "stop"
 
 
-TRANSITIONS: dict[State, dict[Input, State]] = {
-    State.WAITING: {Input.DIAL: State.CONNECTING, Input.GIVE_UP: State.GAVE_UP, Input.STOP: State.STOPPED},
-    State.CONNECTING: {Input.OPENED: State.SUBSCRIBED, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
-    State.SUBSCRIBED: {Input.DATA: State.STREAMING, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
-    State.STREAMING: {Input.DATA: State.STREAMING, Input.LOST: State.WAITING, Input.STOP: State.STOPPED},
-    State.STOPPED: {Input.STOP: State.STOPPED},
-    State.GAVE_UP: {Input.STOP: State.STOPPED},
+TRANSITIONS: dict[SessionState, dict[Input, SessionState]] = {
+    SessionState.WAITING: {
+        Input.DIAL: SessionState.CONNECTING,
+        Input.GIVE_UP: SessionState.GAVE_UP,
+        Input.STOP: SessionState.STOPPED,
+    },
+    SessionState.CONNECTING: {
+        Input.OPENED: SessionState.SUBSCRIBED,
+        Input.LOST: SessionState.WAITING,
+        Input.STOP: SessionState.STOPPED,
+    },
+    SessionState.SUBSCRIBED: {
+        Input.DATA: SessionState.STREAMING,
+        Input.LOST: SessionState.WAITING,
+        Input.STOP: SessionState.STOPPED,
+    },
+    SessionState.STREAMING: {
+        Input.DATA: SessionState.STREAMING,
+        Input.LOST: SessionState.WAITING,
+        Input.STOP: SessionState.STOPPED,
+    },
+    SessionState.STOPPED: {Input.STOP: SessionState.STOPPED},
+    SessionState.GAVE_UP: {Input.STOP: SessionState.STOPPED},
 }
 
 
-def advance(state: State, happened: Input) -> State:
+def advance(state: SessionState, happened: Input) -> SessionState:
     """Return the next state.
 
     Raises:
@@ -63,7 +79,7 @@ def advance(state: State, happened: Input) -> State:
 
 def diagram() -> str:
     """Draw `TRANSITIONS` as a Mermaid state diagram; the documentation shows this."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State.WAITING}"]
+    lines = ["stateDiagram-v2", f"    [*] --> {SessionState.WAITING}"]
     for state, row in TRANSITIONS.items():
         lines += [
             f"    {state} --> {target}: {happened}" for happened, target in row.items() if target != state
@@ -81,11 +97,11 @@ _CHANNELS: dict[type, Channel] = {
     Trade: Channel.TRADE,
     Ticker: Channel.TICKER,
     OrderBook: Channel.ORDERBOOK,
-    WrittenBook: Channel.ORDERBOOK,
+    EncodedBook: Channel.ORDERBOOK,
     BookChange: Channel.ORDERBOOK,
 }
 
-MarketEvent = Trade | Ticker | OrderBook | WrittenBook
+MarketEvent = Trade | Ticker | OrderBook | EncodedBook
 
 
 class Session:
@@ -99,7 +115,7 @@ class Session:
         settings: ConnectionSettings,
         now_s: float,
         *,
-        first_copy: FirstCopy | None = None,
+        arbiter: FeedArbiter | None = None,
         books: BookBuilder | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -117,7 +133,7 @@ class Session:
         self._markets = subscription.markets
         self._rhythms = rhythms
         self._watchdog = Watchdog(subscription.channels, rhythms, settings, now_s)
-        self._first_copy = first_copy
+        self._arbiter = arbiter
         self._books = books
         self._asked_s = now_s
         self._heard_s: dict[Channel, float] = {}
@@ -128,8 +144,8 @@ class Session:
         A copy or a repeat is market data without events; a keepalive or garbage is not.
         """
         self.counts["frames"] += 1
-        if self._first_copy is not None:
-            channel = self._first_copy.channel_of_copy(raw)
+        if self._arbiter is not None:
+            channel = self._arbiter.channel_of_copy(raw)
             if channel is not None:
                 self.counts["frame_copies"] += 1
                 self._heard(channel, now_s)
@@ -152,8 +168,8 @@ class Session:
     def _take(
         self, event: MarketEvent | BookChange, raw: bytes | str, channel: Channel, events: list[MarketEvent]
     ) -> None:
-        if self._first_copy is not None:
-            self._first_copy.remember(raw, channel)
+        if self._arbiter is not None:
+            self._arbiter.remember(raw, channel)
         whole = event if self._books is None else self._whole(event, self._books)
         if whole is not None and not isinstance(whole, BookChange):
             events.append(whole)

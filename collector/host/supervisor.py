@@ -6,11 +6,11 @@ flush into a Redis that lives and workers can still hand back what they hold:
     start   REDIS ──> SERVICES (workers, flower, simulator) ──> LISTENER
     stop    LISTENER ──> SERVICES ──> REDIS         then whatever is left is killed
 
-Each role leads a process group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what a
-role leaves behind is swept with its group. `collector.host.lifeline` ends the roles of a supervisor that was
-killed. A role's output goes to `<log_dir>/<name>.log`, which the role itself opens for append (no pipe that
-can fill up or break) and which is cut when it passes `LOG_BYTES_MAX`, the part before kept as `.log.1`.
-A role with `log=False` writes to the supervisor's own stdout and stderr.
+Each service leads a process group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
+a service leaves behind is swept with its group. `collector.host.parent_death` ends the services of a
+supervisor that was killed. A service's output goes to `<log_dir>/<name>.log`, which the service itself opens
+for append (no pipe that can fill up or break) and which is cut when it passes `LOG_BYTES_MAX`, the part
+before kept as `.log.1`. A service with `log=False` writes to the supervisor's own stdout and stderr.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from collector.errors import CollectorError, ConfigurationError, PipelineError
-from collector.host.lifeline import bound
+from collector.host.parent_death import bound
 from collector.host.redis_server import last_line
 
 LOG_BYTES_MAX = 5 << 20
@@ -49,7 +49,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Service:
     """One command to keep running.
 
     Attributes:
@@ -118,7 +118,7 @@ class Supervisor:
 
     def __init__(
         self,
-        roles: Sequence[Role],
+        roles: Sequence[Service],
         log_dir: Path,
         policy: RestartPolicy | None = None,
         *,
@@ -241,7 +241,7 @@ class _Runner:
     """One role's life: spawn, wait, wait a little, spawn again."""
 
     def __init__(
-        self, role: Role, log: Path | None, policy: RestartPolicy, fail: Callable[[CollectorError], None]
+        self, role: Service, log: Path | None, policy: RestartPolicy, fail: Callable[[CollectorError], None]
     ) -> None:
         self.role = role
         self.log = log
@@ -345,7 +345,7 @@ def _reading(status: int) -> str:
     return f"status {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def _log_of(role: Role, log_dir: Path) -> Path | None:
+def _log_of(role: Service, log_dir: Path) -> Path | None:
     return log_dir / f"{role.name}.log" if role.log else None
 
 

@@ -29,13 +29,13 @@ from collector.errors import (
     PipelineError,
     RestError,
 )
+from collector.feed.arbitration import FeedArbiter
 from collector.feed.backfill import Backfill
-from collector.feed.backfill import Hole as MarketHole
+from collector.feed.backfill import MissingStretch as MarketHole
 from collector.feed.connection import Connection
-from collector.feed.fleet import Fleet
-from collector.feed.redundancy import FirstCopy
+from collector.feed.connection_group import ConnectionGroup
 from collector.feed.rest_client import PAGE_ROWS, RestClient
-from collector.feed.session import MarketEvent, Session, State
+from collector.feed.session import MarketEvent, Session, SessionState
 from collector.feed.watchdog import new_rhythms
 from collector.host import redis_client
 from collector.host.metrics import Snapshot
@@ -43,13 +43,13 @@ from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
 from collector.listener.auditor import Auditor
+from collector.listener.gap_tracker import GapTracker
 from collector.listener.hand_on import new_ledger, new_probe, new_spool
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
-from collector.listener.holes import Holes
-from collector.listener.intake import Intake
 from collector.listener.market_states import MarketStates
 from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
+from collector.listener.pipeline import EventPipeline
 from collector.listener.refresh import Refresh
 from collector.listener.status import CoverageStatus, returned
 from collector.listener.witness import Witness
@@ -58,10 +58,10 @@ from collector.protocol.codec import Codec, Subscription
 from collector.protocol.current import CurrentCodec, is_snapshot
 from collector.protocol.legacy import LegacyCodec
 from collector.protocol.repeats import RepeatedBooks
+from collector.publish.handoff import HandoffQueue
 from collector.publish.lease import Lease
-from collector.publish.outbox import Outbox
 from collector.publish.publisher import Handing, Publisher, Transport
-from collector.publish.recall import Recall
+from collector.publish.revoke import Revoker
 from collector.publish.sender import Sender
 from collector.routing import ANALYSES
 from collector.settings import ExchangeSettings, Settings
@@ -71,7 +71,7 @@ from collector.store.verified import Verified
 from collector.stream.batcher import Batcher
 from collector.stream.book import BookBuilder
 from collector.stream.exchange_time import ExchangeClock, ExchangeTime
-from collector.stream.pressure import Decision, Reading
+from collector.stream.pressure import Decision, PressureSample
 from collector.stream.refused import RefusedTrades
 
 log = logging.getLogger(__name__)
@@ -131,41 +131,41 @@ class Listener:
         self._keys = Keys(settings.store.key_prefix)
         self._lease = new_lease(settings, self._redis)
         self._holder: str | None = None
-        self._outbox = Outbox(settings.publish.queue_batches, self.id)
+        self._handoff = HandoffQueue(settings.publish.queue_batches, self.id)
         self._batcher = Batcher(settings.batch, self.id)
-        self._intake = Intake(self._batcher, self._outbox, self._clock, time)
-        self._holes = Holes(self._intake, settings.channels)
-        holes = self._holes
-        self._intake.listen(
+        self._pipeline = EventPipeline(self._batcher, self._handoff, self._clock, time)
+        self._gap_tracker = GapTracker(self._pipeline, settings.channels)
+        holes = self._gap_tracker
+        self._pipeline.listen(
             holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_missing, holes.on_ahead
         )
         self._refused = RefusedTrades()
         self._rhythms = new_rhythms(settings.connection)
         is_current = settings.exchange.protocol == "current"
-        self._first_copy = FirstCopy() if is_current and settings.redundancy > 1 else None
+        self._arbiter = FeedArbiter() if is_current and settings.redundancy > 1 else None
         self._repeats = RepeatedBooks()
-        self.fleet = Fleet(settings, self, self._clock)
+        self.connection_group = ConnectionGroup(settings, self, self._clock)
         self._rest = RestClient(settings.exchange, self._clock, self.on_date)
         self._backfill = Backfill(
             self._rest,
             self._clock,
-            self._intake.add_recovered,
+            self._pipeline.add_recovered,
             self._on_filled,
-            self._intake.exchange_ms,
-            totals=self._holes.totals_agree,
-            streamed_ms=self._intake.streamed_ms,
+            self._pipeline.exchange_ms,
+            totals=self._gap_tracker.totals_agree,
+            streamed_ms=self._pipeline.streamed_ms,
             lag_max_s=settings.exchange.rest_lag_max_s,
             page_rows=PAGE_ROWS,
         )
-        self._holes.backfill = self._backfill
+        self._gap_tracker.backfill = self._backfill
         self._auditor = self._new_auditor()
         self._refresh = Refresh(
             self._rest,
-            self.fleet,
-            self._holes,
+            self.connection_group,
+            self._gap_tracker,
             MarketStates(self._redis, settings),
             self._choose,
-            self._intake.exchange_time.at,
+            self._pipeline.exchange_time.at,
             self._clock,
             settings.exchange.market_refresh_s,
         )
@@ -178,12 +178,12 @@ class Listener:
             settings,
             self._redis,
             self.id,
-            intake=self._intake,
+            pipeline=self._pipeline,
             batcher=self._batcher,
-            outbox=self._outbox,
-            holes=self._holes,
+            handoff=self._handoff,
+            holes=self._gap_tracker,
         )
-        self._witness = Witness(self._rest, self._intake, settings.exchange.totals_interval_s)
+        self._witness = Witness(self._rest, self._pipeline, settings.exchange.totals_interval_s)
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
         self._paced_s = self._pace_changed_s = 0.0
@@ -221,7 +221,7 @@ class Listener:
         except* CollectorError as failures:
             raise _first(failures) from None
         finally:
-            self._intake.flush()
+            self._pipeline.flush()
             await asyncio.to_thread(self._publisher.stop, _STOP_TIMEOUT_S)
             self._status.note()
             if web is not None:
@@ -241,7 +241,7 @@ class Listener:
             if self._auditor is not None:
                 group.create_task(self._auditor.run())
             group.create_task(self._witness.run(lambda: self._markets))
-            self.fleet.start(group)
+            self.connection_group.start(group)
 
     async def _take_up_gaps(self) -> None:
         """Send the backfill after gaps of an earlier run, and those that workers open, once stored."""
@@ -251,9 +251,9 @@ class Listener:
             found = await asyncio.to_thread(self._read_found)
             gaps = await asyncio.to_thread(self._read_open_gaps)
             if gaps is not None:
-                self._holes.take_up(gaps)
+                self._gap_tracker.take_up(gaps)
                 for gap in await asyncio.to_thread(self._find_returned, gaps):
-                    self._intake.add(gap)
+                    self._pipeline.add(gap)
             if await self._are_found(found, found_again_s, pause_s):
                 # What is fetched may become a dead letter again: not faster and faster.
                 found_again_s, pause_s = min(2 * found_again_s, longest_s), _GAPS_AGAIN_S[0]
@@ -282,13 +282,13 @@ class Listener:
             await asyncio.sleep(_OUTAGES_S)
             sockets = {
                 connection.number: Socket(connection.streaming.is_set(), connection.last_loss or "")
-                for connection in self.fleet.connections
+                for connection in self.connection_group.connections
             }
             view = View(
                 now_s=self._clock.monotonic(),
                 sockets=sockets,
-                fetched=self._intake.counts["trades_backfilled"],
-                waiting=len(self._backfill) + (self._intake.outage() is not None),
+                fetched=self._pipeline.counts["trades_backfilled"],
+                waiting=len(self._backfill) + (self._pipeline.outage() is not None),
                 given_up=self._backfill.counts["backfills_given_up"],
                 recovered=self._recovered,
             )
@@ -314,12 +314,12 @@ class Listener:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._intake.tick(self._publisher.decision)
+            self._pipeline.tick(self._publisher.decision)
             self._status.note()
             for loss in self._publisher.take_losses():
-                self._holes.on_loss(loss)
+                self._gap_tracker.on_loss(loss)
             if not self._publisher.decision.trades_to_disk:
-                self._holes.tell_lost()
+                self._gap_tracker.tell_lost()
             if not self._publisher.is_alive:
                 raise PipelineError(f"the publisher died: {self._publisher.failure!r}")
             if self._holder is not None:
@@ -396,11 +396,11 @@ class Listener:
 
     @property
     def _markets(self) -> tuple[str, ...]:
-        return self._holes.markets
+        return self._gap_tracker.markets
 
     @_markets.setter
     def _markets(self, markets: tuple[str, ...]) -> None:
-        self._holes.markets = markets
+        self._gap_tracker.markets = markets
 
     # Host of the connections
 
@@ -413,7 +413,7 @@ class Listener:
             self._rhythms,
             self.settings.connection,
             now_s,
-            first_copy=self._first_copy,
+            arbiter=self._arbiter,
             books=BookBuilder() if exchange.protocol == "legacy" else None,
         )
 
@@ -431,22 +431,22 @@ class Listener:
         """Take what frames that came together carried."""
         if events is not None:
             has_snapshots = any(map(is_snapshot, frames))
-            self._intake.on_events(connection.number, events, has_snapshots=has_snapshots)
+            self._pipeline.process(connection.number, events, has_snapshots=has_snapshots)
         session = connection.session
         if session is not None and session.rejections:
             self._note_rejections(session, received_ms)
             self._open_refused(session)
 
-    def on_lost(self, connection: Connection, reason: str) -> None:
+    def on_disconnected(self, connection: Connection, reason: str) -> None:
         """Take note that a socket is gone."""
-        self._intake.coverage.on_lost(connection.number, reason)
+        self._pipeline.coverage.on_disconnected(connection.number, reason)
         if connection.session is not None:
             self._ended.update(connection.session.totals())
             connection.session = None
 
     def on_date(self, server_ms: int) -> None:
         """Take the time that the exchange's servers name."""
-        self._intake.exchange_time.hint(server_ms, self._clock.monotonic())
+        self._pipeline.exchange_time.hint(server_ms, self._clock.monotonic())
 
     def _subscription(self) -> Subscription:
         return Subscription(self._markets, self.settings.channels)
@@ -469,14 +469,14 @@ class Listener:
 
     def _open_refused(self, session: Session) -> None:
         """Open gaps for the trades among what a session refused."""
-        now_ms = self._intake.exchange_ms()
+        now_ms = self._pipeline.exchange_ms()
         for gap in self._refused.on_refused(session.refused_trades, self._markets, now_ms):
-            self._holes.open(gap.market, gap.from_ms, gap.to_ms, "refused")
+            self._gap_tracker.open(gap.market, gap.from_ms, gap.to_ms, "refused")
         session.refused_trades.clear()
 
-    def _on_lost_batch(self, batch: Batch, reason: str) -> None:
+    def _on_batch_lost(self, batch: Batch, reason: str) -> None:
         """Called in the publisher's thread: facts that could be neither sent nor kept."""
-        self._call(self._intake.lose, batch, reason)
+        self._call(self._pipeline.lose, batch, reason)
 
     def _on_unreadable(self, from_ms: int) -> None:
         """Called in the publisher's thread: facts on their way that can't be read any more."""
@@ -488,7 +488,7 @@ class Listener:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _open_until_now(self, from_ms: int, reason: str) -> None:
-        self._holes.open(None, from_ms, self._intake.exchange_ms(), reason)
+        self._gap_tracker.open(None, from_ms, self._pipeline.exchange_ms(), reason)
 
     # The exchange's own figures
 
@@ -502,10 +502,10 @@ class Listener:
             self._clock,
             settings.audit,
             markets=lambda: self._markets,
-            exchange_ms=self._intake.exchange_ms,
-            streamed_ms=self._intake.newest_streamed_ms,
-            open_gap=lambda market, from_ms, to_ms: self._holes.open(market, from_ms, to_ms, AUDIT),
-            close_gap=self._holes.close,
+            exchange_ms=self._pipeline.exchange_ms,
+            streamed_ms=self._pipeline.newest_streamed_ms,
+            open_gap=lambda market, from_ms, to_ms: self._gap_tracker.open(market, from_ms, to_ms, AUDIT),
+            close_gap=self._gap_tracker.close,
             is_behind=self._is_behind,
             lag_max_s=settings.exchange.rest_lag_max_s,
             share=settings.shard,
@@ -522,26 +522,26 @@ class Listener:
 
     def _on_filled(self, hole: MarketHole, recovered: bool) -> None:
         """Take the end of a backfill."""
-        self._holes.on_filled(hole, recovered)
+        self._gap_tracker.on_filled(hole, recovered)
         if self._auditor is not None:
             self._auditor.on_fetched(hole)
 
     # The publisher's side
 
     def _new_publisher(self, sender: Transport) -> Publisher:
-        spool = new_spool(self.settings, _ExchangeClock(self._intake, self._clock))
+        spool = new_spool(self.settings, _ExchangeClock(self._pipeline, self._clock))
         if len(spool):
             log.warning("%d batches of an earlier run wait in the spool", len(spool))
         return Publisher(
             self.settings,
-            self._outbox,
+            self._handoff,
             spool,
             Handing(sender, self._status.on_handed),
             new_probe(self.settings, self._redis, self._clock).read,
-            Recall(self._redis).take_back,
+            Revoker(self._redis).revoke,
             self._clock,
             housekeeping=self._keep_house,
-            on_lost=self._on_lost_batch,
+            on_batch_lost=self._on_batch_lost,
             interrupt=self._interrupt,
         )
 
@@ -551,7 +551,7 @@ class Listener:
         if isinstance(self._sender, Sender):
             self._sender.interrupt()
 
-    def _keep_house(self, decision: Decision, reading: Reading) -> None:
+    def _keep_house(self, decision: Decision, reading: PressureSample) -> None:
         """Called in the publisher's thread: renew the lease, send again, pace analyses, say how we are."""
         self._holder = self._lease.take()
         if self._holder is None:
@@ -588,15 +588,15 @@ class Listener:
 
     def health(self, decision: Decision) -> dict[str, Any]:
         """Return this listener's row of `show health`."""
-        connections = self.fleet.connections
+        connections = self.connection_group.connections
         last_frames = [c.totals.last_frame_ms for c in connections if c.totals.last_frame_ms]
-        lags = list(self._intake.lags_ms)
+        lags = list(self._pipeline.lags_ms)
         return {
             "id": self.id,
-            "state": State.STOPPED if self._has_left else state_of(connections),
+            "state": SessionState.STOPPED if self._has_left else state_of(connections),
             "connections": [connection_row(connection) for connection in connections],
             "mode": str(decision.mode),
-            "frames_per_s": round(self._rate.look(self.fleet.frames, self._clock.monotonic()), 1),
+            "frames_per_s": round(self._rate.look(self.connection_group.frames, self._clock.monotonic()), 1),
             "lag_ms_p50": percentile(lags, 0.5),
             "lag_ms_p99": percentile(lags, 0.99),
             "spool_bytes": self._publisher.spool_bytes,
@@ -615,17 +615,17 @@ class Listener:
 
     def counters(self) -> dict[str, int]:
         """Return everything counted so far, by name; any thread may ask."""
-        sessions = [connection.session for connection in list(self.fleet.connections)]
-        merged = added_up([self._batcher.merged, self._outbox.merged])
-        intake = self._intake
+        sessions = [connection.session for connection in list(self.connection_group.connections)]
+        merged = added_up([self._batcher.merged, self._handoff.merged])
+        pipeline = self._pipeline
         return added_up(
             [
                 self._ended,
                 *(session.totals() for session in sessions if session is not None),
-                intake.sequencer.held_back,
-                intake.doubts.counts,
-                intake.totals.counts,
-                intake.counts,
+                pipeline.deduplicator.held_back,
+                pipeline.doubts.counts,
+                pipeline.totals.counts,
+                pipeline.counts,
                 self._rest.counts,
                 self._backfill.counts,
                 self._auditor.counts if self._auditor is not None else {},
@@ -668,8 +668,8 @@ def _not_any_more(*_: object) -> None:
 class _ExchangeClock:
     """The exchange's time, for what is compared with times of its trades."""
 
-    def __init__(self, intake: Intake, clock: Clock) -> None:
-        self.now_ms = intake.exchange_ms
+    def __init__(self, pipeline: EventPipeline, clock: Clock) -> None:
+        self.now_ms = pipeline.exchange_ms
         self.monotonic = clock.monotonic
 
 

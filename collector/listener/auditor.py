@@ -21,7 +21,7 @@ from collector.analytics.reconcile import Figures, Match
 from collector.analytics.verdicts import written
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, RestError
-from collector.feed.backfill import Hole
+from collector.feed.backfill import MissingStretch
 from collector.model import MINUTE_MS, Gap
 from collector.protocol.rest import ExchangeCandle
 from collector.settings import AuditSettings
@@ -129,7 +129,7 @@ class Auditor:
                 has_asked = True
             await asyncio.sleep(self._pause_s if has_asked else _POLL_S)
 
-    def on_fetched(self, hole: Hole) -> None:
+    def on_fetched(self, hole: MissingStretch) -> None:
         """Take the end of a backfill, recovered or not: the minutes it touches are compared again."""
         self._plan.fetched(hole.market, hole.from_ms, hole.to_ms, self._exchange_ms())
 

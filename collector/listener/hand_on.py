@@ -6,7 +6,7 @@ from pathlib import Path
 import redis
 
 from collector.clock import Clock
-from collector.publish.ledger import Ledger, Names
+from collector.publish.in_flight import InFlightLog, Names
 from collector.publish.probe import Probe
 from collector.publish.publisher import Transport, times_of
 from collector.publish.spool import Spool
@@ -44,12 +44,12 @@ def new_ledger(
     transport: Transport,
     now_ms: Callable[[], int],
     on_unreadable: Callable[[int], None],
-) -> Ledger:
-    """Return a transport that keeps facts in mind until they are stored; arguments as of `Ledger`."""
+) -> InFlightLog:
+    """Return a transport that keeps facts in mind until they are stored; arguments as of `InFlightLog`."""
     keys = Keys(settings.store.key_prefix)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
     timeout_ms = round(settings.publish.confirm_timeout_s * 1000)
-    return Ledger(client, transport, names, timeout_ms, now_ms, on_unreadable)
+    return InFlightLog(client, transport, names, timeout_ms, now_ms, on_unreadable)
 
 
 def new_probe(settings: Settings, client: redis.Redis, clock: Clock) -> Probe:

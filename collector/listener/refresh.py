@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from collector.clock import Clock
 from collector.errors import ConfigurationError, RestError
-from collector.feed.fleet import Fleet
+from collector.feed.connection_group import ConnectionGroup
 from collector.feed.rest_client import RestClient
-from collector.listener.holes import Holes
+from collector.listener.gap_tracker import GapTracker
 from collector.listener.listings import Change, Listings
 from collector.listener.market_states import MarketStates
 
@@ -26,8 +26,8 @@ class Refresh:
     def __init__(
         self,
         rest: RestClient,
-        fleet: Fleet,
-        holes: Holes,
+        connections: ConnectionGroup,
+        holes: GapTracker,
         states: MarketStates,
         choose: Callable[[Sequence[str]], tuple[str, ...]],
         exchange_at: Callable[[float], int],
@@ -35,8 +35,8 @@ class Refresh:
         interval_s: float,
     ) -> None:
         self._rest = rest
-        self._fleet = fleet
-        self._holes = holes
+        self._connections = connections
+        self._gap_tracker = holes
         self._states = states
         self._choose = choose
         self._exchange_at = exchange_at
@@ -50,7 +50,7 @@ class Refresh:
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Follow the list until cancelled."""
-        listings = Listings(self._holes.markets, self._clock.monotonic())
+        listings = Listings(self._gap_tracker.markets, self._clock.monotonic())
         are_replaced = True
         await self._note()
         while True:
@@ -64,7 +64,7 @@ class Refresh:
                 self._follow(change)
                 are_replaced = False
             if not are_replaced:
-                are_replaced = await self._fleet.replace_all(group)
+                are_replaced = await self._connections.replace_all(group)
             if are_replaced:
                 self._fetch()
 
@@ -87,13 +87,13 @@ class Refresh:
         )
         self._listed |= change.listed
         self._returned |= change.returned
-        self._holes.markets = change.markets
+        self._gap_tracker.markets = change.markets
 
     def _fetch(self) -> None:
         """Record what was traded before the sockets carried it."""
         now_s = self._clock.monotonic()
         for market, since_s in self._listed.items():
-            self._holes.on_listed(market, self._exchange_at(since_s))
+            self._gap_tracker.on_listed(market, self._exchange_at(since_s))
         for market, since_s in self._returned.items():
-            self._holes.open(market, self._exchange_at(since_s), self._exchange_at(now_s), "relisted")
+            self._gap_tracker.open(market, self._exchange_at(since_s), self._exchange_at(now_s), "relisted")
         self._listed, self._returned = {}, {}

@@ -20,8 +20,8 @@ from collector.recording import Frame
 from collector.settings import Settings
 from collector.stream.batcher import KINDS, Batcher
 from collector.stream.book import BookBuilder
-from collector.stream.pressure import Reading
-from collector.stream.sequencer import Sequencer
+from collector.stream.deduplicator import Deduplicator
+from collector.stream.pressure import PressureSample
 
 _SEND_ATTEMPTS = 10
 _RETRY_S = 1.0
@@ -47,7 +47,7 @@ class Replay:
         protocol: str,
         new_codec: Callable[[], Codec],
         sender: Transport,
-        probe: Callable[[], Reading],
+        probe: Callable[[], PressureSample],
         stop: threading.Event | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Replay:
         self._probe = probe
         self._stop = stop or threading.Event()
         self._sessions: dict[int, Session] = {}
-        self._sequencer = Sequencer()
+        self._deduplicator = Deduplicator()
         self._batcher = Batcher(settings.batch, "replay")
 
     def run(self, frames: Iterable[Frame], speed: float) -> None:
@@ -99,7 +99,7 @@ class Replay:
             session = self._sessions[frame.connection] = self._new_session()
         raw = frame.raw if frame.binary else frame.raw.decode(errors="replace")
         for event in session.on_frame(raw, frame.received_ms, frame.received_us / 1e6) or ():
-            if self._sequencer.accept(event):
+            if self._deduplicator.accept(event):
                 self.counts[f"{KINDS[type(event)]}_rows"] += 1
                 filled = self._batcher.add(event, frame.received_us / 1e6, _now_ms())
                 if filled is not None:

@@ -12,13 +12,13 @@ from collector import batch as batches
 from collector.batch import Kind
 from collector.clock import SystemClock
 from collector.host.redis_clock import RedisClock
+from collector.listener.gap_tracker import HELD
 from collector.listener.hand_on import new_ledger, new_probe, new_spool, spool_folder
-from collector.listener.holes import HELD
 from collector.listener.status import returned
 from collector.model import Channel, Gap
-from collector.publish.outbox import Outbox
+from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import Loss, Publisher, Transport
-from collector.publish.recall import Recall
+from collector.publish.revoke import Revoker
 from collector.publish.sender import Sender
 from collector.settings import Settings
 from collector.store.store import Store
@@ -46,20 +46,20 @@ class Returning:
         spool = new_spool(settings, clock)
         self._clock = clock
         self._store = Store(client, settings.store)
-        self._outbox = Outbox(_CAPACITY)
+        self._handoff = HandoffQueue(_CAPACITY)
         now_ms = RedisClock(client, clock).now_ms
         sender = sender or Sender(settings.publish.state_expires_s, now_ms)
         self._ledger = new_ledger(settings, client, sender, now_ms, self._on_unreadable)
         self._publisher = Publisher(
             settings,
-            self._outbox,
+            self._handoff,
             spool,
             self._ledger,
             new_probe(settings, client, clock).read,
-            Recall(client).take_back,
+            Revoker(client).revoke,
             clock,
             housekeeping=lambda _decision, _reading: None,
-            on_lost=lambda batch, _: self._outbox.done(batch),
+            on_batch_lost=lambda batch, _: self._handoff.done(batch),
         )
         self._name = f"{HELD}:{spool.id}"
         log.warning("%d batches of an earlier run are sent from standby", len(spool))
@@ -79,7 +79,7 @@ class Returning:
         self._open([*self._publisher.take_losses()])
         gaps = self._store.open_gaps(self._name)
         self._put(returned(gaps, self._publisher, self._ledger))
-        return not (gaps or self._publisher.spool_bytes or len(self._outbox))
+        return not (gaps or self._publisher.spool_bytes or len(self._handoff))
 
     def stop(self) -> None:
         """Let go of the disk."""
@@ -103,4 +103,4 @@ class Returning:
     def _put(self, gaps: Sequence[Gap]) -> None:
         if gaps:
             now_ms = self._clock.now_ms()
-            self._outbox.put(batches.make(Kind.GAP, gaps, listener="standby", now_ms=now_ms))
+            self._handoff.put(batches.make(Kind.GAP, gaps, listener="standby", now_ms=now_ms))

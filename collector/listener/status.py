@@ -15,14 +15,14 @@ from msgspec import structs
 from collector.analytics.completeness import Watch
 from collector.analytics.watermark import starts
 from collector.errors import PipelineError
-from collector.listener.holes import HELD, Holes
-from collector.listener.intake import Intake
+from collector.listener.gap_tracker import HELD, GapTracker
+from collector.listener.pipeline import EventPipeline
 from collector.listener.watermark import Forgotten, Snapshot, Watermark
 from collector.model import Gap
-from collector.publish.ledger import Ledger
-from collector.publish.outbox import Outbox
+from collector.publish.handoff import HandoffQueue
+from collector.publish.in_flight import InFlightLog
 from collector.publish.publisher import Publisher
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.settings import Settings
 from collector.store.coverage import CoverageStore
 from collector.store.history import History
@@ -57,18 +57,18 @@ class CoverageStatus:
         client: redis.Redis,
         listener: str,
         *,
-        intake: Intake,
+        pipeline: EventPipeline,
         batcher: Batcher,
-        outbox: Outbox,
-        holes: Holes,
+        handoff: HandoffQueue,
+        holes: GapTracker,
     ) -> None:
         self._store = CoverageStore(client, Keys(settings.store.key_prefix), settings.shard, ALIVE_S)
         self._history = History(client, settings)
-        self._watermark = Watermark(self._store, f"{listener}-{secrets.token_hex(4)}", intake.exchange_ms)
-        self._intake = intake
+        self._watermark = Watermark(self._store, f"{listener}-{secrets.token_hex(4)}", pipeline.exchange_ms)
+        self._pipeline = pipeline
         self._batcher = batcher
-        self._outbox = outbox
-        self._holes = holes
+        self._handoff = handoff
+        self._gap_tracker = holes
         self._markets_written: tuple[str, ...] = ()
 
     async def begin(self, spool: str) -> None:
@@ -81,7 +81,7 @@ class CoverageStatus:
         said = False
         while True:
             try:
-                found = await asyncio.to_thread(self._find, self._holes.markets)
+                found = await asyncio.to_thread(self._find, self._gap_tracker.markets)
                 break
             except (redis.RedisError, PipelineError) as error:
                 if not said:
@@ -89,33 +89,33 @@ class CoverageStatus:
                 said = True
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, longest_s)
-        now_ms = self._intake.exchange_ms()
-        known = starts(self._holes.markets, found.watches, found.last_trade_ms, now_ms, spool)
+        now_ms = self._pipeline.exchange_ms()
+        known = starts(self._gap_tracker.markets, found.watches, found.last_trade_ms, now_ms, spool)
         self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
-        self._holes.begin(known)
+        self._gap_tracker.begin(known)
 
     def note(self) -> None:
         """Take note of what is covered now; in the event loop."""
-        if not self._holes.has_begun:
+        if not self._gap_tracker.has_begun:
             return
-        intake = self._intake
+        pipeline = self._pipeline
         unsent = (
-            intake.held_from_ms,
+            pipeline.held_from_ms,
             self._batcher.oldest_mark_ms,
-            self._outbox.oldest_mark_ms,
-            self._holes.unsaid_from_ms,
+            self._handoff.oldest_mark_ms,
+            self._gap_tracker.unsaid_from_ms,
         )
-        since_ms, why = intake.outage() or (None, None)
+        since_ms, why = pipeline.outage() or (None, None)
         self._watermark.note(
             Snapshot(
-                intake.covered_until_ms(),
+                pipeline.covered_until_ms(),
                 since_ms,
                 why,
                 min((ms for ms in unsent if ms is not None), default=None),
             )
         )
 
-    def write(self, publisher: Publisher, ledger: Ledger, call: Callable[..., object]) -> None:
+    def write(self, publisher: Publisher, ledger: InFlightLog, call: Callable[..., object]) -> None:
         """Write the status, and have fetched again what Redis has forgotten; in the publisher's thread.
 
         Args:
@@ -124,7 +124,7 @@ class CoverageStatus:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        markets = self._holes.markets
+        markets = self._gap_tracker.markets
         forgotten = self._watermark.write(
             spooled_from_ms=publisher.spool_mark_ms,
             spool=publisher.spool_id,
@@ -134,7 +134,7 @@ class CoverageStatus:
             publisher.counts["redis_lost_writes"] += 1
             self._markets_written = ()
             call(self._fetch_again, forgotten)
-        if markets != self._markets_written and self._holes.has_begun:
+        if markets != self._markets_written and self._gap_tracker.has_begun:
             self._store.write_markets(markets)
             self._markets_written = markets
 
@@ -146,7 +146,7 @@ class CoverageStatus:
         """
         self._store.leave()
 
-    def on_handed(self, letter: Letter) -> None:
+    def on_handed(self, letter: Envelope) -> None:
         """Take note of a batch that Redis took; in the publisher's thread."""
         self._watermark.on_handed(letter)
 
@@ -161,13 +161,13 @@ class CoverageStatus:
             "%.0f s of trades are fetched again",
             (to_ms - from_ms) / 1000,
         )
-        self._holes.forget()
+        self._gap_tracker.forget()
         for stretch in forgotten.stretches:
-            self._holes.open(None, *stretch, STORE_LOST)
+            self._gap_tracker.open(None, *stretch, STORE_LOST)
         self._watermark.go_on()
 
 
-def returned(gaps: Sequence[Gap], publisher: Publisher, ledger: Ledger) -> list[Gap]:
+def returned(gaps: Sequence[Gap], publisher: Publisher, ledger: InFlightLog) -> list[Gap]:
     """Return, recovered, the gaps whose trades were on our own disk and are stored by now.
 
     Raises:

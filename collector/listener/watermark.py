@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from collector.analytics.completeness import Status
 from collector.analytics.watermark import LAG_MS, lost_from_ms
-from collector.publish.sender import FACTS, Letter
+from collector.publish.sender import FACTS, Envelope
 from collector.store.coverage import CoverageStore, decode, encode
 
 #: Statuses of which nobody knows whether they were written.
@@ -89,7 +89,7 @@ class Watermark:
         self._snapshot = None
         self._is_waiting = False
 
-    def on_handed(self, letter: Letter) -> None:
+    def on_handed(self, letter: Envelope) -> None:
         """Take note of a batch that Redis took; in the publisher's thread."""
         if letter.kind not in FACTS:
             return

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from collector.errors import RestError, RestRefused
 from collector.feed.rest_client import TICKERS_MAX
-from collector.listener.intake import Intake
+from collector.listener.pipeline import EventPipeline
 from collector.model import Source
 from collector.protocol.rest import DayTotal
 
@@ -35,9 +35,9 @@ class Witness:
         interval_s: from look to look; 0 is never.
     """
 
-    def __init__(self, rest: DayTotals, intake: Intake, interval_s: float) -> None:
+    def __init__(self, rest: DayTotals, pipeline: EventPipeline, interval_s: float) -> None:
         self._rest = rest
-        self._intake = intake
+        self._pipeline = pipeline
         self._interval_s = interval_s
 
     async def run(self, markets: Callable[[], Sequence[str]]) -> None:
@@ -67,8 +67,8 @@ class Witness:
                 await self._ask(markets[:middle])
                 await self._ask(markets[middle:])
             return
-        intake = self._intake
-        now_s, latest_ms = intake.now_s(), intake.exchange_ms() + _AHEAD_MS
+        pipeline = self._pipeline
+        now_s, latest_ms = pipeline.now_s(), pipeline.exchange_ms() + _AHEAD_MS
         for row in rows:
             trade_ms = row.trade_ms if row.trade_ms <= latest_ms else row.trade_ms - _KST_MS
-            intake.totals.ticker(row.market, row.turnover, trade_ms, trade_ms, Source.REST, now_s)
+            pipeline.totals.ticker(row.market, row.turnover, trade_ms, trade_ms, Source.REST, now_s)

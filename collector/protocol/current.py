@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from collector.errors import MalformedMessage
 from collector.market_names import is_code
-from collector.model import Channel, Level, OrderBook, Side, Ticker, Trade, WrittenBook
+from collector.model import Channel, EncodedBook, Level, OrderBook, Side, Ticker, Trade
 from collector.protocol.codec import (
     Message,
     Repeat,
@@ -35,7 +35,9 @@ from collector.protocol.codec import (
     parse_json,
     rejected,
 )
-from collector.protocol.frames import (
+from collector.protocol.fast_path import read_book, take_apart
+from collector.protocol.repeats import BookText, RepeatedBooks
+from collector.protocol.wire_types import (
     OrderbookFrame,
     OrderbookUnit,
     TickerFrame,
@@ -43,10 +45,8 @@ from collector.protocol.frames import (
     in_microseconds,
     lengthen,
 )
-from collector.protocol.repeats import BookText, RepeatedBooks
-from collector.protocol.usual import read_book, take_apart
 
-_BOOKS = (OrderBook, WrittenBook)
+_BOOKS = (OrderBook, EncodedBook)
 _SIDES: dict[str, Side] = {"BID": Side.BUY, "ASK": Side.SELL}
 #: Names of oddities kept at the most; a field with ever new names must not fill the memory.
 _SURPRISES_MAX = 200
@@ -115,7 +115,7 @@ class CurrentCodec:
             return None
         if not book.is_as_known:
             self._count_fields("orderbook", book.frame)
-        return WrittenBook(*_book_head(book.frame, received_ms), book.levels)
+        return EncodedBook(*_book_head(book.frame, received_ms), book.levels)
 
     def _message(self, frame: Any, received_ms: int) -> Message:  # noqa: ANN401 - not validated yet
         if not isinstance(frame, dict):

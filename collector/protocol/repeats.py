@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from collector.model import OrderBook, WrittenBook
+from collector.model import EncodedBook, OrderBook
 from collector.protocol.codec import LATEST_AHEAD_MS
 
 
@@ -40,7 +40,7 @@ class RepeatedBooks:
         self._newest[book.market] = known._replace(exchange_us=book.exchange_us)
         return True
 
-    def remember(self, book: OrderBook | WrittenBook, text: BookText | None) -> None:
+    def remember(self, book: OrderBook | EncodedBook, text: BookText | None) -> None:
         """Keep a book that was understood, if its text can be recognised again."""
         known = self._newest.get(book.market)
         if known is not None and book.exchange_us < known.exchange_us:

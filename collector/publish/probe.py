@@ -15,7 +15,7 @@ import redis
 
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable
-from collector.stream.pressure import Reading
+from collector.stream.pressure import PressureSample
 
 PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 UNACKED = "unacked"
@@ -33,7 +33,7 @@ _message = msgspec.json.Decoder(_Message)
 
 
 class Probe:
-    """Reads the broker's half of a `Reading`.
+    """Reads the broker's half of a `PressureSample`.
 
     Args:
         client: connection to the broker, with a `socket_timeout`.
@@ -58,7 +58,7 @@ class Probe:
         self._prefix = key_prefix
         self._clock = clock
 
-    def read(self) -> Reading:
+    def read(self) -> PressureSample:
         """Ask everything in one round trip.
 
         Raises:
@@ -70,7 +70,7 @@ class Probe:
             raise BrokerUnavailable(f"Redis does not tell its queue lengths: {error}") from error
         lengths = {queue: _total(replies) for queue in self._queues}
         ages_ms = {queue: self._age_ms(next(replies)) for queue in self._aged}
-        return Reading(
+        return PressureSample(
             queue_lengths=lengths,
             ages_ms=ages_ms,
             unacked=next(replies),

@@ -1,4 +1,4 @@
-"""The publisher's thread: takes batches from the outbox, sends them, and keeps trades on disk when it can't.
+"""The publisher's thread: takes batches from the handoff queue, sends them, or keeps trades on disk.
 
 It does what the last `Decision` of the pressure policy says and decides nothing itself. Everything that
 touches the broker or the spool happens in this thread.
@@ -16,13 +16,13 @@ from collector import batch as batches
 from collector.batch import Batch, GapBatch, Kind
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable, InvalidBatch, SpoolFull
-from collector.publish.outbox import Outbox
-from collector.publish.recall import Recalled
-from collector.publish.sender import FACTS, Letter
+from collector.publish.handoff import HandoffQueue
+from collector.publish.revoke import Revoked
+from collector.publish.sender import FACTS, Envelope
 from collector.publish.spool import LONG_MS, Spool, Times
 from collector.settings import Settings
 from collector.stream.batcher import STATES, shard_of
-from collector.stream.pressure import Decision, PressurePolicy, Reading, State
+from collector.stream.pressure import Decision, PressurePolicy, PressureSample, PressureState
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Loss(NamedTuple):
 class Transport(Protocol):
     """Where letters go: `Sender` in production."""
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         """Publish one batch or raise BrokerUnavailable."""
         ...
 
@@ -58,11 +58,11 @@ class Transport(Protocol):
 class Handing:
     """A transport that tells of each batch that another one has sent."""
 
-    def __init__(self, transport: Transport, on_sent: Callable[[Letter], None]) -> None:
+    def __init__(self, transport: Transport, on_sent: Callable[[Envelope], None]) -> None:
         self._transport = transport
         self._on_sent = on_sent
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         """Send it, then tell."""
         self._transport.send(letter)
         self._on_sent(letter)
@@ -73,7 +73,7 @@ class Handing:
 
 
 class Publisher:
-    """Moves batches from the outbox to the broker, by way of the disk if need be.
+    """Moves batches from the handoff queue to the broker, by way of the disk if need be.
 
     Args:
         probe: reads the broker's half of a pressure reading; raises BrokerUnavailable.
@@ -81,7 +81,7 @@ class Publisher:
             BrokerUnavailable.
         housekeeping: called after each probe with the decision in force (health, rate limits); it writes to
             the broker or raises BrokerUnavailable.
-        on_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
+        on_batch_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
         interrupt: ends what this thread is waiting for in Redis with an error; called by another thread, when
             a stop takes too long.
     """
@@ -89,30 +89,30 @@ class Publisher:
     def __init__(
         self,
         settings: Settings,
-        outbox: Outbox,
+        handoff: HandoffQueue,
         spool: Spool,
         sender: Transport,
-        probe: Callable[[], Reading],
-        take_back: Callable[[str, Collection[str]], Recalled],
+        probe: Callable[[], PressureSample],
+        revoke: Callable[[str, Collection[str]], Revoked],
         clock: Clock,
         *,
-        housekeeping: Callable[[Decision, Reading], None],
-        on_lost: Callable[[Batch, str], None],
+        housekeeping: Callable[[Decision, PressureSample], None],
+        on_batch_lost: Callable[[Batch, str], None],
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.policy = PressurePolicy(settings.pressure)
-        self.reading = Reading()
-        self.decision = self.policy.decide(self.reading, State(), clock.monotonic())
+        self.reading = PressureSample()
+        self.decision = self.policy.decide(self.reading, PressureState(), clock.monotonic())
         self._settings = settings
-        self._outbox = outbox
+        self._handoff = handoff
         self._spool = spool
         self._sender = sender
         self._probe = probe
-        self._take_back = take_back
+        self._revoke = revoke
         self._clock = clock
         self._housekeeping = housekeeping
-        self._on_lost = on_lost
+        self._on_batch_lost = on_batch_lost
         self._interrupt = interrupt
         #: Batches that wait on disk, known once the thread has ended.
         self.left_on_disk = 0
@@ -145,7 +145,7 @@ class Publisher:
         Half of the time is for sending. A Redis that hangs then is given up, and the rest goes to disk.
         """
         self._stop_by_s = self._clock.monotonic() + timeout_s / 2
-        self._outbox.wake()
+        self._handoff.wake()
         self._thread.join(timeout_s / 2 + _GRACE_S)
         if self._thread.is_alive():
             self._interrupt()
@@ -194,7 +194,7 @@ class Publisher:
             while not self._is_over():
                 self._turn()
             # Late in a stop, or without a broker: the disk is fast, and states are too old tomorrow.
-            while batch := self._outbox.take(0, states=STATES):
+            while batch := self._handoff.take(0, states=STATES):
                 if batch.channel in STATES:
                     self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
                 else:
@@ -208,11 +208,11 @@ class Publisher:
     def _is_over(self) -> bool:
         if self._stop_by_s is None:
             return False
-        return self._failing or not len(self._outbox) or self._clock.monotonic() >= self._stop_by_s
+        return self._failing or not len(self._handoff) or self._clock.monotonic() >= self._stop_by_s
 
     def _turn(self) -> None:
         self._probe_if_due()
-        batch = self._outbox.take(self._wait_s(), states=self._sendable_states())
+        batch = self._handoff.take(self._wait_s(), states=self._sendable_states())
         if batch is not None:
             self._deliver(batch)
         self._drain()
@@ -239,15 +239,15 @@ class Publisher:
             return
         try:
             self._send(letter)
-            self._outbox.done(batch)
+            self._handoff.done(batch)
         except BrokerUnavailable as error:
             self._note_failure(error)
             if is_state:
-                self._outbox.put_back(batch)
+                self._handoff.put_back(batch)
             else:
                 self._keep(batch, letter)
 
-    def _send(self, letter: Letter) -> None:
+    def _send(self, letter: Envelope) -> None:
         if letter.kind in STATES:  # also if it fails: it may have arrived all the same
             self._in_queue[letter.kind][letter.id] = letter.rows
         self._sender.send(letter)
@@ -256,16 +256,16 @@ class Publisher:
         self.counts[f"{letter.kind}_rows_sent"] += letter.rows
         self._states_since_probe[letter.kind] += 1
 
-    def _keep(self, batch: Batch, letter: Letter) -> None:
+    def _keep(self, batch: Batch, letter: Envelope) -> None:
         """Put facts on disk; if even that fails, say so aloud."""
         try:
             self._spool.append(pack(letter), Times(letter.from_ms, letter.to_ms, letter.mark_ms))
         except SpoolFull as error:
             log.error("%d %s rows could not be kept: %s", letter.rows, letter.kind, error)
             self.counts[f"{letter.kind}_rows_lost"] += letter.rows
-            self._on_lost(batch, "spool_full")  # out of danger once that is noted
+            self._on_batch_lost(batch, "spool_full")  # out of danger once that is noted
             return
-        self._outbox.done(batch)
+        self._handoff.done(batch)
         self.counts[f"{letter.kind}_rows_spooled"] += letter.rows
 
     def _may_drain(self) -> bool:
@@ -312,7 +312,7 @@ class Publisher:
             self._losses.extend(Loss(None, each.from_ms, each.to_ms) for each in damage)
             self._doubted = len(self._spool)
 
-    def _without_recoveries(self, letter: Letter) -> Letter:
+    def _without_recoveries(self, letter: Envelope) -> Envelope:
         """Return the gaps of a letter that open; those that were recovered are to be fetched again."""
         try:
             batch = batches.decode(letter.text, GapBatch)
@@ -338,7 +338,7 @@ class Publisher:
         self._probed_s = now_s
         self._states_since_probe.clear()
         self._emptied.clear()
-        reading = Reading()
+        reading = PressureSample()
         try:
             reading = self._probe()
             self._housekeeping(self.decision, reading)  # it writes: a Redis that only tells is not well
@@ -351,14 +351,14 @@ class Publisher:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
-        self._outbox.merging = self.decision.merge_states
+        self._handoff.merging = self.decision.merge_states
         self._repeat_states()
         self._replace_states()
         if self.decision.changed:
             log.warning("mode %s: %s [%s]", self.decision.mode, self.decision.reason, self.reading)
             self.counts[f"mode_changes_to_{self.decision.mode}"] += 1
 
-    def _forget_taken(self, reading: Reading) -> None:
+    def _forget_taken(self, reading: PressureSample) -> None:
         """Forget what workers have taken: what still waits is at most the newest of what we sent."""
         for kind, sent in self._in_queue.items():
             for id in list(sent)[: max(0, len(sent) - reading.queue_lengths.get(kind, 0))]:
@@ -369,7 +369,7 @@ class Publisher:
         for kind in self.decision.replace_states:
             sent = self._in_queue[kind]
             try:
-                recalled = self._take_back(kind, sent)
+                recalled = self._revoke(kind, sent)
             except BrokerUnavailable as error:
                 self._states_expired = True  # they may be gone
                 self._note_failure(error)
@@ -377,7 +377,7 @@ class Publisher:
             if recalled.ids:
                 self.counts["state_batches_taken_back"] += len(recalled.ids)
                 self.counts[f"{kind}_rows_taken_back"] += sum(sent.pop(id) for id in recalled.ids)
-                self._outbox.repeat_states(self._clock.now_ms(), (kind,))
+                self._handoff.repeat_states(self._clock.now_ms(), (kind,))
             if not recalled.left:
                 self._emptied.add(kind)
 
@@ -387,20 +387,20 @@ class Publisher:
             self._states_expired = True
         elif self._states_expired and not self._failing:
             self._states_expired = False
-            self._outbox.repeat_states(self._clock.now_ms(), STATES)
+            self._handoff.repeat_states(self._clock.now_ms(), STATES)
             self.counts["states_repeated"] += 1
 
-    def _complete(self, reading: Reading) -> Reading:
+    def _complete(self, reading: PressureSample) -> PressureSample:
         """Add what only this process knows to what the broker told."""
         sent_trades = self.counts["trade_batches_sent"] + self.counts["gap_batches_sent"]
         failed, self._failed_since_probe = self._failed_since_probe, False
-        return Reading(
+        return PressureSample(
             queue_lengths=reading.queue_lengths,
             unacked=reading.unacked,
             ages_ms=reading.ages_ms,
             redis_memory=reading.redis_memory,
             send_failing=self._failing or failed,
-            local_fill=self._outbox.fill,
+            local_fill=self._handoff.fill,
             memory_mb=resident_mb(),
             sent_trades=sent_trades,
             sent_states=self.counts["batches_sent"] - sent_trades - self.counts["state_batches_taken_back"],
@@ -437,9 +437,9 @@ def _losses_of(payload: bytes, now_ms: int) -> list[Loss]:
     ]
 
 
-def letter_of(batch: Batch, shards: int) -> Letter:
+def letter_of(batch: Batch, shards: int) -> Envelope:
     """Return `batch` in its wire form, addressed to its queue."""
-    return Letter(
+    return Envelope(
         batch.channel,
         _queue(batch, shards),
         len(batch.rows),
@@ -457,14 +457,14 @@ def _queue(batch: Batch, shards: int) -> str:
     return "trade" if batch.channel is Kind.GAP else str(batch.channel)
 
 
-def pack(letter: Letter) -> bytes:
+def pack(letter: Envelope) -> bytes:
     """Write a letter as spool bytes: one line of address, then the batch."""
     times = f"{letter.from_ms} {letter.to_ms} {letter.mark_ms}"
     address = f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms} {letter.id} {times}"
     return f"{address}\n{letter.text}".encode()
 
 
-def unpack(payload: bytes) -> Letter:
+def unpack(payload: bytes) -> Envelope:
     """Read what `pack` wrote.
 
     Raises:
@@ -473,13 +473,13 @@ def unpack(payload: bytes) -> Letter:
     try:
         address, _, text = payload.decode().partition("\n")
         kind, queue, rows, created_ms, id, *times = address.split(" ")
-        letter = Letter(Kind(kind), queue, int(rows), int(created_ms), id, text, *map(int, times))
+        letter = Envelope(Kind(kind), queue, int(rows), int(created_ms), id, text, *map(int, times))
     except (ValueError, TypeError) as error:
         raise InvalidBatch(f"its address can't be read: {error}") from error
     return letter if times else _timed(letter)
 
 
-def _timed(letter: Letter) -> Letter:
+def _timed(letter: Envelope) -> Envelope:
     """Return a letter that was packed before there were times in its address with those of its rows."""
     found = batches.stretches(letter.text).values()
     if letter.kind not in FACTS or not found:
@@ -488,7 +488,7 @@ def _timed(letter: Letter) -> Letter:
     return replace(letter, from_ms=from_ms, to_ms=max(to_ms for _, to_ms in found), mark_ms=from_ms)
 
 
-def at_home(letter: Letter, shards: int) -> Letter:
+def at_home(letter: Envelope, shards: int) -> Envelope:
     """Return `letter` with a queue that is served: one of a share that is no more goes to `trade`."""
     name, _, share = letter.queue.partition(".")
     return letter if not share or int(share) < shards > 1 else replace(letter, queue=name)

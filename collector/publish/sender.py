@@ -42,7 +42,7 @@ FACTS = frozenset({Kind.TRADE, Kind.GAP})
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Envelope:
     """A batch in its wire form with its address."""
 
     kind: Kind
@@ -59,7 +59,7 @@ class Letter:
     mark_ms: int = 0
 
 
-def own_headers(letter: Letter) -> dict[str, int]:
+def own_headers(letter: Envelope) -> dict[str, int]:
     """Return what is said of a batch outside it, so that it counts even where the batch can't be read."""
     if letter.kind not in FACTS:
         return {"created_ms": letter.created_ms, "rows": letter.rows}
@@ -83,7 +83,7 @@ class Sender:
         self._state_expires_s = state_expires_s
         self._now_ms = now_ms or SystemClock().now_ms
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         """Publish one batch.
 
         Raises:

@@ -13,7 +13,7 @@ A long session may be in several files with an index (`rotation`), which is open
 Reading streams: memory is bounded by the longest line.
 """
 
-from collector.recording.frames import CutRecording, Frame, Protocol
+from collector.recording.format import CutRecording, Frame, Protocol
 from collector.recording.reader import Recording, open_recording
 from collector.recording.rotation import Limits, RotatingWriter
 from collector.recording.writer import RecordingWriter

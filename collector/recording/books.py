@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, Inexact
 from itertools import zip_longest
 
-from collector.recording.frames import Broken, Form, Frame, Unintelligible, micros, quoted
+from collector.recording.format import Broken, Form, Frame, Unintelligible, micros, quoted
 
 _KST = timezone(timedelta(hours=9))
 _EXACT = Context(prec=60, traps=[Inexact])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 
-from collector.recording.frames import Broken, Form, Frame, Unintelligible, quoted
+from collector.recording.format import Broken, Form, Frame, Unintelligible, quoted
 
 _KST = timezone(timedelta(hours=9))
 _TALK = re.compile(r"(?P<address>\S+) (?:<->|<-|->) \d+(?:\.\d+)?(?:: .*)?$", re.DOTALL)

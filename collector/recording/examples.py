@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from collector.recording.frames import Broken, Form, Frame, Unintelligible, micros, quoted
+from collector.recording.format import Broken, Form, Frame, Unintelligible, micros, quoted
 
 
 def recognise(head: list[str]) -> Form | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from collector.errors import ConfigurationError
-from collector.recording.frames import Broken, Damaged, Unintelligible
+from collector.recording.format import Broken, Damaged, Unintelligible
 from collector.recording.sealed import MAGIC, open_checked
 from collector.util.compression import zstd
 

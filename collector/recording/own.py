@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from collector.errors import ConfigurationError
-from collector.recording.frames import Broken, Form, Frame, Protocol, Unintelligible
+from collector.recording.format import Broken, Form, Frame, Protocol, Unintelligible
 
 FORMAT = "bithumb-recording"
 VERSION = 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from collector.errors import ConfigurationError
 from collector.recording import books, cryptofeed, examples, own
-from collector.recording.frames import Broken, CutRecording, Damaged, Form, Frame, Protocol, Unintelligible
+from collector.recording.format import Broken, CutRecording, Damaged, Form, Frame, Protocol, Unintelligible
 from collector.recording.lines import read_lines
 from collector.recording.rotation import read_index
 

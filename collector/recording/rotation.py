@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Self
 import msgspec
 
 from collector.errors import ConfigurationError
-from collector.recording.frames import Frame, Protocol
+from collector.recording.format import Frame, Protocol
 from collector.recording.writer import RecordingWriter
 
 FORMAT: Literal["bithumb-recording-index"] = "bithumb-recording-index"

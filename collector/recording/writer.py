@@ -10,7 +10,7 @@ from typing import Self
 
 from collector.errors import ConfigurationError
 from collector.recording import own
-from collector.recording.frames import Frame, Protocol
+from collector.recording.format import Frame, Protocol
 from collector.recording.sealed import SealedWriter
 
 FLUSH_S = 1.0

@@ -10,7 +10,7 @@ from collector.model import MINUTE_MS
 from collector.simulator.book import MakerBook, volume_worth
 from collector.simulator.events import SimBook, SimTicker, SimTrade
 from collector.simulator.fixed import PLACES
-from collector.simulator.listing import Listing
+from collector.simulator.instruments import Instruments
 
 KST_MS = 9 * 3_600_000
 DAY_MS = 86_400_000
@@ -36,7 +36,7 @@ class SimMarket:
 
     def __init__(
         self,
-        listing: Listing,
+        listing: Instruments,
         krw_per_quote: int,
         now_us: int,
         rng: random.Random,

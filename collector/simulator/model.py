@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from collector.simulator.book import DEPTH, volume_worth
 from collector.simulator.events import Event, SimBook, stream_id
-from collector.simulator.listing import KNOWN, Listing, make_listing, make_listings
+from collector.simulator.instruments import KNOWN, Instruments, make_listing, make_listings
 from collector.simulator.market import TRADES_KEPT, SimMarket
 
 MEDIAN_ORDER_KRW = 80_000
@@ -101,7 +101,7 @@ class MarketModel:
                 self._told.append(market)
                 self._rank()
 
-    def _open(self, listing: Listing, now_us: int, *, is_first_day: bool = False) -> None:
+    def _open(self, listing: Instruments, now_us: int, *, is_first_day: bool = False) -> None:
         krw_per_quote = KNOWN[0][3] if listing.code.startswith("BTC-") else 1
         kept = self._pace.trades_kept_per_market
         market = SimMarket(listing, krw_per_quote, now_us, self._rng, kept, is_first_day=is_first_day)

@@ -19,8 +19,8 @@ from collector.recording import CutRecording, Frame, Recording
 from collector.simulator.dialect import Dialect
 from collector.simulator.events import SimTrade
 from collector.simulator.fixed import ONE
+from collector.simulator.instruments import Instruments
 from collector.simulator.legacy import to_code
-from collector.simulator.listing import Listing
 from collector.simulator.market import SimMarket
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
@@ -180,8 +180,8 @@ def _as_code(name: str) -> str:
     return to_code(name) if "_" in name else name
 
 
-def _listing(code: str, price: int) -> Listing:
-    return Listing(code, code, code, price, weight=0, bid_levels=30, caution=False)
+def _listing(code: str, price: int) -> Instruments:
+    return Instruments(code, code, code, price, weight=0, bid_levels=30, caution=False)
 
 
 def _atoms(number: str) -> int:

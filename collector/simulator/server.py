@@ -15,21 +15,21 @@ from websockets.exceptions import ConnectionClosed
 from collector.errors import ConfigurationError
 from collector.recording import open_recording
 from collector.simulator import rest
-from collector.simulator.audience import Audience
 from collector.simulator.client import Client, Socket
+from collector.simulator.clients import Clients
 from collector.simulator.current import CurrentDialect
 from collector.simulator.dialect import Dialect
-from collector.simulator.door import FrontDoor, path_of
+from collector.simulator.fault_injector import FaultInjector
 from collector.simulator.faults import Fault, parse_faults
+from collector.simulator.http import HttpFront, path_of
+from collector.simulator.instruments import make_listing
 from collector.simulator.legacy import LegacyDialect
-from collector.simulator.listing import make_listing
-from collector.simulator.mischief import Mischief
 from collector.simulator.model import MarketModel, Pace
 from collector.simulator.options import SimulatorOptions
 from collector.simulator.player import Player
 from collector.simulator.requests import Refused
 from collector.simulator.rules import Rules, parse_rules
-from collector.simulator.source import MarketSource, Source, Step
+from collector.simulator.source import MarketSource, SimulatorSource, Step
 from collector.simulator.truth import TruthFile
 
 MAX_MESSAGE_BYTES = 1 << 20
@@ -52,8 +52,8 @@ class Simulator:
         self.counters: Counter[str] = Counter()
         faults = parse_faults(self.options.faults)
         self._rules = parse_rules(self.options.rules)
-        self._mischief = Mischief(faults, self.options.seed)
-        self._audience = Audience(self.options, self._mischief, self.counters)
+        self._mischief = FaultInjector(faults, self.options.seed)
+        self._audience = Clients(self.options, self._mischief, self.counters)
         current = CurrentDialect(self._rules.snapshot_trades, self._rules.kst)
         #: Channels whose next event is stamped ahead.
         self._ahead: list[str] = []
@@ -62,7 +62,7 @@ class Simulator:
         self._started = time.monotonic()
         self._source = _source(self.options, self._rules, self._started_us)
         self._check_listings(faults)
-        self._door = FrontDoor(
+        self._door = HttpFront(
             self.options,
             self._rules,
             self._mischief,
@@ -318,7 +318,7 @@ async def serve(
         await exchange.run(stop)
 
 
-def _source(options: SimulatorOptions, rules: Rules, now_us: int) -> Source:
+def _source(options: SimulatorOptions, rules: Rules, now_us: int) -> SimulatorSource:
     if options.recording is not None:
         return Player(
             open_recording(options.recording),

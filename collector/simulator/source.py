@@ -35,7 +35,7 @@ class Step(Protocol):
         ...
 
 
-class Source(Protocol):
+class SimulatorSource(Protocol):
     """Makes steps."""
 
     @property

@@ -25,8 +25,8 @@ from collector.analytics.book_window import BookSample
 from collector.analytics.candles import Candle, Minute, align, interval_ms, view
 from collector.analytics.change import Change, End, changes, end_before
 from collector.analytics.completeness import Known, Ongoing, is_open, ongoing, watch_of
+from collector.analytics.dedup import executions
 from collector.analytics.depth import Book
-from collector.analytics.identity import executions
 from collector.analytics.market_states import Listing, MarketRow, market_row
 from collector.analytics.proof import Completeness, Proof
 from collector.analytics.volume import Volume, volumes

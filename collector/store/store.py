@@ -18,8 +18,8 @@ import redis
 from redis.client import Pipeline
 
 from collector.analytics.candles import Minute
+from collector.analytics.dedup import Row
 from collector.analytics.depth import Book, derive
-from collector.analytics.identity import Row
 from collector.analytics.leaps import LEAP_MS, Stamp, is_newer, newest_moment, newest_trades
 from collector.analytics.minutes import Absorbed, absorb
 from collector.counters import Counter

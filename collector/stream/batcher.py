@@ -11,16 +11,16 @@ from zlib import crc32
 
 from collector import batch
 from collector.batch import Batch, Kind
-from collector.model import Gap, OrderBook, Source, Ticker, Trade, WrittenBook
+from collector.model import EncodedBook, Gap, OrderBook, Source, Ticker, Trade
 from collector.settings import BatchSettings
 
-Row = Trade | Ticker | OrderBook | WrittenBook | Gap
+Row = Trade | Ticker | OrderBook | EncodedBook | Gap
 #: What a row of each class is a row of.
 KINDS: dict[type, Kind] = {
     Trade: Kind.TRADE,
     Ticker: Kind.TICKER,
     OrderBook: Kind.ORDERBOOK,
-    WrittenBook: Kind.ORDERBOOK,
+    EncodedBook: Kind.ORDERBOOK,
     Gap: Kind.GAP,
 }
 #: Kinds of which the newest per market replaces the rest.

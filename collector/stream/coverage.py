@@ -21,7 +21,7 @@ _SETTLE_S, _LONGEST_S = 0.5, 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class EndedOutage:
     """A stretch that no socket covered, by the exchange's time; `from_ms` is None before any data."""
 
     from_ms: int | None
@@ -67,7 +67,7 @@ class Coverage:
         if broken is not None:
             self._ended.append((broken, now_s, is_unsure))
 
-    def on_lost(self, connection: int, reason: str) -> None:
+    def on_disconnected(self, connection: int, reason: str) -> None:
         """Note the end of a socket; it names the hole if the socket was the last that gave data.
 
         One that is `replaced` has a successor that streams already.
@@ -81,7 +81,7 @@ class Coverage:
         else:
             self._out, self._unsure = broken, None
 
-    def ended(self, now_s: float) -> list[Hole]:
+    def ended(self, now_s: float) -> list[EndedOutage]:
         """Return the holes that have ended and whose bounds are known by now."""
         holes = []
         while self._ended:
@@ -90,7 +90,7 @@ class Coverage:
             if now_s - ended_s < wait_s:
                 break
             to_ms = max(self._time.at(ended_s), broken.since_ms or 0)
-            holes.append(Hole(broken.since_ms, to_ms, broken.reason, ended_s, is_unsure))
+            holes.append(EndedOutage(broken.since_ms, to_ms, broken.reason, ended_s, is_unsure))
             del self._ended[0]
         return holes
 

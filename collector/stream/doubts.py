@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from collector.model import Channel, OrderBook, Ticker, Trade, WrittenBook
+from collector.model import Channel, EncodedBook, OrderBook, Ticker, Trade
 from collector.stream.exchange_time import AHEAD_MS, BEHIND_MS, ExchangeTime
 
-MarketEvent = Trade | Ticker | OrderBook | WrittenBook
+MarketEvent = Trade | Ticker | OrderBook | EncodedBook
 
 KST_MS = 9 * 3_600_000
 #: How long an event is held at the most.
@@ -28,7 +28,7 @@ _CHANNELS: dict[type, Channel] = {
     Trade: Channel.TRADE,
     Ticker: Channel.TICKER,
     OrderBook: Channel.ORDERBOOK,
-    WrittenBook: Channel.ORDERBOOK,
+    EncodedBook: Channel.ORDERBOOK,
 }
 
 
@@ -131,7 +131,7 @@ def _classes_of(channel: Channel) -> set[type]:
 
 def shifted(event: MarketEvent, by_ms: int) -> MarketEvent:
     """Return the event with its times moved."""
-    if isinstance(event, OrderBook | WrittenBook):
+    if isinstance(event, OrderBook | EncodedBook):
         return structs.replace(event, exchange_us=event.exchange_us + by_ms * 1000)
     if isinstance(event, Ticker) and event.trade_ms is not None:
         return structs.replace(event, exchange_ms=event.exchange_ms + by_ms, trade_ms=event.trade_ms + by_ms)

@@ -3,10 +3,11 @@
 Two rules hold everywhere. Trades are facts: they are sent or they wait on disk, they are never dropped.
 Tickers and books are states: the newest per market wins, so under pressure they are merged.
 
-Theory of operation. Each `Band` looks at one figure of a `Reading` and has two marks: at the high one it
-asks for a mode, at the low one it is content, in between it says nothing, which is what stops flapping. Bands
-become a `Signal`, and `TABLE` says what a signal does in a mode. Worse is entered at once, better only after
-the bands of the mode were content for `hold_s`. What a mode means is in `MEANS`. Nothing else decides.
+Theory of operation. Each `Watermarks` looks at one figure of a `PressureSample` and has two marks: from the
+high one on it asks for a mode, down to the low one it keeps the mode (hysteresis, so that no mode flaps).
+Their answers become a `Signal`, and `TABLE` has what a signal does in a mode. A worse mode is entered at
+once, a better one only after the figures have stayed below the low marks for `hold_s`. What a mode means is
+in `MEANS`. Nothing else decides.
 
 Under a lasting overload MERGE empties the queues, FLOW fills them again, and so on: each relapse lengthens
 the hold time, up to `hold_max` of the mode, until the better mode has lasted for `RELAPSE_HOLDS` hold times.
@@ -75,7 +76,7 @@ TABLE: Mapping[tuple[Mode, Signal], Mode] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ModeActions:
     """What a mode does."""
 
     merge_states: bool  # only the newest ticker and book per market
@@ -84,15 +85,15 @@ class Means:
     hold_max: float = 1  # times `hold_s` to wait for the way back after many relapses: short where it costs
 
 
-MEANS: Mapping[Mode, Means] = {
-    Mode.FLOW: Means(merge_states=False, trades_to_disk=False, analysis_rate=1),
-    Mode.MERGE: Means(merge_states=True, trades_to_disk=False, analysis_rate=0.25, hold_max=100),
-    Mode.SPOOL: Means(merge_states=True, trades_to_disk=True, analysis_rate=0, hold_max=10),
+MEANS: Mapping[Mode, ModeActions] = {
+    Mode.FLOW: ModeActions(merge_states=False, trades_to_disk=False, analysis_rate=1),
+    Mode.MERGE: ModeActions(merge_states=True, trades_to_disk=False, analysis_rate=0.25, hold_max=100),
+    Mode.SPOOL: ModeActions(merge_states=True, trades_to_disk=True, analysis_rate=0, hold_max=10),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class PressureSample:
     """The figures of one moment: the probe (`collector.publish.probe`) reads the first four."""
 
     #: Batches ready per queue (`trade`, `trade.0`, `orderbook`, `ticker`, `analysis` …).
@@ -153,26 +154,26 @@ def _is_trade(queue: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class Watermarks:
     """One figure, the mode it can ask for, and its two marks."""
 
     name: str
     asks_for: Mode
     low: float
     high: float
-    figure: Callable[[Reading], float]
+    figure: Callable[[PressureSample], float]
     #: The trouble is at the broker: until it is over, SPOOL hands on no tickers and books either.
     at_broker: bool = False
 
-    def is_high(self, reading: Reading) -> bool:
+    def is_high(self, reading: PressureSample) -> bool:
         """Tell whether the figure has reached the high mark."""
         return self.figure(reading) >= self.high
 
-    def is_low(self, reading: Reading) -> bool:
+    def is_low(self, reading: PressureSample) -> bool:
         """Tell whether the figure is down to the low mark."""
         return self.figure(reading) <= self.low
 
-    def describe(self, reading: Reading) -> str:
+    def describe(self, reading: PressureSample) -> str:
         """Name the figure and the mark it has reached."""
         return f"{self.name} {self.figure(reading):.4g} >= {self.high:.4g}"
 
@@ -216,7 +217,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PressureState:
     """What the policy remembers between two readings."""
 
     mode: Mode = Mode.FLOW
@@ -254,7 +255,7 @@ class Decision:
     drain_spool: bool
     analysis_rate: float
     #: To be passed to the next `decide`.
-    state: State
+    state: PressureState
 
 
 class PressurePolicy:
@@ -264,7 +265,7 @@ class PressurePolicy:
         self._settings = settings
         self.bands = _bands(settings)
 
-    def decide(self, reading: Reading, state: State, now_s: float) -> Decision:
+    def decide(self, reading: PressureSample, state: PressureState, now_s: float) -> Decision:
         """Return what `reading` asks for; `now_s` is monotonic time in seconds."""
         elapsed_s = 0.0 if state.read_s is None else now_s - state.read_s
         state = self._remember(reading, state, now_s, elapsed_s)
@@ -276,7 +277,9 @@ class PressurePolicy:
         state = self._resize(reading, state, elapsed_s)
         return self._decision(reading, replace(state, read_s=now_s), reason if changed else "", changed)
 
-    def _remember(self, reading: Reading, state: State, now_s: float, elapsed_s: float) -> State:
+    def _remember(
+        self, reading: PressureSample, state: PressureState, now_s: float, elapsed_s: float
+    ) -> PressureState:
         is_well = all(band.is_low(reading) for band in self._bands_holding(state.mode))
         since = now_s if state.well_since_s is None else state.well_since_s
         state = replace(state, well_since_s=since if is_well else None)
@@ -288,7 +291,7 @@ class PressurePolicy:
             states=state.states.measured(reading.sent_states, reading.state_backlog, elapsed_s),
         )
 
-    def _entered(self, mode: Mode, state: State, now_s: float, *, is_eased: bool) -> State:
+    def _entered(self, mode: Mode, state: PressureState, now_s: float, *, is_eased: bool) -> PressureState:
         """Return the state at the start of `mode`; after a relapse, with a longer hold time."""
         holds = state.holds
         if state.is_eased and not is_eased:
@@ -296,11 +299,13 @@ class PressurePolicy:
             holds = min(RELAPSE_GROWTH * holds, MEANS[Mode.MERGE].hold_max) if is_relapse else 1.0
         return replace(state, mode=mode, since_s=now_s, well_since_s=None, is_eased=is_eased, holds=holds)
 
-    def _bands_holding(self, mode: Mode) -> list[Band]:
+    def _bands_holding(self, mode: Mode) -> list[Watermarks]:
         """Return the bands that must be low before `mode` is left for a better one."""
         return [band for band in self.bands if mode is Mode.MERGE or band.asks_for is mode]
 
-    def _signal(self, reading: Reading, state: State, now_s: float) -> tuple[Signal | None, str]:
+    def _signal(
+        self, reading: PressureSample, state: PressureState, now_s: float
+    ) -> tuple[Signal | None, str]:
         """Return the worst signal that does something in this mode, and the reason in words."""
         for signal, asked in ((Signal.DANGER, Mode.SPOOL), (Signal.STRAIN, Mode.MERGE)):
             high = [band for band in self.bands if band.asks_for is asked and band.is_high(reading)]
@@ -311,7 +316,7 @@ class PressurePolicy:
             return Signal.RELIEF, f"content for {hold_s:g} s"
         return None, ""
 
-    def _resize(self, reading: Reading, state: State, elapsed_s: float) -> State:
+    def _resize(self, reading: PressureSample, state: PressureState, elapsed_s: float) -> PressureState:
         """Fit the batch sizes to what the workers take, each kind by its own queue."""
         if state.mode is Mode.FLOW:
             trades, states = replace(state.trades, factor=1.0), replace(state.states, factor=1.0)
@@ -327,7 +332,9 @@ class PressurePolicy:
             states=state.states.resized(behind=states_behind, least=STATE_FACTOR_MIN, elapsed_s=elapsed_s),
         )
 
-    def _decision(self, reading: Reading, state: State, reason: str, changed: bool) -> Decision:
+    def _decision(
+        self, reading: PressureSample, state: PressureState, reason: str, changed: bool
+    ) -> Decision:
         means = MEANS[state.mode]
         has_room = reading.trade_backlog < self._settings.queue_high
         return Decision(
@@ -346,7 +353,7 @@ class PressurePolicy:
             state=state,
         )
 
-    def _sendable(self, reading: Reading, means: Means) -> frozenset[str]:
+    def _sendable(self, reading: PressureSample, means: ModeActions) -> frozenset[str]:
         """Return the kinds of states whose queue has room.
 
         A state that waits here is replaced by a newer one, a state that waits in a queue grows old: while
@@ -357,19 +364,19 @@ class PressurePolicy:
         most = 0 if means.merge_states else self._settings.queue_high - 1
         return frozenset(kind for kind in STATES if reading.queue_lengths.get(kind, 0) <= most)
 
-    def _replaceable(self, reading: Reading, means: Means) -> frozenset[str]:
+    def _replaceable(self, reading: PressureSample, means: ModeActions) -> frozenset[str]:
         """Return the kinds of states that grow old in their queue and can be replaced by newer ones."""
         if not means.merge_states or self._is_broker_in_trouble(reading, means):
             return frozenset()
         return frozenset(kind for kind in STATES if self._is_behind(kind, reading))
 
-    def _is_behind(self, kind: str, reading: Reading) -> bool:
+    def _is_behind(self, kind: str, reading: PressureSample) -> bool:
         """Tell whether workers leave this kind of states waiting: a figure of it is above its low mark."""
         age_low_ms = self._settings.age_low_ms * STATE_AGE_SHARE
         is_old = reading.ages_ms.get(kind, 0) > age_low_ms
         return is_old or reading.queue_lengths.get(kind, 0) > _state_queue_low(self._settings)
 
-    def _is_broker_in_trouble(self, reading: Reading, means: Means) -> bool:
+    def _is_broker_in_trouble(self, reading: PressureSample, means: ModeActions) -> bool:
         return means.trades_to_disk and not all(b.is_low(reading) for b in self.bands if b.at_broker)
 
 
@@ -377,10 +384,10 @@ def _state_queue_low(marks: PressureSettings) -> float:
     return max(1.0, marks.queue_low * STATE_SHARE)
 
 
-def _bands(marks: PressureSettings) -> tuple[Band, ...]:
+def _bands(marks: PressureSettings) -> tuple[Watermarks, ...]:
     """Return every figure that counts, with its marks."""
 
-    def memory(reading: Reading) -> float:
+    def memory(reading: PressureSample) -> float:
         # An allocator seldom gives memory back. Merging and spooling help only while something waits for the
         # broker; without this, one burst would keep the trades on disk for ever.
         is_waiting = reading.local_fill > marks.local_fill_low
@@ -388,32 +395,34 @@ def _bands(marks: PressureSettings) -> tuple[Band, ...]:
 
     merge, spool, m = Mode.MERGE, Mode.SPOOL, marks
     return (
-        Band("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_trade_queue),
-        Band(
+        Watermarks("queue", merge, m.queue_low, m.queue_high, lambda r: r.longest_trade_queue),
+        Watermarks(
             "state_queue",
             merge,
             _state_queue_low(m),
             max(2.0, m.queue_high * STATE_SHARE),
             lambda r: r.state_backlog,
         ),
-        Band("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
-        Band(
+        Watermarks("age_ms", merge, m.age_low_ms, m.age_high_ms, lambda r: r.trade_age_ms),
+        Watermarks(
             "state_age_ms",
             merge,
             m.age_low_ms * STATE_AGE_SHARE,
             m.age_high_ms * STATE_AGE_SHARE,
             lambda r: r.state_age_ms,
         ),
-        Band("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),
-        Band("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
-        Band("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),
-        Band("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory),
+        Watermarks("local_fill", merge, m.local_fill_low, m.local_fill_high, lambda r: r.local_fill),
+        Watermarks("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
+        Watermarks("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),
+        Watermarks("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory),
         # Left where merging starts: what dead workers leave behind stays far below `maxmemory`.
-        Band("trade_queue", spool, m.queue_high, m.queue_max, lambda r: r.trade_backlog, at_broker=True),
-        Band(
+        Watermarks(
+            "trade_queue", spool, m.queue_high, m.queue_max, lambda r: r.trade_backlog, at_broker=True
+        ),
+        Watermarks(
             "redis", spool, m.redis_memory_low, m.redis_memory_high, lambda r: r.redis_memory, at_broker=True
         ),
-        Band("send_failing", spool, 0, 1, lambda r: r.send_failing, at_broker=True),
+        Watermarks("send_failing", spool, 0, 1, lambda r: r.send_failing, at_broker=True),
     )
 
 

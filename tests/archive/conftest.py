@@ -8,10 +8,10 @@ import msgspec
 import pytest
 import redis
 
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.layout import FOLDER
-from collector.archive.source import Source
+from collector.archive.partitions import FOLDER
+from collector.archive.source import ArchiveSource
 from collector.model import Side, Trade
 from collector.settings import Settings
 from collector.simulator.events import SimTrade
@@ -44,15 +44,15 @@ def files(settings: Settings) -> Files:
 
 
 @pytest.fixture
-def source(client: redis.Redis, settings: Settings) -> Source:
+def source(client: redis.Redis, settings: Settings) -> ArchiveSource:
     """Redis as the archive sees it."""
-    return Source(client, settings)
+    return ArchiveSource(client, settings)
 
 
 @pytest.fixture
-def archive(files: Files, source: Source, settings: Settings) -> Archive:
+def archive(files: Files, source: ArchiveSource, settings: Settings) -> Archiver:
     """The archive."""
-    return Archive(files, source, settings.archive)
+    return Archiver(files, source, settings.archive)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from collector.archive.records import DECIMALS, Kind
+from collector.archive.schema import DECIMALS, Kind
 
 D = Decimal
 PRICES = [D("116208000"), D("0.00000021")]

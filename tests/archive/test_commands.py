@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 import redis
 
+from collector.archive.archiver import Archiver
 from collector.archive.decimals import shortest
-from collector.archive.keeper import Archive
 from collector.cli.audit import day_span
 from collector.model import Trade
 from collector.settings import Settings
@@ -34,7 +34,7 @@ HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-def stored(redis_in_force: str, store: Store, archive: Archive, truth: list[Trade]) -> list[Trade]:
+def stored(redis_in_force: str, store: Store, archive: Archiver, truth: list[Trade]) -> list[Trade]:
     """Half of the truth archived, all of it in Redis, which is in force."""
     store.put_trades(truth[: len(truth) // 2])
     archive.run(everything=True)
@@ -123,7 +123,7 @@ def test_threads_that_read_files_are_bounded_too(
 
 
 def test_rounded_numbers_are_counted_on_stderr(
-    run: Run, redis_in_force: str, store: Store, archive: Archive
+    run: Run, redis_in_force: str, store: Store, archive: Archiver
 ) -> None:
     """Those of the views in the query, each once; the answer is as it is."""
     store.put_trades([trade(1, 5, "1E-29"), trade(2, 5, 1)])
@@ -224,7 +224,7 @@ def test_export_of_several_markets_is_one_file(run: Run, stored: list[Trade], tm
 
 
 def test_the_order_of_trades_is_the_exchanges_in_every_file(
-    run: Run, redis_in_force: str, store: Store, archive: Archive, tmp_path: Path
+    run: Run, redis_in_force: str, store: Store, archive: Archiver, tmp_path: Path
 ) -> None:
     """Of one millisecond, by arrival where it is known; `show`, CSV, JSON lines and Parquet alike."""
     store.put_trades([trade(100, 5, order=2), trade(900, 7, order=1), trade(50, 6, exchange_ms=T0 + 1)])
@@ -343,7 +343,7 @@ def test_audit_of_all_trades_finds_no_difference(run: Run, store: Store, exchang
 
 
 def test_audit_names_every_minute_we_lost_and_why(
-    run: Run, store: Store, archive: Archive, exchange: Exchange
+    run: Run, store: Store, archive: Archiver, exchange: Exchange
 ) -> None:
     """One trade left out here, one too many there, a gap that is known: each minute with its reason."""
     times = sorted({trade.minute_ms for trade in exchange.settled(BTC)})
@@ -362,7 +362,7 @@ def test_audit_names_every_minute_we_lost_and_why(
 
 
 def test_audit_reads_the_archive_when_redis_has_forgotten(
-    run: Run, client: redis.Redis, store: Store, archive: Archive, exchange: Exchange
+    run: Run, client: redis.Redis, store: Store, archive: Archiver, exchange: Exchange
 ) -> None:
     """Minutes that only the archive still knows are compared too, page after page."""
     store.put_trades(exchange.trades)

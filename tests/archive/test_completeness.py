@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from collector.archive import frames, parquet
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.records import CANDLES
+from collector.archive.schema import CANDLES
 from collector.archive.sql import open_session
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
@@ -60,7 +60,7 @@ def shown(reader: Reader, interval: str = "1m") -> Rows:
 
 
 def test_sql_has_the_rows_of_the_reader(
-    store: Store, reader: Reader, archive: Archive, ask: Callable[..., Rows], compare: Compare
+    store: Store, reader: Reader, archive: Archiver, ask: Callable[..., Rows], compare: Compare
 ) -> None:
     """Missing minutes, completeness and verdicts: archived or not, and from the archive alone."""
     fill(store, 0, 1, 6, 7)
@@ -88,7 +88,7 @@ def test_verdicts_follow_into_the_files(
     client: redis.Redis,
     keys: Keys,
     store: Store,
-    archive: Archive,
+    archive: Archiver,
     ask: Callable[..., Rows],
     compare: Compare,
 ) -> None:
@@ -108,7 +108,7 @@ def test_verdicts_follow_into_the_files(
 
 
 def test_where_nothing_is_new_no_file_is_written(
-    store: Store, archive: Archive, compare: Compare, cover: Cover, snapshot: Callable[[], object]
+    store: Store, archive: Archiver, compare: Compare, cover: Cover, snapshot: Callable[[], object]
 ) -> None:
     """Verdicts and losses that last included."""
     fill(store, 0, 1)
@@ -121,7 +121,7 @@ def test_where_nothing_is_new_no_file_is_written(
 
 
 def test_a_loss_that_lasts_is_in_sql_while_it_lasts(
-    store: Store, reader: Reader, archive: Archive, ask: Callable[..., Rows], cover: Cover
+    store: Store, reader: Reader, archive: Archiver, ask: Callable[..., Rows], cover: Cover
 ) -> None:
     """Archived or not."""
     fill(store, 0, 1)
@@ -189,7 +189,7 @@ def test_exports_have_missing_minutes_and_verdicts(
 
 
 def test_files_of_earlier_versions_were_never_compared(
-    store: Store, archive: Archive, files: Files, ask: Callable[..., Rows]
+    store: Store, archive: Archiver, files: Files, ask: Callable[..., Rows]
 ) -> None:
     """The column is null for them: it is not in the file."""
     fill(store, 0, 1)
@@ -214,7 +214,7 @@ def test_markets_are_a_view(store: Store, ask: Callable[..., Rows], client: redi
 
 
 def test_a_loss_that_began_before_the_stretch_asked_for_reaches_into_it(
-    store: Store, archive: Archive, settings: Settings, client: redis.Redis
+    store: Store, archive: Archiver, settings: Settings, client: redis.Redis
 ) -> None:
     """Its record is in a file of another hour."""
     fill(store, 0, 3)

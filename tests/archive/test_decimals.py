@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from collector.archive import decimals, legacy, parquet
-from collector.archive.records import (
+from collector.archive.schema import (
     BOOKS,
     CANDLES,
     DECIMALS,

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from collector.archive import frames
-from collector.archive.keeper import Archive
-from collector.archive.layout import HOUR_MS
+from collector.archive.archiver import Archiver
+from collector.archive.partitions import HOUR_MS
 from collector.errors import NoData
 from collector.model import Trade
 from collector.settings import Settings
@@ -30,7 +30,7 @@ def in_atoms(column: str) -> pl.Expr:
 
 
 @pytest.fixture
-def stored(store: Store, archive: Archive, truth: list[Trade]) -> None:
+def stored(store: Store, archive: Archiver, truth: list[Trade]) -> None:
     """Half of the trades archived, the rest in Redis alone."""
     store.put_trades(truth[: len(truth) // 2])
     archive.run(everything=True)
@@ -173,7 +173,7 @@ def test_longer_candles_name_what_is_rounded_in_their_minutes(store: Store, sett
 
 
 def test_trades_of_one_millisecond_are_in_the_order_of_the_exchange(
-    store: Store, archive: Archive, settings: Settings
+    store: Store, archive: Archiver, settings: Settings
 ) -> None:
     """By arrival where it is known, whatever the ids; as the candle has it; archived or not."""
     store.put_trades([trade(100, 5, order=2), trade(900, 7, order=1), trade(50, 6, exchange_ms=T0 + 1)])
@@ -191,7 +191,7 @@ def test_trades_of_one_millisecond_are_in_the_order_of_the_exchange(
         archive.run()
 
 
-def test_markets_are_named_as_people_write_them(store: Store, archive: Archive, settings: Settings) -> None:
+def test_markets_are_named_as_people_write_them(store: Store, archive: Archiver, settings: Settings) -> None:
     """In any stretch; what is no market is the error that `Reader` raises."""
     store.put_trades([trade(1), trade(2, market="KRW-ETH", exchange_ms=T0 + HOUR_MS)])
     archive.run(everything=True)

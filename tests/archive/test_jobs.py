@@ -14,7 +14,7 @@ import pytest
 
 from collector import routing
 from collector.archive.files import Files
-from collector.archive.records import CANDLES, TRADES
+from collector.archive.schema import CANDLES, TRADES
 from collector.settings import Settings
 from collector.store.store import Store
 from tests.tasks.making import T0, trade

@@ -17,11 +17,11 @@ import redis
 from msgspec.structs import replace
 
 from collector.archive import ArchiveUnavailable, parquet
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.layout import HOUR_MS
-from collector.archive.records import CANDLES, TRADES, CandleRecord, TradeRecord
-from collector.archive.sql import Session, open_session
+from collector.archive.partitions import HOUR_MS
+from collector.archive.schema import CANDLES, TRADES, CandleRecord, TradeRecord
+from collector.archive.sql import QuerySession, open_session
 from collector.errors import ConfigurationError, PipelineError
 from collector.model import Channel, Gap, Side, Source, Trade
 from collector.settings import ArchiveSettings, Settings
@@ -55,7 +55,7 @@ def counted(reader: Reader) -> int:
 
 @pytest.mark.parametrize("archived", [0, 1, 400, 100_000])
 def test_views_are_whole_wherever_the_archive_stands(
-    store: Store, reader: Reader, archive: Archive, ask: Ask, truth: list[Trade], archived: int
+    store: Store, reader: Reader, archive: Archiver, ask: Ask, truth: list[Trade], archived: int
 ) -> None:
     """With none, some or all of the trades archived, the views give each once."""
     store.put_trades(truth[:archived])
@@ -68,7 +68,7 @@ def test_views_are_whole_wherever_the_archive_stands(
 
 
 def test_what_redis_forgot_is_answered_from_the_archive(
-    client: redis.Redis, store: Store, archive: Archive, ask: Ask, truth: list[Trade]
+    client: redis.Redis, store: Store, archive: Archiver, ask: Ask, truth: list[Trade]
 ) -> None:
     """After Redis lost everything, the archive answers the same; new trades come on top."""
     store.put_trades(truth)
@@ -80,7 +80,7 @@ def test_what_redis_forgot_is_answered_from_the_archive(
     assert len(truth) + 1 == ask("SELECT count(*) FROM trades")[0][0]
 
 
-def test_a_late_trade_replaces_the_archived_candle(store: Store, archive: Archive, ask: Ask) -> None:
+def test_a_late_trade_replaces_the_archived_candle(store: Store, archive: Archiver, ask: Ask) -> None:
     """A minute that changed since it was archived is answered from Redis, as a whole."""
     store.put_trades([trade(1, 100, 1), trade(2, 90, 1, exchange_ms=T0 + 60_000)])
     archive.run()
@@ -91,7 +91,7 @@ def test_a_late_trade_replaces_the_archived_candle(store: Store, archive: Archiv
     assert ask("SELECT id FROM trades ORDER BY exchange_ms, id") == [(1,), (3,), (2,)]
 
 
-def test_copies_are_left_out_and_states_come_once(store: Store, archive: Archive, ask: Ask) -> None:
+def test_copies_are_left_out_and_states_come_once(store: Store, archive: Archiver, ask: Ask) -> None:
     """A second numbering of a trade, and a state that is both archived and in Redis, are one row."""
     store.put_trades([trade(1), trade(71, source=Source.REST)])
     store.put_tickers([ticker()])
@@ -109,7 +109,7 @@ def test_copies_are_left_out_and_states_come_once(store: Store, archive: Archive
 # -- exact
 
 
-def test_what_the_exchange_did_not_give_is_null(store: Store, archive: Archive, ask: Ask) -> None:
+def test_what_the_exchange_did_not_give_is_null(store: Store, archive: Archiver, ask: Ask) -> None:
     """A market's first day, in Redis or archived."""
     store.put_tickers([replace(ticker(), **FIRST_DAY)])
     for _ in range(2):
@@ -120,7 +120,7 @@ def test_what_the_exchange_did_not_give_is_null(store: Store, archive: Archive, 
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_numbers_keep_every_digit(store: Store, archive: Archive, ask: Ask, archived: bool) -> None:
+def test_numbers_keep_every_digit(store: Store, archive: Archiver, ask: Ask, archived: bool) -> None:
     """Dust and fortunes in one column, archived or not, come back as they went in."""
     numbers = ["728107452.064231976", "1.4E-7", "116208000", "0.10", "0.000000000001"]
     store.put_trades([trade(n, 1, number, exchange_ms=T0 + n) for n, number in enumerate(numbers)])
@@ -163,7 +163,7 @@ QUOTE = "286933311.304916210469135600001"
     ],
 )
 def test_what_meets_in_a_query_keeps_its_digits(
-    store: Store, archive: Archive, ask: Ask, expression: str, expected: str
+    store: Store, archive: Archiver, ask: Ask, expression: str, expected: str
 ) -> None:
     """Nothing is rounded where columns of different kinds meet, archived or not."""
     store.put_trades([trade(1, "116208000.000000001", "2.469135600001"), trade(2, 1, "1.5", side=Side.SELL)])
@@ -180,7 +180,7 @@ def test_sums_of_the_busiest_markets_do_not_overflow(files: Files) -> None:
     )
     rows = [record._replace(open_ms=minute * 60_000) for minute in range(366)]
     files.write(CANDLES, files.place(CANDLES, 0), parquet.to_arrow(CANDLES, rows))
-    with Session(files) as session:
+    with QuerySession(files) as session:
         sums = "sum(base_volume), sum(quote_volume), sum(quote_volume + quote_volume), sum(open * buy_volume)"
         (found,) = session.rows(f"SELECT {sums} FROM candles")  # noqa: S608
     wide = Context(prec=60)
@@ -197,7 +197,7 @@ def test_sums_of_the_busiest_markets_do_not_overflow(files: Files) -> None:
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_one_number_that_does_not_fit_changes_no_other(
-    store: Store, archive: Archive, ask: Ask, archived: bool
+    store: Store, archive: Archiver, ask: Ask, archived: bool
 ) -> None:
     """Its column is rounded in its own row alone, keeps order and sums, and `rounded` has every digit."""
     store.put_trades(
@@ -230,7 +230,7 @@ def test_one_number_that_does_not_fit_changes_no_other(
     ]
 
 
-def test_the_types_are_the_same_whatever_the_data_are(store: Store, archive: Archive, ask: Ask) -> None:
+def test_the_types_are_the_same_whatever_the_data_are(store: Store, archive: Archiver, ask: Ask) -> None:
     """With nothing, with dust in Redis, with a fortune in the archive."""
     sql = " UNION ALL ".join(
         f"SELECT '{view}', column_name, column_type FROM (DESCRIBE {view})"  # noqa: S608
@@ -255,7 +255,7 @@ def test_the_types_are_the_same_whatever_the_data_are(store: Store, archive: Arc
 
 
 def test_rounded_numbers_are_counted(
-    settings: Settings, client: redis.Redis, store: Store, archive: Archive
+    settings: Settings, client: redis.Redis, store: Store, archive: Archiver
 ) -> None:
     """By column, from the footers and from what is newer."""
     store.put_trades([trade(1, 1, "1E-29"), trade(2, 1, "1E-13", exchange_ms=T0 + HOUR_MS)])
@@ -378,7 +378,7 @@ def test_ctrl_c_ends_a_long_query(settings: Settings, client: redis.Redis) -> No
 
 
 def test_a_file_without_its_end_is_named_and_left_out(
-    store: Store, archive: Archive, files: Files, ask: Ask, caplog: pytest.LogCaptureFixture
+    store: Store, archive: Archiver, files: Files, ask: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A torn file costs its own rows, is named, and stays where it is: reading repairs nothing."""
     store.put_trades([trade(1, exchange_ms=T0 - 3 * HOUR_MS), trade(2)])
@@ -398,7 +398,7 @@ def test_a_large_answer_comes_in_batches(settings: Settings, client: redis.Redis
 
 
 @pytest.fixture
-def damaged(store: Store, archive: Archive, files: Files) -> Path:
+def damaged(store: Store, archive: Archiver, files: Files) -> Path:
     """The file of one of two trades: its footer is right and its first page is not."""
     store.put_trades([trade(1, exchange_ms=T0 - 3 * HOUR_MS), trade(2)])
     archive.run(everything=True)
@@ -444,7 +444,7 @@ def test_a_changed_bit_gives_no_wrong_row(files: Files, changes: int) -> None:
     path = files.place(TRADES, T0)
     files.write(TRADES, path, parquet.to_arrow(TRADES, rows))
     sql = f"SELECT * FROM trades WHERE market = '{BTC}' AND exchange_ms < {T0 + 300} ORDER BY id"  # noqa: S608
-    with Session(files) as session:
+    with QuerySession(files) as session:
         whole = session.rows(sql)
     assert len(whole) == 300
     right, content = 0, path.read_bytes()
@@ -452,7 +452,7 @@ def test_a_changed_bit_gives_no_wrong_row(files: Files, changes: int) -> None:
         changed = bytearray(content)
         changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
         path.write_bytes(changed)
-        with Session(files) as session:
+        with QuerySession(files) as session:
             found = session.rows(sql)
             assert found == whole or (found == [] and path in session.damaged)
             right += found == whole
@@ -483,7 +483,7 @@ def test_a_damaged_page_met_behind_given_rows_is_an_error(
 
 
 def test_a_file_gone_behind_given_rows_is_an_error(
-    store: Store, archive: Archive, files: Files, settings: Settings, client: redis.Redis
+    store: Store, archive: Archiver, files: Files, settings: Settings, client: redis.Redis
 ) -> None:
     """Compaction while a large answer is read: it is said to lack rows."""
     store.put_trades([trade(1, exchange_ms=T0 - 3 * HOUR_MS), trade(2)])
@@ -497,7 +497,7 @@ def test_a_file_gone_behind_given_rows_is_an_error(
 
 
 def test_a_file_replaced_or_removed_under_a_session_is_read_again(
-    store: Store, archive: Archive, files: Files, settings: Settings, client: redis.Redis
+    store: Store, archive: Archiver, files: Files, settings: Settings, client: redis.Redis
 ) -> None:
     """Compaction while a session is open: the next query finds the rows in their new file."""
     hours = [T0 - number * HOUR_MS for number in range(3, 6)]

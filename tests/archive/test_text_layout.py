@@ -17,11 +17,11 @@ import pytest
 import redis
 
 from collector.archive import decimals, frames, legacy, parquet
+from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.keeper import Archive
-from collector.archive.layout import HOUR_MS
-from collector.archive.records import TABLES, TRADES, Kind, Table
-from collector.archive.sql import Session, open_session
+from collector.archive.partitions import HOUR_MS
+from collector.archive.schema import TABLES, TRADES, Kind, Table
+from collector.archive.sql import QuerySession, open_session
 from collector.settings import Settings
 from collector.store.store import Store
 from tests.tasks.making import T0, trade
@@ -74,7 +74,7 @@ def as_numbers(row: dict[str, Any], table: Table) -> dict[str, Any]:
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_every_digit_of_old_files_is_answered(files: Files, kept: Kept, table: Table) -> None:
     """Rows and numbers are those of the files; types are those of today."""
-    with Session(files) as session:
+    with QuerySession(files) as session:
         answer = session.arrow(f"SELECT * FROM raw.{table.name}")  # noqa: S608
     expected = [as_numbers(row, table) for row in kept(table)]
     assert in_order(expected) == in_order(exactly(answer.to_pylist()))
@@ -90,7 +90,7 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_old_numbers_that_do_not_fit_keep_order_and_are_named(files: Files) -> None:
     """As those of new files."""
-    with Session(files) as session:
+    with QuerySession(files) as session:
         assert session.rows("SELECT market, max(price) FROM trades GROUP BY 1 ORDER BY 2 DESC") == [
             ("KRW-DUST", LARGEST_PRICE), ("KRW-BTC", 116211000), ("BTC-ETH", D("0.03197421")),
         ]  # fmt: skip
@@ -102,7 +102,7 @@ def test_old_numbers_that_do_not_fit_keep_order_and_are_named(files: Files) -> N
 
 
 def test_old_and_new_files_and_redis_are_one_view(
-    files: Files, archive: Archive, store: Store, settings: Settings, client: redis.Redis
+    files: Files, archive: Archiver, store: Store, settings: Settings, client: redis.Redis
 ) -> None:
     """An hour of each, of one type, each row once; frames put together lose nothing."""
     store.put_trades([trade(11, "1343.75", "4.12345678", exchange_ms=T0 + 2 * HOUR_MS)])
@@ -126,7 +126,7 @@ def test_old_and_new_files_and_redis_are_one_view(
 
 
 def test_a_late_trade_turns_its_hour_into_todays_layout(
-    files: Files, archive: Archive, store: Store, kept: Kept
+    files: Files, archive: Archiver, store: Store, kept: Kept
 ) -> None:
     """With every digit of what was there; other files stay as they are."""
     store.put_trades([trade(3, "116208000", "0.5", exchange_ms=T0 + 4, order=0)])
@@ -158,6 +158,6 @@ def test_a_damaged_old_file_is_left_out(files: Files) -> None:
     content = bytearray(path.read_bytes())
     content[start : start + 30] = b"\xff" * 30
     path.write_bytes(content)
-    with Session(files) as session:
+    with QuerySession(files) as session:
         assert session.rows("SELECT market, id FROM trades") == [("BTC-ETH", 8)]
         assert list(session.damaged) == [path]

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from websockets.utils import accept_key
 
 from collector.cli.check import setting_rows
-from collector.cli.probes import State, probe_folder, probe_redis, probe_rest, probe_websocket
+from collector.cli.probes import CheckState, probe_folder, probe_redis, probe_rest, probe_websocket
 from collector.settings import ExchangeSettings, Settings, variable_names
 
 from .conftest import Run
@@ -85,21 +85,21 @@ def test_private_redis_is_well(settings: Settings) -> None:
     """Reachable, bounded, no eviction, append-only: as `up` starts it."""
     findings = {finding.name: finding for finding in probe_redis(settings)}
     assert list(findings) == ["redis", "redis memory", "redis persistence"]
-    assert {finding.state for finding in findings.values()} == {State.OK}
+    assert {finding.state for finding in findings.values()} == {CheckState.OK}
     assert "***" in findings["redis"].detail
 
 
 @pytest.mark.parametrize(
     ("policy", "maxmemory", "state", "said"),
     [
-        ("allkeys-lru", "256mb", State.FAILED, "may throw batches away"),
-        ("noeviction", "0", State.WARNING, "CONFIG SET maxmemory"),
-        ("noeviction", "1mb", State.WARNING, "nearly full"),
-        ("noeviction", "3mb", State.WARNING, "3.1 MB hold minutes at the most"),
+        ("allkeys-lru", "256mb", CheckState.FAILED, "may throw batches away"),
+        ("noeviction", "0", CheckState.WARNING, "CONFIG SET maxmemory"),
+        ("noeviction", "1mb", CheckState.WARNING, "nearly full"),
+        ("noeviction", "3mb", CheckState.WARNING, "3.1 MB hold minutes at the most"),
     ],
 )
 def test_dangerous_memory_is_said(
-    settings: Settings, redis_url: str, policy: str, maxmemory: str, state: State, said: str
+    settings: Settings, redis_url: str, policy: str, maxmemory: str, state: CheckState, said: str
 ) -> None:
     """An evicting Redis loses batches, an unbounded one fills the machine, a full one stops us."""
     with redis.Redis.from_url(redis_url) as client:
@@ -123,7 +123,7 @@ def test_missing_append_only_file_is_said(settings: Settings, redis_url: str) ->
             finding = next(found for found in probe_redis(settings) if found.name == "redis persistence")
         finally:
             client.config_set("appendonly", "yes")
-    assert finding.state is State.WARNING
+    assert finding.state is CheckState.WARNING
     assert "appendonly yes" in finding.detail
 
 
@@ -131,18 +131,21 @@ def test_missing_append_only_file_is_said(settings: Settings, redis_url: str) ->
 def test_redis_that_is_away_has_failed(tmp_path: Path) -> None:
     """A given address must answer; no address is well: `up` starts a server."""
     away = probe_redis(Settings(redis_url=SecretStr(f"redis://{CLOSED}/0")))
-    assert [finding.state for finding in away] == [State.FAILED]
+    assert [finding.state for finding in away] == [CheckState.FAILED]
     none = probe_redis(Settings(data_dir=tmp_path))
-    assert [finding.state for finding in none] == [State.OK]
+    assert [finding.state for finding in none] == [CheckState.OK]
     assert "`collector up` starts a private server" in none[0].detail
 
 
 def test_folder_that_is_a_file_has_failed(tmp_path: Path) -> None:
     """A data folder must be one that can be written."""
-    assert probe_folder(Settings(data_dir=tmp_path / "not" / "yet"))[0].state in (State.OK, State.WARNING)
+    assert probe_folder(Settings(data_dir=tmp_path / "not" / "yet"))[0].state in (
+        CheckState.OK,
+        CheckState.WARNING,
+    )
     (tmp_path / "file").touch()
     finding = probe_folder(Settings(data_dir=tmp_path / "file"))[0]
-    assert finding.state is State.FAILED
+    assert finding.state is CheckState.FAILED
     assert "set COLLECTOR_DATA_DIR" in finding.detail
 
 
@@ -151,9 +154,9 @@ def test_reachable_exchange_is_well(exchange: str) -> None:
     """It lists its markets, its socket opens, its clock is ours."""
     findings = [*probe_rest(at(exchange)), *probe_websocket(at(exchange))]
     assert [(finding.name, finding.state) for finding in findings] == [
-        ("exchange REST", State.OK),
-        ("clock", State.OK),
-        ("exchange WebSocket", State.OK),
+        ("exchange REST", CheckState.OK),
+        ("clock", CheckState.OK),
+        ("exchange WebSocket", CheckState.OK),
     ]
     assert "markets listed: 1" in findings[0].detail
 
@@ -163,14 +166,14 @@ def test_a_server_without_websockets_has_failed(exchange: str, monkeypatch: pyte
     """What answers must be a socket of the exchange, not just any port."""
     monkeypatch.delattr(_Exchange, "_shake_hands")
     (finding,) = probe_websocket(at(exchange))
-    assert finding.state is State.FAILED
+    assert finding.state is CheckState.FAILED
 
 
 def test_a_proxy_that_can_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its variable, once for each way."""
     monkeypatch.setenv("ALL_PROXY", "socks://proxy:1080")
     findings = [*probe_rest(at("exchange.test")), *probe_websocket(at("exchange.test"))]
-    failed = [finding for finding in findings if finding.state is State.FAILED]
+    failed = [finding for finding in findings if finding.state is CheckState.FAILED]
     assert [finding.detail.split(":")[0] for finding in failed] == ["ALL_PROXY", "ALL_PROXY"]
 
 
@@ -179,7 +182,7 @@ def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch
     """Ours is ahead by as much as theirs is late."""
     monkeypatch.setattr(_Exchange, "late_s", 90)
     clock = probe_rest(at(exchange))[1]
-    assert clock.state is State.WARNING
+    assert clock.state is CheckState.WARNING
     assert "1 min 30 s ahead of the exchange" in clock.detail or "1 min 29 s ahead" in clock.detail
 
 
@@ -187,7 +190,11 @@ def test_wrong_clock_is_a_warning(exchange: str, monkeypatch: pytest.MonkeyPatch
 def test_exchange_that_is_away_has_failed() -> None:
     """Both ways to it are tried."""
     findings = [*probe_rest(at(CLOSED)), *probe_websocket(at(CLOSED))]
-    assert [finding.state for finding in findings] == [State.FAILED, State.WARNING, State.FAILED]
+    assert [finding.state for finding in findings] == [
+        CheckState.FAILED,
+        CheckState.WARNING,
+        CheckState.FAILED,
+    ]
 
 
 def test_exit_code_tells(

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from collector.archive.files import Files
 from collector.archive.parquet import to_arrow
-from collector.archive.records import CANDLES, TRADES, CandleRecord, TradeRecord
-from collector.archive.sql import Session
+from collector.archive.schema import CANDLES, TRADES, CandleRecord, TradeRecord
+from collector.archive.sql import QuerySession
 from collector.cli.query import _table
-from collector.cli.render.sheet import Sheet
+from collector.cli.render.table import RenderedTable
 from collector.settings import Settings
 from tests.tasks.making import T0
 
@@ -25,17 +25,17 @@ NUMBERS = (*map(str, PRICES), "12.34567891", "1434567890.12345678", "10.12345678
 
 
 @pytest.fixture
-def session(settings: Settings) -> Session:
+def session(settings: Settings) -> QuerySession:
     """An archive of two candles and a trade."""
     files = Files(settings.data_dir / "archive")
     rows = [CANDLE, CANDLE._replace(open_ms=T0 + 60_000)]
     files.write(CANDLES, files.place(CANDLES, T0), to_arrow(CANDLES, rows))
     trade = TradeRecord("KRW-BTC", T0 + 7, 1, D(116208000), D("0.1"), "buy", 0, T0, 1, True)
     files.write(TRADES, files.place(TRADES, T0), to_arrow(TRADES, [trade]))
-    return Session(files)
+    return QuerySession(files)
 
 
-def printed(answer: Sheet, width: int) -> str:
+def printed(answer: RenderedTable, width: int) -> str:
     """Return what a terminal of that width shows."""
     console = Console(width=width, file=StringIO(), highlight=False)
     console.print(answer)
@@ -54,7 +54,7 @@ def printed(answer: Sheet, width: int) -> str:
         ),
     ],
 )
-def test_all_of_candles_is_whole_columns(session: Session, width: int, columns: list[str]) -> None:
+def test_all_of_candles_is_whole_columns(session: QuerySession, width: int, columns: list[str]) -> None:
     """The README's first query: prices always, the others named."""
     out = printed(_table(session.select("select * from candles"), 200, vertical=False), width)
     lines = out.splitlines()
@@ -69,7 +69,7 @@ def test_all_of_candles_is_whole_columns(session: Session, width: int, columns: 
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
-def test_records_have_every_column_and_digit(session: Session, width: int) -> None:
+def test_records_have_every_column_and_digit(session: QuerySession, width: int) -> None:
     """One line a column, an empty line between two rows, long values folded; NULL is a value."""
     out = printed(_table(session.select("select * from candles"), 200, vertical=True), width)
     assert all(out.count(number) >= 2 for number in NUMBERS)
@@ -78,7 +78,7 @@ def test_records_have_every_column_and_digit(session: Session, width: int) -> No
     assert max(map(len, out.splitlines())) <= width
 
 
-def test_a_single_wide_row_is_a_record(session: Session) -> None:
+def test_a_single_wide_row_is_a_record(session: QuerySession) -> None:
     """At 80 columns; at 300 it is a table."""
     sql = "select * from candles limit 1"
     narrow = printed(_table(session.select(sql), 200, vertical=False), 80)
@@ -100,7 +100,7 @@ def test_a_single_wide_row_is_a_record(session: Session) -> None:
         ("true", "yes"),
     ],
 )
-def test_cells(session: Session, expression: str, text: str) -> None:
+def test_cells(session: QuerySession, expression: str, text: str) -> None:
     """Times as short as their column allows, numbers without zeros, nothing that moves the cursor."""
     out = printed(_table(session.select(f"SELECT {expression} AS x"), 200, vertical=False), 80)
     assert out.splitlines()[2].strip() == text

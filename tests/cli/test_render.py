@@ -10,7 +10,7 @@ from rich.console import Console
 
 from collector import settings as settings_module
 from collector.cli.render import values
-from collector.cli.render.answers import answer, figure
+from collector.cli.render.analysis_tables import answer, figure
 from collector.settings import Settings
 
 D = Decimal

@@ -14,7 +14,7 @@ from collector.analytics.depth import Book
 from collector.analytics.volume import Volume
 from collector.cli.render import results
 from collector.cli.render.moments import moments
-from collector.cli.render.sheet import COMPACT, TIGHT, USUAL, Column, Layout, Sheet, laid_out
+from collector.cli.render.table import COMPACT, TIGHT, USUAL, Column, Layout, RenderedTable, laid_out
 from collector.model import Channel, Side
 from collector.store.dead_letters import DeadLetter
 from collector.store.rows import GapRow, TickerRow, TradeRow
@@ -26,7 +26,7 @@ WIDTHS = (80, 100, 140)
 LEFT_OUT = "no room for: "
 
 
-def lines(sheet: Sheet, width: int) -> list[str]:
+def lines(sheet: RenderedTable, width: int) -> list[str]:
     """Return a sheet as it stands on a terminal of that width."""
     console = Console(file=StringIO(), width=width, highlight=False)
     console.print(sheet)
@@ -65,7 +65,7 @@ def columns(draw: st.DrawFn) -> list[Column]:
 @given(columns(), st.integers(30, 140))
 def test_every_column_is_whole_or_named(drawn: list[Column], width: int) -> None:
     """No line is too wide; each cell stands there in full or in brief, or its column is named."""
-    printed = lines(Sheet("title", drawn), width)
+    printed = lines(RenderedTable("title", drawn), width)
     assert max(map(len, printed)) <= width
     text = " ".join(word for line in printed for word in line.split())
     words = set(text.split())
@@ -116,7 +116,7 @@ def test_it_gives_way_in_steps() -> None:
 
 def test_records_name_every_column() -> None:
     """One column a line, an empty line between two rows, a long value folded whole."""
-    sheet = Sheet(
+    sheet = RenderedTable(
         "", [Column("name", ["a", "b"]), Column("value", ["x" * 50, ""]), Column("n", ["1", "2"], rank=1)]
     )
     assert [line.strip() for line in lines(sheet, 40)] == [
@@ -132,7 +132,7 @@ def test_records_name_every_column() -> None:
 
 def test_marks_without_a_mark_take_no_room() -> None:
     """A column without a title and without a word is no column."""
-    assert lines(Sheet("", [Column("a", ["1"]), Column("", [""])]), 80)[0] == " a"
+    assert lines(RenderedTable("", [Column("a", ["1"]), Column("", [""])]), 80)[0] == " a"
 
 
 # -- times
@@ -141,15 +141,15 @@ def test_marks_without_a_mark_take_no_room() -> None:
 def test_times_of_one_day_move_it_to_the_title() -> None:
     """And those of one year the year; where there is room they stand in full."""
     wide = [Column("x", ["y" * 60] * 3)]
-    same = Sheet("T", [moments("at", [T0, T0 + MINUTE, T0], "second"), *wide])
+    same = RenderedTable("T", [moments("at", [T0, T0 + MINUTE, T0], "second"), *wide])
     assert lines(same, 140)[0] == "T, times in KST"
     assert lines(same, 140)[3].startswith(" 2026-09-21 23:13:00 ")
     assert lines(same, 75)[0] == "T, times in KST on 2026-09-21"
     assert lines(same, 75)[3].startswith(" 23:13:00 ")
-    days = Sheet("T", [moments("at", [T0, T0 + 2880 * MINUTE, None], "minute"), *wide])
+    days = RenderedTable("T", [moments("at", [T0, T0 + 2880 * MINUTE, None], "minute"), *wide])
     assert lines(days, 77)[0] == "T, times in KST of 2026"
     assert [line.split()[:2] for line in lines(days, 77)[3:5]] == [["09-21", "23:13"], ["09-23", "23:13"]]
-    years = Sheet("T", [moments("at", [T0, T0 + 600_000 * MINUTE, T0], "minute"), *wide])
+    years = RenderedTable("T", [moments("at", [T0, T0 + 600_000 * MINUTE, T0], "minute"), *wide])
     assert "times in KST" in lines(years, 78)[0]
     assert "2027-11-12 15:13" in " ".join(lines(years, 78))
 
@@ -159,7 +159,7 @@ def test_times_are_in_the_zone_in_force(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(
         "collector.cli.render.values.zone", lambda: __import__("zoneinfo").ZoneInfo("Europe/Berlin")
     )
-    printed = lines(Sheet("T", [moments("at", [T0 + 7], "millisecond")]), 80)
+    printed = lines(RenderedTable("T", [moments("at", [T0 + 7], "millisecond")]), 80)
     assert (printed[0], printed[3].strip()) == ("T, times in Europe/Berlin", "2026-09-21 16:13:00.007")
 
 
@@ -198,7 +198,7 @@ def test_daily_candles_have_days() -> None:
     assert " 2026-09-21 " in lines(results.candles([candle(0, interval="1d", open_ms=midnight)]), 140)[3]
 
 
-def _tickers() -> Sheet:
+def _tickers() -> RenderedTable:
     names = ("KRW-BTC", "BTC-ETH", "KRW-PEPE")
     prices = (D("116207000"), D("0.03196855"), D("0.0088"))
     return results.tickers(
@@ -212,25 +212,25 @@ def _tickers() -> Sheet:
     )  # fmt: skip
 
 
-def _books() -> Sheet:
+def _books() -> RenderedTable:
     side = tuple((D("116207000") + n, D("0.12345678")) for n in range(3))
     figures = (D(1000), D("0.09"), D(1), D(1), D("0.1"), D("137837.567"), D("137837.567"), 30, ((), ()), T0)
     return results.books([Book(name, T0, side, side, *figures) for name in ("KRW-BTC", "KRW-ETH")])
 
 
-def _volumes() -> Sheet:
+def _volumes() -> RenderedTable:
     base, quote, half = D("1234.56789012"), D("104305622612.61"), D("617.28394506")
     return results.volumes(
         [Volume("KRW-BTC", "24h", base, quote, half, half, D("116208190.7672"), 12_345, T0, False)]
     )
 
 
-def _trades() -> Sheet:
+def _trades() -> RenderedTable:
     price, volume = D("116207000"), D("0.00015371")
     return results.trades([TradeRow("KRW-BTC", 1279443984229336530, price, volume, Side.BUY, T0, T0)])
 
 
-def _letters() -> Sheet:
+def _letters() -> RenderedTable:
     letter_id = "0ed2f9e4-9a53-4b9c-8f6c-0c9f8d1f5a55"
     reason = "InvalidBatch: " + "word " * 40
     return results.dead_letters(
@@ -238,16 +238,16 @@ def _letters() -> Sheet:
     )
 
 
-def _refused() -> Sheet:
+def _refused() -> RenderedTable:
     detail, raw = "trade_price: " + "word " * 30, '{"ty": "trade"' * 9
     return results.rejected([{"at_ms": T0, "reason": "invalid_field", "detail": detail, "raw": raw}])
 
 
-def _gaps() -> Sheet:
+def _gaps() -> RenderedTable:
     return results.gaps([GapRow("KRW-BTC", Channel.ORDERBOOK, T0, T0 + 25_700, "spool_damaged", False)] * 2)
 
 
-TABLES: dict[str, Callable[[], Sheet]] = {
+TABLES: dict[str, Callable[[], RenderedTable]] = {
     "tickers": _tickers,
     "books": _books,
     "volumes": _volumes,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.cli.replay import _Cut
-from collector.cli.times import Span, moment, parse_ms, parse_span
 from collector.errors import ConfigurationError
 from collector.recording import Frame
+from collector.util.times import Span, moment, parse_ms, parse_span
 
 SEOUL, NEW_YORK, ZULU = ZoneInfo("Asia/Seoul"), ZoneInfo("America/New_York"), ZoneInfo("UTC")
 #: 2026-11-28 17:00:00.500 in Seoul, 08:00:00.500 UTC.

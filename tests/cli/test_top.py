@@ -19,8 +19,8 @@ from termios import TIOCSWINSZ
 import pytest
 from rich.console import Console
 
-from collector.analytics.market_states import State
-from collector.cli.render.top import Frame, View, growth, summed
+from collector.analytics.market_states import MarketState
+from collector.cli.render.top import TopFrame, View, growth, summed
 from collector.cli.render.values import NOTHING
 from collector.cli.top import Watcher, undisturbed
 from collector.errors import BrokerUnavailable
@@ -67,7 +67,7 @@ def view(**changes: object) -> View:
 
 def drawn(shown: View, width: int, height: int | None) -> list[str]:
     console = Console(file=StringIO(), width=width, height=height or 25, highlight=False)
-    console.print(Frame(shown, height))
+    console.print(TopFrame(shown, height))
     return console.file.getvalue().splitlines()
 
 
@@ -159,8 +159,8 @@ class _Reader:
 def test_markets_that_do_not_trade_are_marked() -> None:
     """With their state, or with what the exchange warns of; on every terminal."""
     states = {
-        "KRW-M99": MarketRow("KRW-M99", State.SUSPENDED, "caution", None, T0),
-        "KRW-M98": MarketRow("KRW-M98", State.ACTIVE, "caution", None, T0),
+        "KRW-M99": MarketRow("KRW-M99", MarketState.SUSPENDED, "caution", None, T0),
+        "KRW-M98": MarketRow("KRW-M98", MarketState.ACTIVE, "caution", None, T0),
     }
     for width in (80, 140):
         lines = drawn(view(states=states), width, 40)

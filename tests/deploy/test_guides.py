@@ -18,7 +18,7 @@ from collector import settings
 from collector.cli.entry import app
 from collector.host import metrics
 from collector.host.web import Web
-from collector.model import Gap, Ticker, Trade, WrittenBook
+from collector.model import EncodedBook, Gap, Ticker, Trade
 from collector.store import keys
 from collector.store.read import (
     Book,
@@ -235,7 +235,7 @@ def test_data_model_lists_every_key() -> None:
     ("label", "struct"),
     [
         ("`tasks.ingest.trades`", Trade),
-        ("`tasks.ingest.orderbooks`", WrittenBook),
+        ("`tasks.ingest.orderbooks`", EncodedBook),
         ("`tasks.ingest.tickers`", Ticker),
         ("`tasks.ingest.gaps`", Gap),
         ("| `candles`", Candle),

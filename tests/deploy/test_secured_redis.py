@@ -20,7 +20,7 @@ from collector.batch import Kind, encode, make
 from collector.errors import BrokerUnavailable
 from collector.host.redis_client import connect
 from collector.model import Side, Trade
-from collector.publish.recall import Recall
+from collector.publish.revoke import Revoker
 from collector.settings import RedisSettings, Settings
 from collector.store.read import Reader
 from tests.deploy.servers import PASSWORD, Server
@@ -186,7 +186,7 @@ def test_the_documented_acl_is_enough(server: Server, tmp_path: Path) -> None:
         admin.execute_command("ACL", "SETUSER", "collector", *words)
         work_through({"REDIS_URL": url}, tmp_path, Reader(client, Settings()))
         client.lpush("ticker", '{"headers": {"id": "late"}}')
-        assert Recall(client).take_back("ticker", ["late"]) == (["late"], 0)
+        assert Revoker(client).revoke("ticker", ["late"]) == (["late"], 0)
         assert [(row["reason"], row["object"]) for row in admin.acl_log()] == []
         for forbidden in (("CONFIG", "GET", "*"), ("SET", "somebody-else", 1), ("FLUSHALL",)):
             with pytest.raises(redis.exceptions.NoPermissionError):

@@ -13,7 +13,7 @@ from msgspec import structs
 from collector.clock import ManualClock, SystemClock
 from collector.errors import RestError
 from collector.feed import backfill
-from collector.feed.backfill import Backfill, Hole
+from collector.feed.backfill import Backfill, MissingStretch
 from collector.feed.paging import Proof, Seen, judge
 from collector.feed.rest_client import RestClient
 from collector.model import Trade
@@ -40,7 +40,7 @@ class Result:
 
     def __init__(self) -> None:
         self.trades: list[Trade] = []
-        self.done: list[tuple[Hole, bool]] = []
+        self.done: list[tuple[MissingStretch, bool]] = []
 
     @property
     def times(self) -> list[int]:
@@ -50,13 +50,13 @@ class Result:
     def recovered(self) -> list[bool]:
         return [recovered for _, recovered in self.done]
 
-    def on_done(self, hole: Hole, recovered: bool) -> None:
+    def on_done(self, hole: MissingStretch, recovered: bool) -> None:
         self.done.append((hole, recovered))
 
 
 async def fill(
     source: Exchange,
-    *holes: Hole,
+    *holes: MissingStretch,
     totals: Callable[..., bool | None] | None = None,
     **options: Any,
 ) -> Result:
@@ -85,8 +85,10 @@ async def fill(
     return result
 
 
-def hole(from_ms: int, to_ms: int, *, is_known_before: bool = True, market: str = "KRW-BTC") -> Hole:
-    return Hole(market, from_ms, to_ms, "disconnected", is_known_before=is_known_before)
+def hole(
+    from_ms: int, to_ms: int, *, is_known_before: bool = True, market: str = "KRW-BTC"
+) -> MissingStretch:
+    return MissingStretch(market, from_ms, to_ms, "disconnected", is_known_before=is_known_before)
 
 
 @pytest.mark.parametrize("cursor", ["exclusive", "inclusive", "refused", "ignored"])
@@ -423,7 +425,7 @@ async def test_totals_are_told_what_the_pages_prove_and_when_it_is_for_the_last_
     source = exchange(range(NOON_MS - 300 * S, NOON_MS + 60 * S, S))
     told: list[tuple[bool, bool]] = []
 
-    def totals(_: Hole, is_complete: bool, is_last: bool) -> bool:
+    def totals(_: MissingStretch, is_complete: bool, is_last: bool) -> bool:
         told.append((is_complete, is_last))
         return is_last
 
@@ -542,7 +544,7 @@ def test_recovered_means_that_every_trade_of_the_hole_came(
         assert result.recovered == [True], source.queries
 
 
-def _inside(trades: Iterable[Trade], wanted: Hole) -> Counter[tuple[int, Any]]:
+def _inside(trades: Iterable[Trade], wanted: MissingStretch) -> Counter[tuple[int, Any]]:
     return Counter(
         (it.exchange_ms, it.price) for it in trades if wanted.from_ms <= it.exchange_ms <= wanted.to_ms
     )
@@ -564,7 +566,7 @@ async def test_over_the_simulators_rest(eventually_async: Callable[..., Awaitabl
             markets = await client.markets()
             now_ms = clock.now_ms()
             for market in markets:
-                work.add(Hole(market, now_ms - 10 * MINUTE, now_ms, "start", is_known_before=False))
+                work.add(MissingStretch(market, now_ms - 10 * MINUTE, now_ms, "start", is_known_before=False))
             await eventually_async(lambda: len(result.done) == len(markets), 15, "the backfill")
             task.cancel()
             await asyncio.wait({task})

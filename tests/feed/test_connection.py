@@ -16,7 +16,7 @@ from collector.errors import GaveUp
 from collector.feed import connection as module
 from collector.feed.connection import Connection
 from collector.feed.reconnect import ConnectBudget
-from collector.feed.session import MarketEvent, Session, State
+from collector.feed.session import MarketEvent, Session, SessionState
 from collector.feed.watchdog import new_rhythms
 from collector.model import Channel, Trade
 from collector.protocol.codec import Subscription
@@ -82,7 +82,7 @@ class Host:
     def on_date(self, server_ms: int) -> None:
         self.dates.append(server_ms)
 
-    def on_lost(self, connection: Connection, reason: str) -> None:
+    def on_disconnected(self, connection: Connection, reason: str) -> None:
         self.lost.append(reason)
 
 
@@ -108,7 +108,7 @@ async def connected(
         async with asyncio.timeout(5):
             await asyncio.wait({task})
         await asyncio.sleep(0)
-        assert it.state in (State.STOPPED, State.GAVE_UP)
+        assert it.state in (SessionState.STOPPED, SessionState.GAVE_UP)
         leftover = {left for left in asyncio.all_tasks() - before if "client" in repr(left).lower()}
         assert not leftover
 
@@ -137,7 +137,7 @@ async def test_it_subscribes_and_streams(eventually_async: Eventually) -> None:
     host = Host()
     async with server(handler) as url, connected(url, host) as it:
         await eventually_async(lambda: len(host.events) >= 3)
-        assert it.state is State.STREAMING
+        assert it.state is SessionState.STREAMING
         assert it.streaming.is_set()
         assert "STREAMING" in repr(it).upper()
         assert it.totals.connects == 1
@@ -154,7 +154,7 @@ async def test_every_trade_of_the_simulated_exchange_arrives(eventually_async: E
     async with Simulator(options) as exchange:
         host = Host(ConnectionSettings(), exchange_markets(5))
         async with connected(exchange.websocket_url, host, ConnectionSettings()) as it:
-            await eventually_async(lambda: it.state is State.STREAMING)
+            await eventually_async(lambda: it.state is SessionState.STREAMING)
             for _ in range(4):
                 exchange.make_trades(300)
                 await asyncio.sleep(0.02)
@@ -275,7 +275,7 @@ async def test_refused_handshakes(status: int, headers: dict[str, str], most: in
     async with server(stream, process_request=refuse) as url, connected(url, host) as it:
         await asyncio.sleep(1)
         assert it.last_loss == f"connect_failed: HTTP {status}"
-        assert it.state in (State.WAITING, State.CONNECTING)
+        assert it.state in (SessionState.WAITING, SessionState.CONNECTING)
     assert 1 <= attempts <= most
     assert status != 503 or headers or attempts > 3
     assert (set(host.lost), it.totals.connects) == ({"connect_failed"}, 0)
@@ -292,7 +292,7 @@ async def test_after_a_refusal_it_streams_as_soon_as_it_may(eventually_async: Ev
 
     host = Host()
     async with server(stream, process_request=refuse_thrice) as url, connected(url, host) as it:
-        await eventually_async(lambda: it.state is State.STREAMING)
+        await eventually_async(lambda: it.state is SessionState.STREAMING)
     assert (it.totals.connects, it.totals.losses) == (1, 3)
 
 
@@ -331,7 +331,7 @@ async def test_a_cut_socket_is_replaced(eventually_async: Eventually) -> None:
         await eventually_async(lambda: len(host.events) == 40)
         assert host.lost == ["disconnected"] * 3
         assert (it.totals.connects, it.totals.losses, it.totals.frames) == (4, 3, 40)
-        assert it.state is State.STREAMING
+        assert it.state is SessionState.STREAMING
         assert len(host.sessions) == 4
 
 
@@ -437,7 +437,7 @@ async def test_it_gives_up_where_a_limit_is_set() -> None:
     it = Connection(0, url, settings, host, ConnectBudget(1000), SystemClock())
     with pytest.raises(GaveUp, match="gave up after 3 failures in a row, last: connect_failed") as failure:
         await asyncio.wait_for(it.run(), 5)
-    assert (it.state, len(host.lost)) == (State.GAVE_UP, 3)
+    assert (it.state, len(host.lost)) == (SessionState.GAVE_UP, 3)
     assert url in str(failure.value)
     assert "\n" not in str(failure.value)
 
@@ -457,7 +457,7 @@ async def test_flowing_data_resets_the_count_of_failures(eventually_async: Event
     settings = QUICK.model_copy(update={"retries_max": 1})
     async with server(handler) as url, connected(url, Host(), settings) as it:
         await eventually_async(lambda: connects >= 5, 8)
-        assert it.state is not State.GAVE_UP
+        assert it.state is not SessionState.GAVE_UP
 
 
 async def test_cancellation_in_every_phase_ends_at_once(eventually_async: Eventually) -> None:
@@ -469,16 +469,16 @@ async def test_cancellation_in_every_phase_ends_at_once(eventually_async: Eventu
     slow = QUICK.model_copy(update={"backoff_initial_s": 30, "backoff_max_s": 30})
     async with connected(f"ws://127.0.0.1:{free_port()}/x", Host(), slow) as it:
         await eventually_async(lambda: it.totals.losses == 1)
-        assert it.state is State.WAITING
+        assert it.state is SessionState.WAITING
     async with server(mute) as url, connected(url, Host()) as it:
-        await eventually_async(lambda: it.state is State.SUBSCRIBED)
+        await eventually_async(lambda: it.state is SessionState.SUBSCRIBED)
     async with server(stream) as url, connected(url, Host()) as it:
-        await eventually_async(lambda: it.state is State.STREAMING)
+        await eventually_async(lambda: it.state is SessionState.STREAMING)
     with sockets.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         async with connected(f"ws://127.0.0.1:{listening.getsockname()[1]}/x", Host()) as it:
-            await eventually_async(lambda: it.state is State.CONNECTING)
+            await eventually_async(lambda: it.state is SessionState.CONNECTING)
 
 
 async def test_a_fault_of_our_own_is_not_swallowed() -> None:

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from collector.feed.redundancy import FirstCopy
-from collector.feed.session import ASK_INTERVAL_S, TRANSITIONS, Input, Session, State, advance, diagram
+from collector.feed.arbitration import FeedArbiter
+from collector.feed.session import ASK_INTERVAL_S, TRANSITIONS, Input, Session, SessionState, advance, diagram
 from collector.feed.watchdog import Stall, new_rhythms
-from collector.model import Channel, OrderBook, Ticker, Trade, WrittenBook
+from collector.model import Channel, EncodedBook, OrderBook, Ticker, Trade
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.protocol.legacy import LegacyCodec
@@ -20,19 +20,19 @@ SETTINGS = ConnectionSettings()
 ALL = Subscription(("KRW-BTC", "KRW-ETH"), tuple(Channel))
 
 
-def session(first_copy: FirstCopy | None = None) -> Session:
-    return Session(CurrentCodec(), ALL, new_rhythms(SETTINGS), SETTINGS, 0.0, first_copy=first_copy)
+def session(arbiter: FeedArbiter | None = None) -> Session:
+    return Session(CurrentCodec(), ALL, new_rhythms(SETTINGS), SETTINGS, 0.0, arbiter=arbiter)
 
 
 def test_every_state_is_in_the_table_and_every_target_too() -> None:
     """Nothing leads out of the table."""
-    assert set(State) == set(TRANSITIONS)
-    assert {target for row in TRANSITIONS.values() for target in row.values()} <= set(State)
+    assert set(SessionState) == set(TRANSITIONS)
+    assert {target for row in TRANSITIONS.values() for target in row.values()} <= set(SessionState)
 
 
 def test_what_is_not_in_the_table_raises_and_changes_nothing() -> None:
     """All 36 combinations: allowed ones lead where the table says, the others name both sides."""
-    for state, happened in itertools.product(State, Input):
+    for state, happened in itertools.product(SessionState, Input):
         if happened in TRANSITIONS[state]:
             assert advance(state, happened) is TRANSITIONS[state][happened]
             continue
@@ -44,13 +44,13 @@ def test_what_is_not_in_the_table_raises_and_changes_nothing() -> None:
 
 def test_every_state_is_reached_and_every_live_one_can_stop_and_be_lost() -> None:
     """A walk from WAITING sees all; STOP leads out of everything."""
-    reached = {State.WAITING}
-    for _ in State:
+    reached = {SessionState.WAITING}
+    for _ in SessionState:
         reached |= {target for state in reached for target in TRANSITIONS[state].values()}
-    assert set(State) == reached
-    assert all(advance(state, Input.STOP) is State.STOPPED for state in State)
-    for state in (State.CONNECTING, State.SUBSCRIBED, State.STREAMING):
-        assert advance(state, Input.LOST) is State.WAITING
+    assert set(SessionState) == reached
+    assert all(advance(state, Input.STOP) is SessionState.STOPPED for state in SessionState)
+    for state in (SessionState.CONNECTING, SessionState.SUBSCRIBED, SessionState.STREAMING):
+        assert advance(state, Input.LOST) is SessionState.WAITING
 
 
 def test_the_diagram_is_drawn_from_the_table() -> None:
@@ -63,7 +63,7 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
 def test_data_frames_give_their_events() -> None:
     """One frame, one event; the first of all is noted."""
     it = session()
-    for number, (frame, kind) in enumerate(((TRADE, Trade), (TICKER, Ticker), (BOOK, WrittenBook)), 1):
+    for number, (frame, kind) in enumerate(((TRADE, Trade), (TICKER, Ticker), (BOOK, EncodedBook)), 1):
         (event,) = it.on_frame(wire(frame).encode(), RECEIVED_MS, float(number)) or ()
         assert type(event) is kind
     assert (it.first_data_s, it.last_data_s) == (1.0, 3.0)
@@ -107,7 +107,7 @@ def test_a_repeat_is_data_without_an_event() -> None:
 
 def test_the_second_copy_of_a_frame_is_data_without_an_event() -> None:
     """It keeps its own socket alive and is not parsed."""
-    shared = FirstCopy()
+    shared = FeedArbiter()
     one, two = session(shared), session(shared)
     raw = wire(TRADE).encode()
     assert len(one.on_frame(raw, RECEIVED_MS, 1.0) or ()) == 1
@@ -117,7 +117,7 @@ def test_the_second_copy_of_a_frame_is_data_without_an_event() -> None:
 
 def test_garbage_is_never_a_copy() -> None:
     """A refused frame is refused on every socket."""
-    shared = FirstCopy()
+    shared = FeedArbiter()
     for it in (session(shared), session(shared)):
         assert it.on_frame("garbage", RECEIVED_MS, 1.0) is None
         assert it.counts["rejected:not_json"] == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.cli.probes import State, probe_rest, probe_websocket
+from collector.cli.probes import CheckState, probe_rest, probe_websocket
 from collector.clock import SystemClock
 from collector.errors import ConnectFailed, RestError
 from collector.feed.connection import open_socket
@@ -60,7 +60,7 @@ async def use_both(settings: Settings) -> None:
         for probe in (probe_rest, probe_websocket)
         for finding in await asyncio.to_thread(probe, settings)
     ]
-    assert [finding.state for finding in findings] == [State.OK] * 3, findings
+    assert [finding.state for finding in findings] == [CheckState.OK] * 3, findings
 
 
 async def test_an_http_proxy_that_asks_for_a_password(

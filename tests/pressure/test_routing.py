@@ -6,7 +6,7 @@ import time
 import pytest
 
 from collector.batch import Kind, make
-from collector.host.roles import ingest_queues
+from collector.host.services import ingest_queues
 from collector.model import OrderBook, Ticker, Trade
 from collector.publish.publisher import letter_of
 from collector.publish.sender import Sender

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from collector.batch import BookBatch, Kind, decode, encode, make
-from collector.model import WrittenBook
-from collector.protocol.frames import LONG_NAMES
+from collector.model import EncodedBook
+from collector.protocol.wire_types import LONG_NAMES
 
 #: When the frames below are received: a few hundred milliseconds after they were made.
 RECEIVED_MS = 1_790_133_514_300
@@ -98,7 +98,7 @@ def simple(fields: Fields) -> dict[str, str]:
 
 def read(message: object) -> object:
     """Return a message with its numbers, if it is a book that was handed on as it was written."""
-    if not isinstance(message, WrittenBook):
+    if not isinstance(message, EncodedBook):
         return message
     (book,) = decode(encode(make(Kind.ORDERBOOK, [message], listener="", now_ms=0)), BookBatch).rows
     return book

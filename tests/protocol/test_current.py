@@ -15,7 +15,7 @@ from collector.batch import Kind, TickerBatch, TradeBatch
 from collector.model import Channel, OrderBook, Side, Source, Ticker, Trade
 from collector.protocol.codec import Message, Rejected, ServerError, Status, Subscription
 from collector.protocol.current import CurrentCodec
-from collector.protocol.frames import LONG_NAMES
+from collector.protocol.wire_types import LONG_NAMES
 from tests.protocol.frames import BOOK, RECEIVED_MS, SHORT_NAMES, TICKER, TRADE, Fields, read, simple, wire
 
 

@@ -18,13 +18,13 @@ from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.model import Source, Trade
 from collector.publish import segment
-from collector.publish.outbox import Outbox
+from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import Loss, Publisher, at_home, letter_of, pack, times_of, unpack
-from collector.publish.recall import Recalled
-from collector.publish.sender import Letter
+from collector.publish.revoke import Revoked
+from collector.publish.sender import Envelope
 from collector.publish.spool import Spool
 from collector.settings import BatchSettings, PressureSettings, PublishSettings, Settings, SpoolSettings
-from collector.stream.pressure import MERGED_AT_ONCE, Decision, Mode, Reading
+from collector.stream.pressure import MERGED_AT_ONCE, Decision, Mode, PressureSample
 from tests.stream.making import T0, book, gap, ticker, trade
 
 Eventually = Callable[..., None]
@@ -46,12 +46,12 @@ class Broker:
     #: Tickers wait for a worker that does not come, behind so many of others.
     holds_tickers: bool = False
     others_tickers: int = 0
-    waiting: list[Letter] = field(default_factory=list)
+    waiting: list[Envelope] = field(default_factory=list)
     sent_s: dict[str, float] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[Envelope] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("down")
         self.letters.append(letter)
@@ -64,23 +64,23 @@ class Broker:
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Not asked for here."""
 
-    def probe(self) -> Reading:
+    def probe(self) -> PressureSample:
         if self.is_down:
             raise BrokerUnavailable("down")
         tickers = len(self.waiting) + self.others_tickers + (self.state_age_ms > 0)
         lengths = {"trade": self.queue, "ticker": tickers, "orderbook": 0}
         waited_s = [time.monotonic() - self.sent_s[letter.id] for letter in self.waiting]
         age_ms = max(self.state_age_ms, round(max(waited_s, default=0) * 1000))
-        return Reading(queue_lengths=lengths, ages_ms={"ticker": age_ms})
+        return PressureSample(queue_lengths=lengths, ages_ms={"ticker": age_ms})
 
-    def take_back(self, queue: str, ids: Collection[str]) -> Recalled:
+    def revoke(self, queue: str, ids: Collection[str]) -> Revoked:
         if self.is_down or self.refuses or self.refuses_recall:
             raise BrokerUnavailable("down")
         taken = [letter.id for letter in self.waiting if (letter.kind, letter.id in ids) == (queue, True)]
         self.waiting = [letter for letter in self.waiting if letter.id not in taken]
-        return Recalled(taken, len(self.waiting) + self.others_tickers + (self.state_age_ms > 0))
+        return Revoked(taken, len(self.waiting) + self.others_tickers + (self.state_age_ms > 0))
 
-    def keep_house(self, decision: Decision, reading: Reading) -> None:
+    def keep_house(self, decision: Decision, reading: PressureSample) -> None:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("no writes")
         self.decisions.append(decision)
@@ -111,7 +111,7 @@ class Bench:
         **pressure: Any,
     ) -> None:
         self.broker = broker
-        self.outbox = Outbox(256)
+        self.handoff = HandoffQueue(256)
         self.lost: list[tuple[Batch, str]] = []
         self.settings = Settings(
             publish=PublishSettings(probe_interval_s=0.02),
@@ -128,14 +128,14 @@ class Bench:
         )
         self.publisher = Publisher(
             self.settings,
-            self.outbox,
+            self.handoff,
             self.spool,
             broker,
             broker.probe,
-            broker.take_back,
+            broker.revoke,
             SystemClock(),
             housekeeping=broker.keep_house,
-            on_lost=lambda batch, reason: self.lost.append((batch, reason)),
+            on_batch_lost=lambda batch, reason: self.lost.append((batch, reason)),
             interrupt=interrupt,
         )
 
@@ -146,7 +146,7 @@ class Bench:
     def put(self, *rows: Any) -> None:
         kinds = {"Trade": Kind.TRADE, "Ticker": Kind.TICKER, "OrderBook": Kind.ORDERBOOK, "Gap": Kind.GAP}
         kind = kinds[type(rows[0]).__name__]
-        assert self.outbox.put(batches.make(kind, rows, listener="t", now_ms=T0))
+        assert self.handoff.put(batches.make(kind, rows, listener="t", now_ms=T0))
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def test_a_stop_interrupts_what_hangs_and_keeps_the_rest_on_disk(tmp_path: Path)
     hangs, entered = threading.Event(), threading.Event()
 
     class Hanging(Broker):
-        def send(self, letter: Letter) -> None:
+        def send(self, letter: Envelope) -> None:
             entered.set()
             hangs.wait(60)
             raise BrokerUnavailable("interrupted")
@@ -278,10 +278,10 @@ def test_while_merging_few_states_go_between_two_looks(tmp_path: Path, eventuall
         for number in range(200):
             it.put(ticker(T0 + number))
             time.sleep(0.001)
-        eventually(lambda: not len(it.outbox))
+        eventually(lambda: not len(it.handoff))
         sent = it.publisher.counts["ticker_batches_sent"]
         assert sent <= MERGED_AT_ONCE * (len(it.broker.decisions) - looks + 2)
-        assert it.outbox.merged[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
+        assert it.handoff.merged[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
         (newest,) = batches.decode(it.broker.letters[-1].text, TickerBatch).rows
         assert newest.exchange_ms == T0 + 199
 
@@ -314,7 +314,7 @@ def fill_ticker_queue(it: Bench, eventually: Eventually) -> None:
     it.put(ticker(T0, "KRW-QUIET"))
     for number in range(30):
         it.put(ticker(T0 + number))
-        eventually(lambda: not len(it.outbox) or it.mode is not Mode.FLOW)
+        eventually(lambda: not len(it.handoff) or it.mode is not Mode.FLOW)
     assert it.mode is not Mode.FLOW
 
 
@@ -362,7 +362,7 @@ def test_states_are_not_lost_where_taking_them_back_fails(tmp_path: Path, eventu
 
 
 def test_a_stop_flushes_to_the_broker(tmp_path: Path) -> None:
-    """What is in the outbox when it stops is sent."""
+    """What is in the handoff queue when it stops is sent."""
     with bench(tmp_path) as it:
         for number in range(100):
             it.put(trade(number))
@@ -405,7 +405,7 @@ def test_a_full_disk_is_told_aloud(tmp_path: Path, eventually: Eventually, caplo
         for number in range(40):
             it.put(*(trade(number * 1000 + each) for each in range(1000)))
         eventually(lambda: it.lost)
-        eventually(lambda: len(it.outbox) == 0)
+        eventually(lambda: len(it.handoff) == 0)
     lost = [row.id for batch, _ in it.lost for row in batch.rows]
     assert {reason for _, reason in it.lost} == {"spool_full"}
     assert it.publisher.counts["trade_rows_lost"] == len(lost) > 0
@@ -478,15 +478,15 @@ def test_what_is_out_of_danger(tmp_path: Path, eventually: Eventually) -> None:
     with bench(tmp_path, Broker(is_down=True), spool_bytes=1 << 20) as it:
         it.put(trade(1))
         eventually(lambda: it.publisher.spool_mark_ms == T0)
-        assert it.outbox.oldest_mark_ms is None
+        assert it.handoff.oldest_mark_ms is None
         for number in range(40):
             it.put(*(trade(number * 1000 + each, ms=T0 + number) for each in range(1000)))
         eventually(lambda: it.publisher.counts["trade_rows_spooled"] + 1000 * len(it.lost) == 40_001)
         lost_ms = [row.exchange_ms for batch, _ in it.lost for row in batch.rows]
-        eventually(lambda: it.outbox.oldest_mark_ms == min(lost_ms))
+        eventually(lambda: it.handoff.oldest_mark_ms == min(lost_ms))
         for batch, _ in it.lost:
-            it.outbox.done(batch)
-        assert it.outbox.oldest_mark_ms is None
+            it.handoff.done(batch)
+        assert it.handoff.oldest_mark_ms is None
         it.broker.is_down = False
         eventually(lambda: it.publisher.spool_mark_ms is None, 10)
 

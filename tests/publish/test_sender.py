@@ -23,7 +23,7 @@ from collector.batch import Kind
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import PrivateRedis
 from collector.publish.publisher import letter_of
-from collector.publish.sender import TASKS, Letter, Sender
+from collector.publish.sender import TASKS, Envelope, Sender
 from collector.settings import RedisSettings, Settings
 from tests.stream.making import T0, book, gap, ticker, trade
 
@@ -68,7 +68,7 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     sys.modules.pop("collector.broker.config", None)
 
 
-def letter(*rows: Any, kind: Kind = Kind.TRADE, shards: int = 1) -> Letter:
+def letter(*rows: Any, kind: Kind = Kind.TRADE, shards: int = 1) -> Envelope:
     return letter_of(batches.make(kind, rows, listener="t", now_ms=T0), shards)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from collector.host.lifeline import bound
+from collector.host.parent_death import bound
 from tests.scenarios import waits
 
 START_TIMEOUT_S = 30.0

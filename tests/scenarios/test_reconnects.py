@@ -21,7 +21,7 @@ import pytest
 from pydantic import SecretStr
 
 from collector.listener.app import Listener
-from collector.publish.sender import Letter
+from collector.publish.sender import Envelope
 from collector.settings import ConnectionSettings, ExchangeSettings, Settings
 from tests.ports import free_port
 from tests.scenarios.processes import Process
@@ -56,7 +56,7 @@ class Nowhere:
     def __init__(self) -> None:
         self.rows = 0
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Envelope) -> None:
         self.rows += letter.rows
 
     def limit_rates(self, limits: object) -> None:
@@ -117,11 +117,11 @@ async def _exchange(port: int, folder: Path, rate: int, *options: str) -> AsyncI
 
 
 def _connects(listener: Listener) -> int:
-    return sum(connection.totals.connects for connection in listener.fleet.connections)
+    return sum(connection.totals.connects for connection in listener.connection_group.connections)
 
 
 def _is_streaming(listener: Listener) -> bool:
-    states = [str(connection.state) for connection in listener.fleet.connections]
+    states = [str(connection.state) for connection in listener.connection_group.connections]
     return states == ["streaming"] * 2
 
 

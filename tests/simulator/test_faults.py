@@ -20,8 +20,8 @@ from collector.protocol.codec import Rejected
 from collector.protocol.current import CurrentCodec
 from collector.simulator import Simulator, SimulatorOptions
 from collector.simulator.events import SimTicker, SimTrade
+from collector.simulator.fault_injector import GARBAGE, FaultInjector
 from collector.simulator.faults import KINDS, Fault, parse_faults
-from collector.simulator.mischief import GARBAGE, Mischief
 from collector.simulator.model import MarketModel, Pace
 
 Listen = Callable[..., Any]
@@ -100,7 +100,7 @@ def test_spans_and_periods() -> None:
 
 def test_moments_come_once_each() -> None:
     """A moment is handed out when it has come, a repeated one every period."""
-    mischief = Mischief(parse_faults("cut@1s,error@2s/2s"), seed=1)
+    mischief = FaultInjector(parse_faults("cut@1s,error@2s/2s"), seed=1)
     told = [[fault.name for fault in mischief.moments(now)] for now in (0.5, 1, 1.5, 2, 3, 4, 4.1)]
     assert told == [[], ["cut"], [], ["error"], [], ["error"], []]
 
@@ -111,7 +111,7 @@ frames = st.lists(st.binary(min_size=1, max_size=8).map(lambda raw: b"good" + ra
 @given(st.lists(frames, max_size=8), st.integers(0, 1000))
 def test_garbage_duplicates_and_shuffles_lose_no_good_frame(batches: list[list[bytes]], seed: int) -> None:
     """Once what is held back has come, every good frame was sent at least once, and none was invented."""
-    mischief = Mischief(parse_faults("garbage:0.3,duplicate:0.3,shuffle:0.3"), seed)
+    mischief = FaultInjector(parse_faults("garbage:0.3,duplicate:0.3,shuffle:0.3"), seed)
     sent: list[Any] = []
     for batch in [*batches, *[[]] * 40]:
         sent += mischief.distort(1, batch, 1.0, is_oldest=True)
@@ -124,7 +124,7 @@ def test_garbage_duplicates_and_shuffles_lose_no_good_frame(batches: list[list[b
 def test_without_faults_the_frames_are_untouched() -> None:
     """The same object comes back: nothing is copied where nothing is wrong."""
     batch = [b"a", b"b"]
-    assert Mischief((), 1).distort(1, batch, 1.0, is_oldest=True) is batch
+    assert FaultInjector((), 1).distort(1, batch, 1.0, is_oldest=True) is batch
 
 
 def test_all_garbage_is_rejected_by_the_product_without_a_crash() -> None:

@@ -10,7 +10,7 @@ from pytest_celery import CeleryTestSetup, CeleryTestWorker
 from collector.batch import Batch, Kind, make
 from collector.clock import SystemClock
 from collector.model import Trade
-from collector.publish.ledger import Ledger, Names
+from collector.publish.in_flight import InFlightLog, Names
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
 from collector.store.keys import Keys
@@ -45,7 +45,7 @@ def test_batches_of_a_killed_worker_are_delivered_again(
     transport = AppTransport(celery_setup.app)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
     unreadable: list[int] = []
-    ledger = Ledger(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
+    ledger = InFlightLog(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
     for batch in batches(rows):
         ledger.send(letter_of(batch, shards=1))
     eventually(lambda: client.llen("trade") < BATCHES - 5 and client.hlen("unacked"), 30, "work under way")

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.stream.coverage import LAG_MS, Coverage, Hole, Outage
+from collector.stream.coverage import LAG_MS, Coverage, EndedOutage, Outage
 from collector.stream.exchange_time import ExchangeTime
 from tests.stream.making import T0
 
@@ -18,7 +18,7 @@ class Bench:
         self.time = ExchangeTime(T0 + clock_is_wrong_by_ms, 0.0)
         self.coverage = Coverage(self.time)
         self.slept_s = 0.0
-        self.holes: list[Hole] = []
+        self.holes: list[EndedOutage] = []
 
     def data(self, connection: int, *moments: float, age_s: float = 0.0) -> None:
         """Let a socket bring data at these moments, seconds after `T0`, made `age_s` before."""
@@ -31,7 +31,7 @@ class Bench:
             self.holes += self.coverage.ended(now_s)
 
     def lost(self, connection: int, reason: str = "disconnected") -> None:
-        self.coverage.on_lost(connection, reason)
+        self.coverage.on_disconnected(connection, reason)
 
     def spans(self) -> list[tuple[float | None, float, str]]:
         """Return the holes in seconds after `T0`."""
@@ -137,7 +137,7 @@ def test_a_subscription_that_brings_only_old_data_ends_its_hole_too() -> None:
     bench = Bench()
     bench.data(0, 0.5, age_s=3_600)
     assert bench.coverage.ended(9.0) == []
-    assert bench.coverage.ended(11.0) == [Hole(None, T0 + 500, "start", 0.5)]
+    assert bench.coverage.ended(11.0) == [EndedOutage(None, T0 + 500, "start", 0.5)]
 
 
 @dataclass

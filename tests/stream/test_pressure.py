@@ -12,14 +12,23 @@ from hypothesis import strategies as st
 
 from collector.settings import PressureSettings
 from collector.stream import pressure
-from collector.stream.pressure import MEANS, TABLE, Decision, Mode, PressurePolicy, Reading, Signal, State
+from collector.stream.pressure import (
+    MEANS,
+    TABLE,
+    Decision,
+    Mode,
+    PressurePolicy,
+    PressureSample,
+    PressureState,
+    Signal,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = PressureSettings()
 STEP_S = 0.5
-CALM = Reading()
-BUSY = Reading(queue_lengths={"trade": MARKS.queue_high})
-BROKEN = Reading(send_failing=True)
+CALM = PressureSample()
+BUSY = PressureSample(queue_lengths={"trade": MARKS.queue_high})
+BROKEN = PressureSample(send_failing=True)
 
 
 class Driver:
@@ -27,18 +36,18 @@ class Driver:
 
     def __init__(self, marks: PressureSettings = MARKS) -> None:
         self.policy = PressurePolicy(marks)
-        self.state = State()
+        self.state = PressureState()
         self.now_s = 100.0
         self.step_s = STEP_S
 
-    def feed(self, reading: Reading, times: int = 1) -> Decision:
+    def feed(self, reading: PressureSample, times: int = 1) -> Decision:
         for _ in range(times):
             decision = self.policy.decide(reading, self.state, self.now_s)
             self.state = decision.state
             self.now_s += self.step_s
         return decision
 
-    def feed_s(self, reading: Reading, seconds: float) -> Decision:
+    def feed_s(self, reading: PressureSample, seconds: float) -> Decision:
         return self.feed(reading, round(seconds / STEP_S))
 
 
@@ -51,7 +60,7 @@ def driver_in(mode: Mode) -> Driver:
 
 fills = st.floats(0, 1)
 readings = st.builds(
-    Reading,
+    PressureSample,
     queue_lengths=st.dictionaries(
         st.sampled_from(["trade", "trade.0", "trade.7", "orderbook", "ticker", "analysis"]),
         st.integers(0, 2 * MARKS.queue_max),
@@ -71,25 +80,25 @@ class TestModes:
         ("reading", "mode", "word"),
         [
             (CALM, Mode.FLOW, ""),
-            (Reading(queue_lengths={"trade": 200}), Mode.MERGE, "queue 200 >= 200"),
-            (Reading(queue_lengths={"orderbook": 200}), Mode.MERGE, "queue"),
-            (Reading(queue_lengths={"trade.3": 200}), Mode.MERGE, "queue"),
-            (Reading(queue_lengths={"analysis": 10**6, "archive": 10**6}), Mode.FLOW, ""),
-            (Reading(ages_ms={"trade": 5_000}), Mode.MERGE, "age_ms 5000 >= 5000"),
-            (Reading(ages_ms={"trade": 4_999, "orderbook": 2_499}), Mode.FLOW, ""),
-            (Reading(ages_ms={"orderbook": 2_500}), Mode.MERGE, "state_age_ms 2500 >= 2500"),
-            (Reading(ages_ms={"analysis": 5_000}), Mode.FLOW, ""),
-            (Reading(local_fill=0.5), Mode.MERGE, "local_fill 0.5 >= 0.5"),
-            (Reading(memory_mb=420, local_fill=0.2), Mode.MERGE, "memory 0.82"),
-            (Reading(memory_mb=420, local_fill=0.0), Mode.FLOW, ""),
-            (Reading(memory_mb=480, local_fill=0.2), Mode.SPOOL, "memory_full"),
-            (Reading(local_fill=0.9), Mode.SPOOL, "local_full"),
-            (Reading(queue_lengths={"trade": 2_000}), Mode.SPOOL, "trade_queue 2000 >= 2000"),
-            (Reading(queue_lengths={"trade.0": 1_000, "trade.1": 1_000}), Mode.SPOOL, "trade_queue"),
-            (Reading(queue_lengths={"orderbook": 25}), Mode.MERGE, "state_queue 25 >= 25"),
-            (Reading(queue_lengths={"orderbook": 24, "ticker": 24, "trade": 199}), Mode.FLOW, ""),
-            (Reading(queue_lengths={"orderbook": 10**6}), Mode.MERGE, "state_queue"),
-            (Reading(redis_memory=0.8), Mode.SPOOL, "redis 0.8 >= 0.8"),
+            (PressureSample(queue_lengths={"trade": 200}), Mode.MERGE, "queue 200 >= 200"),
+            (PressureSample(queue_lengths={"orderbook": 200}), Mode.MERGE, "queue"),
+            (PressureSample(queue_lengths={"trade.3": 200}), Mode.MERGE, "queue"),
+            (PressureSample(queue_lengths={"analysis": 10**6, "archive": 10**6}), Mode.FLOW, ""),
+            (PressureSample(ages_ms={"trade": 5_000}), Mode.MERGE, "age_ms 5000 >= 5000"),
+            (PressureSample(ages_ms={"trade": 4_999, "orderbook": 2_499}), Mode.FLOW, ""),
+            (PressureSample(ages_ms={"orderbook": 2_500}), Mode.MERGE, "state_age_ms 2500 >= 2500"),
+            (PressureSample(ages_ms={"analysis": 5_000}), Mode.FLOW, ""),
+            (PressureSample(local_fill=0.5), Mode.MERGE, "local_fill 0.5 >= 0.5"),
+            (PressureSample(memory_mb=420, local_fill=0.2), Mode.MERGE, "memory 0.82"),
+            (PressureSample(memory_mb=420, local_fill=0.0), Mode.FLOW, ""),
+            (PressureSample(memory_mb=480, local_fill=0.2), Mode.SPOOL, "memory_full"),
+            (PressureSample(local_fill=0.9), Mode.SPOOL, "local_full"),
+            (PressureSample(queue_lengths={"trade": 2_000}), Mode.SPOOL, "trade_queue 2000 >= 2000"),
+            (PressureSample(queue_lengths={"trade.0": 1_000, "trade.1": 1_000}), Mode.SPOOL, "trade_queue"),
+            (PressureSample(queue_lengths={"orderbook": 25}), Mode.MERGE, "state_queue 25 >= 25"),
+            (PressureSample(queue_lengths={"orderbook": 24, "ticker": 24, "trade": 199}), Mode.FLOW, ""),
+            (PressureSample(queue_lengths={"orderbook": 10**6}), Mode.MERGE, "state_queue"),
+            (PressureSample(redis_memory=0.8), Mode.SPOOL, "redis 0.8 >= 0.8"),
             (BROKEN, Mode.SPOOL, "send_failing"),
             (replace(BROKEN, redis_memory=1), Mode.SPOOL, "redis 1 >= 0.8, send_failing"),
         ],
@@ -111,7 +120,7 @@ class TestModes:
     def test_a_relapse_starts_the_hold_again(self):
         """One reading above the low mark within the hold time and the wait begins anew."""
         driver = driver_in(Mode.MERGE)
-        in_band = Reading(queue_lengths={"trade": MARKS.queue_low + 1})
+        in_band = PressureSample(queue_lengths={"trade": MARKS.queue_low + 1})
         driver.feed_s(CALM, MARKS.hold_s - STEP_S)
         driver.feed(in_band)
         assert driver.feed_s(CALM, MARKS.hold_s).mode is Mode.MERGE
@@ -168,13 +177,13 @@ class TestModes:
     def test_a_full_state_queue_is_given_no_more(self):
         """In FLOW a kind waits in memory while its own queue is at the high mark of all queues."""
         policy = PressurePolicy(PressureSettings(queue_high=2, queue_low=1, queue_max=4))
-        reading = Reading(queue_lengths={"ticker": 2, "orderbook": 1})
+        reading = PressureSample(queue_lengths={"ticker": 2, "orderbook": 1})
         means = MEANS[Mode.FLOW]
         assert policy._sendable(reading, means) == {"orderbook"}
 
     def test_while_merging_no_state_waits_behind_another(self):
         """In MERGE a kind waits here, replaceable, until its own queue is empty; in FLOW it goes."""
-        waits = Reading(queue_lengths={"ticker": 1, "trade": MARKS.queue_low + 1})
+        waits = PressureSample(queue_lengths={"ticker": 1, "trade": MARKS.queue_low + 1})
         assert driver_in(Mode.FLOW).feed(waits).send_states == {"orderbook", "ticker"}
         assert driver_in(Mode.MERGE).feed(waits).send_states == {"orderbook"}
 
@@ -188,21 +197,21 @@ class TestModes:
     )
     def test_while_merging_what_grows_old_in_a_queue_is_replaced(self, lengths, ages_ms, replaced):
         """Above the low mark of its length or age a kind is taken back, in MERGE alone, trades never."""
-        reading = Reading(queue_lengths=lengths, ages_ms=ages_ms)
+        reading = PressureSample(queue_lengths=lengths, ages_ms=ages_ms)
         assert driver_in(Mode.MERGE).feed(reading).replace_states == replaced
         if replaced:
             assert not driver_in(Mode.FLOW).feed(reading).replace_states
 
     def test_nothing_is_taken_back_from_a_broker_in_trouble(self):
         """In SPOOL states are replaced only where they can be sent again at once."""
-        old = Reading(queue_lengths={"ticker": 9}, local_fill=1)
+        old = PressureSample(queue_lengths={"ticker": 9}, local_fill=1)
         assert Driver().feed(old).replace_states == {"ticker"}
         assert not Driver().feed(replace(old, redis_memory=1)).replace_states
         assert not Driver().feed(replace(old, send_failing=True)).replace_states
 
     def test_local_trouble_does_not_hold_states_back(self):
         """Spooling because of our own memory still sends states: holding them would keep it full."""
-        decision = Driver().feed(Reading(local_fill=1, memory_mb=500))
+        decision = Driver().feed(PressureSample(local_fill=1, memory_mb=500))
         assert (decision.mode, len(decision.send_states)) == (Mode.SPOOL, 2)
         assert not Driver().feed(BROKEN).send_states
 
@@ -210,7 +219,7 @@ class TestModes:
         """Spooled trades come back while the trade queue is below its high mark."""
         driver = driver_in(Mode.MERGE)
         assert not driver.feed(BUSY).drain_spool
-        assert driver.feed(Reading(queue_lengths={"trade": MARKS.queue_high - 1})).drain_spool
+        assert driver.feed(PressureSample(queue_lengths={"trade": MARKS.queue_high - 1})).drain_spool
 
 
 class TestProperties:
@@ -219,7 +228,7 @@ class TestProperties:
     def test_no_flapping_inside_the_band(self, mode, data):
         """Between its two marks no figure moves the mode, from whichever mode it comes."""
         between = st.builds(
-            Reading,
+            PressureSample,
             queue_lengths=st.fixed_dictionaries(
                 {"trade": st.integers(MARKS.queue_low + 1, MARKS.queue_high - 1)}
             ),
@@ -258,7 +267,7 @@ class TestProperties:
             driver.feed(reading)
         longest_s = MARKS.hold_s * sum(means.hold_max for means in MEANS.values())
         driver.step_s = longest_s / 20
-        decision = driver.feed(Reading(queue_lengths={"analysis": 10**6}), times=22)
+        decision = driver.feed(PressureSample(queue_lengths={"analysis": 10**6}), times=22)
         assert decision.mode is Mode.FLOW
         assert (decision.trade_batch_factor, decision.state_batch_factor) == (1, 1)
         assert (decision.analysis_rate, len(decision.send_states), decision.drain_spool) == (1, 2, True)
@@ -316,7 +325,7 @@ class TestProperties:
     def test_decide_is_pure(self, reading, start_s, step_s):
         """The same arguments give the same decision, also when time stands still or goes back."""
         policy = PressurePolicy(MARKS)
-        state = policy.decide(reading, State(), start_s).state
+        state = policy.decide(reading, PressureState(), start_s).state
         first, second = (policy.decide(reading, state, start_s + step_s) for _ in range(2))
         assert first == second
 
@@ -325,7 +334,7 @@ class TestBatchSize:
     def test_trades_are_not_delayed_by_a_flood_of_books(self):
         """While only books pile up, their batches grow and trade batches keep their size."""
         driver = Driver()
-        flood = Reading(queue_lengths={"orderbook": 500, "trade": 3}, sent_trades=10)
+        flood = PressureSample(queue_lengths={"orderbook": 500, "trade": 3}, sent_trades=10)
         decision = driver.feed_s(flood, 10)
         assert decision.mode is Mode.MERGE
         assert decision.trade_batch_factor == 1
@@ -335,7 +344,9 @@ class TestBatchSize:
         """With twice as many batches sent as taken, batches grow until the workers have headroom."""
         driver, length, sent = Driver(), 200.0, 0.0
         for _ in range(60):
-            decision = driver.feed(Reading(queue_lengths={"trade": int(length)}, sent_trades=int(sent)))
+            decision = driver.feed(
+                PressureSample(queue_lengths={"trade": int(length)}, sent_trades=int(sent))
+            )
             sent += 200 / decision.trade_batch_factor * STEP_S
             length = max(0.0, length + (200 / decision.trade_batch_factor - 100) * STEP_S)
         assert 1 <= decision.trade_batch_factor <= 4
@@ -345,7 +356,7 @@ class TestBatchSize:
         """With no worker at all batches become as large as they may, within seconds."""
         driver = Driver()
         for second in range(20):
-            reading = Reading(queue_lengths={"trade": 300 + 50 * second}, sent_trades=50 * second)
+            reading = PressureSample(queue_lengths={"trade": 300 + 50 * second}, sent_trades=50 * second)
             decision = driver.feed(reading, 2)
         assert decision.trade_batch_factor == pressure.FACTOR_MAX
 
@@ -368,7 +379,7 @@ class TestDiagram:
 
     def test_reading_is_one_log_line(self):
         """A reading prints as what an operator wants to see beside a change of mode."""
-        reading = Reading(
+        reading = PressureSample(
             queue_lengths={"trade": 7}, ages_ms={"trade": 1200}, redis_memory=0.5, memory_mb=90.4
         )
         line = "trade=7 unacked=0 oldest=1200ms redis=50% local=0% memory=90MB send_failing=False"

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from collector.analytics import arrivals, bookstats, flow, profile, risk
+from collector.analytics import bookstats, flow, profile, risk, trade_clustering
 from collector.model import Level, Side
 from tests.recorded.plain import rounded
 from tests.tasks import naive
@@ -15,11 +15,11 @@ Levels = tuple[Level, ...]
 
 def check_arrivals(trades: naive.Trades, gap_ms: int, levels: int) -> tuple[int, int, int]:
     """Bursts, sweeps and runs are equal; return how many there are."""
-    ours = arrivals.bursts(trades, gap_ms, 3)
+    ours = trade_clustering.bursts(trades, gap_ms, 3)
     assert [{name: getattr(burst, name) for name in burst.__struct_fields__} for burst in ours] == (
         naive.bursts(trades, gap_ms, 3)
     )
-    swept = arrivals.sweeps(trades, gap_ms, levels)
+    swept = trade_clustering.sweeps(trades, gap_ms, levels)
     expected = naive.sweeps(trades, gap_ms, levels)
     assert [tuple(getattr(sweep, name) for name in sweep.__struct_fields__) for sweep in swept] == expected
     return len(ours), len(swept), check_runs(trades)
@@ -27,7 +27,7 @@ def check_arrivals(trades: naive.Trades, gap_ms: int, levels: int) -> tuple[int,
 
 def check_runs(trades: naive.Trades) -> int:
     """Each run has its side, length and volume; the z-score is that of the formula."""
-    found, plain = arrivals.runs(trades), naive.runs(trades)
+    found, plain = trade_clustering.runs(trades), naive.runs(trades)
     assert (found.buy_count, found.sell_count) == (plain["buys"], plain["sells"])
     for run, (start, end) in zip(found.runs, plain["spans"], strict=True):
         assert run.trade_count == end - start

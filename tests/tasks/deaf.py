@@ -10,12 +10,12 @@ from typing import Any
 
 from kombu.transport.redis import Channel
 
-from tasks import liveness
+from tasks import consumer_watchdog
 from tasks.app import app
 
 __all__ = ["app"]
 
-liveness.LOOK_S, liveness.DEAF_AFTER_S = 0.2, 2.0
+consumer_watchdog.LOOK_S, consumer_watchdog.DEAF_AFTER_S = 0.2, 2.0
 _brpop_start = Channel._brpop_start
 
 

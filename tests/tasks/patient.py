@@ -7,11 +7,11 @@ after seconds, so that status 0 shows that it stopped by itself even where every
 
 import os
 
-from tasks import delivery, stopping
+from tasks import delivery, shutdown
 from tasks.app import app
 
 __all__ = ["app"]
 
-stopping.END_S = 60.0
+shutdown.END_S = 60.0
 if pause := os.environ.get("PATIENT_PAUSE_S"):
     delivery.PAUSE_FIRST_S = delivery.PAUSE_MAX_S = float(pause)

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from collector.analyses import catalog as analysis
-from collector.analyses import scope
+from collector.analyses import inputs
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Side, Trade
 from collector.store.store import Store
@@ -28,7 +28,7 @@ Ask = Callable[..., dict[str, Any]]
 @pytest.fixture
 def ask(store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """A function that runs an analysis in this process on the test server."""
-    monkeypatch.setattr(scope, "client", lambda: client)
+    monkeypatch.setattr(inputs, "client", lambda: client)
     return lambda name, *arguments, **named: analysis.find(name).run(*arguments, **named)
 
 
@@ -219,7 +219,7 @@ def test_what_there_is_no_data_for_is_said(ask: Ask, store: Store) -> None:
 
 def test_too_much_at_once_is_refused(ask: Ask, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is read: the message says what to make smaller."""
-    monkeypatch.setattr(scope, "CANDLES_MAX", 100)
+    monkeypatch.setattr(inputs, "CANDLES_MAX", 100)
     store.put_trades([trade(1), trade(2, market="KRW-ETH")])
     with pytest.raises(ConfigurationError, match="2 markets x 195 minutes is too much at once"):
         ask("volume_spikes")

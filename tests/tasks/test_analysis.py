@@ -11,7 +11,7 @@ import redis
 from celery import Celery
 
 from collector.analyses import catalog as analysis
-from collector.analyses import scope
+from collector.analyses import inputs
 from collector.errors import ConfigurationError, NoData
 from collector.model import MINUTE_MS, Side
 from collector.settings import Settings
@@ -36,7 +36,7 @@ def asked(
     at_us = (T0 + 19 * MINUTE_MS) * 1000
     store.put_books([book(((99, 1), (98, 9), (97, 1)), ((101, 2), (103, 1)), exchange_us=at_us)])
     periodic.keep_samples(client, settings)
-    monkeypatch.setattr(scope, "client", lambda: client)
+    monkeypatch.setattr(inputs, "client", lambda: client)
 
     def ask(name: str, *arguments: object, **named: object) -> dict[str, Any]:
         return analysis.find(name).run(*arguments, **named)

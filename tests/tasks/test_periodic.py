@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from collector.analyses import catalog as analysis
-from collector.analyses import scope
+from collector.analyses import inputs
 from collector.analytics import book_window
 from collector.analytics.depth import derive
 from collector.errors import ConfigurationError
@@ -32,8 +32,8 @@ def chosen(
     settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Settings]:
     """A function that returns settings with some of the periodic tasks; analyses read the test server."""
-    monkeypatch.setattr(scope, "client", lambda: client)
-    monkeypatch.setattr(scope, "current", lambda: settings)
+    monkeypatch.setattr(inputs, "client", lambda: client)
+    monkeypatch.setattr(inputs, "current", lambda: settings)
     return lambda **some: settings.model_copy(update={"analysis": AnalysisSettings(**some)})
 
 

@@ -14,7 +14,7 @@ from collector import routing
 from collector.batch import Kind, encode, make
 from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
-from collector.publish.ledger import Ledger, Names
+from collector.publish.in_flight import InFlightLog, Names
 from collector.publish.publisher import letter_of
 from collector.settings import Settings
 from collector.store.dead_letters import DeadLetter, DeadLetters
@@ -112,7 +112,7 @@ def test_workers_killed_in_the_middle_count_every_trade_once(
     clock = SystemClock()
     transport = AppTransport(sender)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
-    ledger = Ledger(client, transport, names, 8_000, clock.now_ms, on_unreadable=print)
+    ledger = InFlightLog(client, transport, names, 8_000, clock.now_ms, on_unreadable=print)
     trades = some_trades(seed=1)
     rounds = [trades[start : start + 100] for start in range(0, len(trades), 100)]
     rounds += random.Random(2).sample(rounds, 10)

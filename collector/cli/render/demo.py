@@ -10,7 +10,7 @@ from rich.text import Text
 
 from collector.cli.render import values
 from collector.cli.render.results import FALL, RISE
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 
 MARKETS_SHOWN = 8
 #: Markets named in a bad verdict.
@@ -85,10 +85,10 @@ def _verdict(end: DemoEnd) -> Text:
     return Text(f"{count}: every trade counted exactly once", f"bold {RISE}")
 
 
-def _markets(rows: Sequence[MarketEnd]) -> Sheet:
+def _markets(rows: Sequence[MarketEnd]) -> RenderedTable:
     """Return the busiest markets, those that are wrong before them."""
     shown = sorted(rows, key=lambda row: (row.is_exact, -row.made))[:MARKETS_SHOWN]
-    return Sheet(
+    return RenderedTable(
         "",
         (
             Column("market", [row.market for row in shown], right=False),

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from collector.cli.render import values
 from collector.cli.render.proof import sentence
 from collector.cli.render.results import FALL, RISE, WARN
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.clock import SystemClock
 from collector.store.condition import LOSING, Condition
 from collector.store.read import Health
@@ -45,9 +45,9 @@ def health(report: Health, now_ms: int | None = None) -> Iterator[RenderableType
         yield redis(report.redis)
 
 
-def listeners(rows: Sequence[Row], now_ms: int) -> Sheet:
+def listeners(rows: Sequence[Row], now_ms: int) -> RenderedTable:
     """Return one line per listener."""
-    return Sheet(
+    return RenderedTable(
         "Listeners",
         (
             Column("id", [str(row.get("id")) for row in rows], right=False),
@@ -63,10 +63,10 @@ def listeners(rows: Sequence[Row], now_ms: int) -> Sheet:
     )
 
 
-def connections(rows: Sequence[Row], now_ms: int) -> Sheet:
+def connections(rows: Sequence[Row], now_ms: int) -> RenderedTable:
     """Return one line per socket of every listener."""
     sockets = [(row, socket) for row in rows for socket in row.get("connections", ())]
-    return Sheet(
+    return RenderedTable(
         "Connections",
         (
             Column("listener", [str(row.get("id")) for row, _ in sockets], right=False, rank=2),
@@ -81,18 +81,18 @@ def connections(rows: Sequence[Row], now_ms: int) -> Sheet:
     )
 
 
-def queues(lengths: Mapping[str, int]) -> Sheet:
+def queues(lengths: Mapping[str, int]) -> RenderedTable:
     """Return the length of each queue, in batches."""
-    return Sheet(
+    return RenderedTable(
         "Queues, batches waiting",
         [Column(name, [values.count(length)]) for name, length in lengths.items()],
     )
 
 
-def workers(rows: Sequence[Row], now_ms: int) -> Sheet:
+def workers(rows: Sequence[Row], now_ms: int) -> RenderedTable:
     """Return one line per worker: its name, and whatever figures it reports."""
     names = list(dict.fromkeys(name for row in rows for name, value in row.items() if _is_plain(value)))
-    return Sheet(
+    return RenderedTable(
         "Workers",
         [
             Column(
@@ -106,10 +106,10 @@ def workers(rows: Sequence[Row], now_ms: int) -> Sheet:
     )
 
 
-def counters(counts: Mapping[str, int]) -> Sheet:
+def counters(counts: Mapping[str, int]) -> RenderedTable:
     """Return what was counted, zeros left out."""
     counted = {name: count for name, count in counts.items() if count}
-    return Sheet(
+    return RenderedTable(
         "Counters",
         (
             Column("name", list(counted), right=False, styles=[_concern(name) for name in counted]),
@@ -118,10 +118,10 @@ def counters(counts: Mapping[str, int]) -> Sheet:
     )
 
 
-def redis(state: Condition) -> Sheet:
+def redis(state: Condition) -> RenderedTable:
     """Return what is wrong with Redis."""
     styles = [FALL if problem.kind in LOSING else WARN for problem in state.problems]
-    return Sheet(
+    return RenderedTable(
         "Redis",
         (
             Column("what", [str(problem.kind) for problem in state.problems], False, styles),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from collector.cli.render import values
-from collector.cli.render.sheet import Column
+from collector.cli.render.table import Column
 
 Unit = Literal["day", "minute", "second", "millisecond"]
 _CLOCKS = {"day": "", "minute": "%H:%M", "second": "%H:%M:%S", "millisecond": "%H:%M:%S.%f"}

@@ -9,7 +9,7 @@ from collector.analytics.proof import Completeness, Proof
 from collector.cli.render import values
 from collector.cli.render.moments import moments
 from collector.cli.render.results import RISE, VERDICTS, WARN
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 
 #: Markets named in a verdict.
 _NAMED = 3
@@ -74,8 +74,8 @@ def sentence(proof: Proof) -> Text:
     return Text(f"{text[0].upper()}{text[1:]}.", WARN if is_bad else "")
 
 
-def _sheet(title: str, rows: Sequence[Completeness], more: str = "") -> Sheet:
-    return Sheet(
+def _sheet(title: str, rows: Sequence[Completeness], more: str = "") -> RenderedTable:
+    return RenderedTable(
         title,
         (
             Column("market", [row.market for row in rows], right=False),

@@ -8,11 +8,11 @@ from typing import Any
 from collector.analytics.candles import Candle
 from collector.analytics.change import Change
 from collector.analytics.depth import Book
-from collector.analytics.market_states import MarketRow, State
+from collector.analytics.market_states import MarketRow, MarketState
 from collector.analytics.volume import Volume
 from collector.cli.render import values
 from collector.cli.render.moments import Unit, moments
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.model import Channel, Level, Side
 from collector.store.dead_letters import DeadLetter
 from collector.store.read import GapRow, TickerRow, TradeRow
@@ -52,10 +52,10 @@ def _unit(interval: str, open_ms: int) -> Unit:
     return "day" if interval.endswith("d") and is_midnight else "minute"
 
 
-def tickers(rows: Sequence[TickerRow]) -> Sheet:
+def tickers(rows: Sequence[TickerRow]) -> RenderedTable:
     """Return the newest price of each market."""
     colours = [sign(row.change_rate) for row in rows]
-    return Sheet(
+    return RenderedTable(
         "Tickers",
         (
             Column("market", [row.market for row in rows], right=False),
@@ -72,7 +72,7 @@ def tickers(rows: Sequence[TickerRow]) -> Sheet:
     )
 
 
-def candles(rows: Sequence[Candle]) -> Sheet:
+def candles(rows: Sequence[Candle]) -> RenderedTable:
     """Return candles, incomplete ones marked."""
     prices = [price for row in rows for price in (row.open, row.high, row.low, row.close)]
     decimals = values.places(prices)
@@ -81,7 +81,7 @@ def candles(rows: Sequence[Candle]) -> Sheet:
     def priced(title: str, of: Iterable[Decimal | None], more: int = 0, **options: Any) -> Column:  # noqa: ANN401
         return Column(title, [values.fixed(price, decimals + more) for price in of], **options)
 
-    return Sheet(
+    return RenderedTable(
         f"{first.market}, {first.interval} candles",
         (
             moments("time", [row.open_ms for row in rows], _unit(first.interval, first.open_ms)),
@@ -100,9 +100,9 @@ def candles(rows: Sequence[Candle]) -> Sheet:
     )
 
 
-def volumes(rows: Sequence[Volume]) -> Sheet:
+def volumes(rows: Sequence[Volume]) -> RenderedTable:
     """Return what was traded in each window."""
-    return Sheet(
+    return RenderedTable(
         f"{rows[0].market}, traded in the last …",
         (
             Column("window", [row.window for row in rows], right=False),
@@ -119,9 +119,9 @@ def volumes(rows: Sequence[Volume]) -> Sheet:
     )
 
 
-def changes(rows: Sequence[Change]) -> Sheet:
+def changes(rows: Sequence[Change]) -> RenderedTable:
     """Return the change of price over each window."""
-    return Sheet(
+    return RenderedTable(
         f"{rows[0].market}, change of price over the last …",
         (
             Column("window", [row.window.replace("_", " ") for row in rows], right=False),
@@ -143,9 +143,9 @@ def changes(rows: Sequence[Change]) -> Sheet:
     )
 
 
-def trades(rows: Sequence[TradeRow]) -> Sheet:
+def trades(rows: Sequence[TradeRow]) -> RenderedTable:
     """Return single executions."""
-    return Sheet(
+    return RenderedTable(
         f"{rows[0].market}, trades",
         (
             moments("time", [row.exchange_ms for row in rows], "millisecond"),
@@ -158,7 +158,7 @@ def trades(rows: Sequence[TradeRow]) -> Sheet:
     )
 
 
-def open_gaps(rows: Sequence[GapRow], limit: int) -> Sheet:
+def open_gaps(rows: Sequence[GapRow], limit: int) -> RenderedTable:
     """Return the newest `limit` stretches in which trades are missing; of all other gaps their number.
 
     Markets that miss the same stretch share a line. A missed ticker or order book can't be fetched again and
@@ -176,7 +176,7 @@ def open_gaps(rows: Sequence[GapRow], limit: int) -> Sheet:
     return _gaps(f"Gaps: {', '.join(counts)}{more}", shared[-limit:], note)
 
 
-def gaps(rows: Sequence[GapRow]) -> Sheet:
+def gaps(rows: Sequence[GapRow]) -> RenderedTable:
     """Return the stretches in which data are or were missing."""
     return _gaps("Gaps", [(row, row.market) for row in rows])
 
@@ -192,11 +192,11 @@ def _shared(rows: Iterable[GapRow]) -> list[tuple[GapRow, str]]:
     ]
 
 
-def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> Sheet:
+def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> RenderedTable:
     if not rows:
-        return Sheet(title, ())
+        return RenderedTable(title, ())
     touched = "a candle touched by an open trade gap is incomplete"
-    return Sheet(
+    return RenderedTable(
         title,
         (
             Column("market", [name for _, name in rows], right=False),
@@ -215,11 +215,15 @@ def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> She
     )
 
 
-def markets(rows: Sequence[MarketRow]) -> Sheet:
+def markets(rows: Sequence[MarketRow]) -> RenderedTable:
     """Return the markets ever seen, and what the exchange says of them."""
     counts = Counter(row.state for row in rows)
-    others = [f"{counts[state]} {state}" for state in State if state is not State.ACTIVE and counts[state]]
-    return Sheet(
+    others = [
+        f"{counts[state]} {state}"
+        for state in MarketState
+        if state is not MarketState.ACTIVE and counts[state]
+    ]
+    return RenderedTable(
         f"{', '.join((f'{len(rows)} markets', *others))}",
         (
             Column("market", [row.market for row in rows], right=False),
@@ -233,12 +237,12 @@ def markets(rows: Sequence[MarketRow]) -> Sheet:
 
 def standing(row: MarketRow) -> str:
     """Return the style of a market's state."""
-    return "" if row.state is State.ACTIVE else QUIET if row.state is State.DELISTED else WARN
+    return "" if row.state is MarketState.ACTIVE else QUIET if row.state is MarketState.DELISTED else WARN
 
 
-def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+def rejected(rows: Sequence[Mapping[str, Any]]) -> RenderedTable:
     """Return messages of the exchange that were not understood."""
-    return Sheet(
+    return RenderedTable(
         "Refused messages",
         (
             moments("at", [row["at_ms"] for row in rows]),
@@ -250,9 +254,9 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     )
 
 
-def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
+def dead_letters(rows: Sequence[DeadLetter]) -> RenderedTable:
     """Return batches that could not be stored."""
-    return Sheet(
+    return RenderedTable(
         "Dead letters",
         (
             Column("id", [row.id for row in rows], right=False),
@@ -266,12 +270,12 @@ def dead_letters(rows: Sequence[DeadLetter]) -> Sheet:
     )
 
 
-def books(rows: Sequence[Book]) -> Sheet:
+def books(rows: Sequence[Book]) -> RenderedTable:
     """Return the best prices of each market, or the whole ladder of one."""
     return ladder(rows[0]) if len(rows) == 1 else _best(rows)
 
 
-def ladder(book: Book, levels: int = LADDER_LEVELS) -> Sheet:
+def ladder(book: Book, levels: int = LADDER_LEVELS) -> RenderedTable:
     """Return one book, asks above bids, best prices in the middle."""
     asks, bids = book.asks[:levels], book.bids[:levels]
     rows = [*reversed(asks), *bids]
@@ -282,7 +286,7 @@ def ladder(book: Book, levels: int = LADDER_LEVELS) -> Sheet:
         f"mid {values.number(book.mid)}, imbalance {values.fixed(book.imbalance, 3)}, "
         f"{book.changed_levels} levels changed"
     )
-    return Sheet(
+    return RenderedTable(
         f"{book.market}, order book at {values.millisecond(book.exchange_ms)} {values.zone_name()}",
         (
             Column("", ["ask"] * len(asks) + ["bid"] * len(bids), False, colours),
@@ -295,11 +299,11 @@ def ladder(book: Book, levels: int = LADDER_LEVELS) -> Sheet:
     )
 
 
-def _best(rows: Sequence[Book]) -> Sheet:
+def _best(rows: Sequence[Book]) -> RenderedTable:
     def price(side: Sequence[Level]) -> str:
         return values.number(side[0][0]) if side else values.NOTHING
 
-    return Sheet(
+    return RenderedTable(
         "Order books",
         (
             Column("market", [row.market for row in rows], right=False),

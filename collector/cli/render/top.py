@@ -12,10 +12,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from collector.analytics.market_states import State
+from collector.analytics.market_states import MarketState
 from collector.cli.render import health, values
 from collector.cli.render.results import FALL, QUIET, WARN, sign
-from collector.cli.render.sheet import Column, Sheet
+from collector.cli.render.table import Column, RenderedTable
 from collector.store.read import Health, MarketRow, TickerRow
 
 WIDE, SYSTEM_WIDTH = 140, 78
@@ -69,7 +69,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TopFrame:
     """A view as it is drawn, on a screen of so many lines or, without a number, on paper."""
 
     view: View
@@ -124,7 +124,9 @@ def _parts(view: View, *, airy: bool, workers: bool = True) -> list[RenderableTy
     """Return the parts about the system, an empty line before the first or, if `airy`, before each."""
     parts = [
         _listeners(view),
-        Sheet("", [_queue(name, length) for name, length in view.health.queues.items()], compact=True),
+        RenderedTable(
+            "", [_queue(name, length) for name, length in view.health.queues.items()], compact=True
+        ),
         _flows(view),
         *([_workers(view)] if workers else []),
     ]
@@ -137,7 +139,7 @@ def _listeners(view: View) -> RenderableType:
     rows = view.health.listeners
     if not rows:
         return Text(" no listener is running: `collector up`", style=WARN)
-    return Sheet(
+    return RenderedTable(
         "",
         (
             Column("listener", [str(row.get("id")) for row in rows], False, rank=2 if len(rows) == 1 else 0),
@@ -168,7 +170,7 @@ def _flows(view: View) -> Group:
         per_s = f"{summed(view.rates, patterns):,.1f}" if view.rates else values.NOTHING
         flows.append(Column(name, [values.count(int(summed(counts, patterns))), per_s]))
     tolls = [_toll(name, int(summed(counts, patterns))) for name, patterns in TOLLS.items()]
-    return Group(Sheet("", flows, compact=True), Sheet("", tolls, compact=True))
+    return Group(RenderedTable("", flows, compact=True), RenderedTable("", tolls, compact=True))
 
 
 def _toll(name: str, count: int) -> Column:
@@ -179,7 +181,7 @@ def _workers(view: View) -> RenderableType:
     rows = view.health.workers[:WORKERS_SHOWN]
     if not rows:
         return Text(" no worker is running: `celery -A tasks worker`, or `collector up`", style=WARN)
-    return Sheet(
+    return RenderedTable(
         "",
         (
             Column("worker", [str(row.get("hostname")) for row in rows], right=False),
@@ -199,7 +201,7 @@ def _markets(view: View, lines: int | None) -> RenderableType:
     if not rows:
         return Text(" no market so far", style=QUIET)
     colours = [sign(row.change_rate) for row in rows]
-    return Sheet(
+    return RenderedTable(
         "",
         (
             Column(f"{len(view.tickers):,} markets", [row.market for row in rows], right=False),
@@ -219,7 +221,7 @@ def _markets(view: View, lines: int | None) -> RenderableType:
 def _standing(rows: Sequence[MarketRow | None]) -> list[Column]:
     """Return the column of markets that do not trade or are warned of, where any is shown."""
     words = [
-        "" if row is None else str(row.state) if row.state is not State.ACTIVE else row.warning or ""
+        "" if row is None else str(row.state) if row.state is not MarketState.ACTIVE else row.warning or ""
         for row in rows
     ]
     return [Column("", words, False, [WARN] * len(words))] if any(words) else []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.analytics.identity import Row, admit, executions
+from collector.analytics.dedup import Row, admit, executions
 from collector.model import Source, Trade
 from tests.tasks.making import REST_IDS, copies, from_rest, numbered, trade
 from tests.tasks.making import executions as made_executions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.analytics.market_states import Listing, State, is_ending, market_row, state_of
+from collector.analytics.market_states import Listing, MarketState, is_ending, market_row, state_of
 from tests.tasks.making import BTC, T0, ticker
 
 LISTED, AWAY = Listing(True), Listing(False)
@@ -11,28 +11,30 @@ LISTED, AWAY = Listing(True), Listing(False)
 @pytest.mark.parametrize(
     ("said", "listing", "state"),
     [
-        ({}, None, State.ACTIVE),
-        ({"market_state": "ACTIVE", "trading_suspended": False}, LISTED, State.ACTIVE),
-        ({"market_state": "ACTIVE", "trading_suspended": True}, LISTED, State.SUSPENDED),
-        ({"market_state": "PREVIEW", "trading_suspended": True}, LISTED, State.PREVIEW),
-        ({"market_state": "DELISTED"}, LISTED, State.DELISTED),
-        ({"market_state": "HALTED"}, LISTED, State.SUSPENDED),
-        ({"market_state": "active"}, LISTED, State.ACTIVE),
-        ({"market_state": None, "trading_suspended": None}, LISTED, State.ACTIVE),
-        ({"delisting_date": "2026-12-01"}, LISTED, State.ACTIVE),
-        ({"delisting_date": "2026-12-01"}, AWAY, State.DELISTED),
-        ({"market_state": "ACTIVE"}, AWAY, State.UNLISTED),
+        ({}, None, MarketState.ACTIVE),
+        ({"market_state": "ACTIVE", "trading_suspended": False}, LISTED, MarketState.ACTIVE),
+        ({"market_state": "ACTIVE", "trading_suspended": True}, LISTED, MarketState.SUSPENDED),
+        ({"market_state": "PREVIEW", "trading_suspended": True}, LISTED, MarketState.PREVIEW),
+        ({"market_state": "DELISTED"}, LISTED, MarketState.DELISTED),
+        ({"market_state": "HALTED"}, LISTED, MarketState.SUSPENDED),
+        ({"market_state": "active"}, LISTED, MarketState.ACTIVE),
+        ({"market_state": None, "trading_suspended": None}, LISTED, MarketState.ACTIVE),
+        ({"delisting_date": "2026-12-01"}, LISTED, MarketState.ACTIVE),
+        ({"delisting_date": "2026-12-01"}, AWAY, MarketState.DELISTED),
+        ({"market_state": "ACTIVE"}, AWAY, MarketState.UNLISTED),
     ],
 )
-def test_every_word_has_its_state(said: dict[str, object], listing: Listing | None, state: State) -> None:
+def test_every_word_has_its_state(
+    said: dict[str, object], listing: Listing | None, state: MarketState
+) -> None:
     """Unknown words are no reason to take a market for one that trades."""
     assert state_of(ticker(**said), listing) is state
 
 
 def test_a_market_that_nothing_is_said_of_is_active() -> None:
     """Before its first ticker and the first list; a list alone tells that it is away."""
-    assert (state_of(None, None), state_of(None, LISTED)) == (State.ACTIVE, State.ACTIVE)
-    assert state_of(None, AWAY) is State.UNLISTED
+    assert (state_of(None, None), state_of(None, LISTED)) == (MarketState.ACTIVE, MarketState.ACTIVE)
+    assert state_of(None, AWAY) is MarketState.UNLISTED
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.analytics.candles import Minute, view
+from collector.analytics.dedup import Row
 from collector.analytics.exact import EXACT
-from collector.analytics.identity import Row
 from collector.analytics.minutes import Absorbed, absorb
 from collector.model import Side, Source, Trade
 from tests.tasks.making import T0, batches, copies, trade

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.analytics import arrivals, flow, profile
+from collector.analytics import flow, profile, trade_clustering
 from collector.errors import ConfigurationError
 from collector.model import Side, Trade
 from tests.tasks import checks
@@ -63,23 +63,23 @@ def test_a_sweep_walks_one_way_through_the_book() -> None:
     buys = at(
         (0, 100, Side.BUY), (1, 101, Side.BUY), (2, 103, Side.BUY), (3, 99, Side.BUY), (90, 110, Side.BUY)
     )
-    (sweep,) = arrivals.sweeps(buys, 10, 2)
+    (sweep,) = trade_clustering.sweeps(buys, 10, 2)
     assert (sweep.levels, sweep.from_price, sweep.to_price, sweep.cost_bps) == (3, 100, 103, 300)
 
 
 def test_order_within_a_millisecond_does_not_hide_a_sweep() -> None:
     """Where the exchange does not say it, the sells of one millisecond count from the best price down."""
     sells = at((0, 98, Side.SELL), (0, 100, Side.SELL), (0, 99, Side.SELL))
-    (sweep,) = arrivals.sweeps(sells, 0, 2)
+    (sweep,) = trade_clustering.sweeps(sells, 0, 2)
     assert (sweep.from_price, sweep.to_price) == (100, 98)
 
 
 def test_alternating_sides_make_more_runs_than_chance() -> None:
     """Ten runs of one where 6 are expected, variance 20/9: z = 4 / sqrt(20/9) = 2.68."""
-    mixed = arrivals.runs(at(*((n, 100, list(Side)[n % 2]) for n in range(10))))
+    mixed = trade_clustering.runs(at(*((n, 100, list(Side)[n % 2]) for n in range(10))))
     assert (mixed.run_count, mixed.expected_run_count) == (10, 6)
     assert round(mixed.z_score or 0, 2) == Decimal("2.68")
-    assert arrivals.runs(at((0, 1, Side.BUY))).z_score is None
+    assert trade_clustering.runs(at((0, 1, Side.BUY))).z_score is None
 
 
 def test_vpin_splits_a_trade_between_buckets() -> None:
