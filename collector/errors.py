@@ -7,7 +7,8 @@
     │   ├── GaveUp              the allowed number of reconnects is used up
     │   ├── RestError           a REST call failed or was refused
     │   │   ├── RestRefused     the exchange understood the call and refuses it: repeating it is no use
-    │   │   └── RestLimited     too many calls: all REST work has to rest
+    │   │   ├── RestLimited     too many calls: all REST work has to rest
+    │   │   └── RestUnreachable no answer at all
     │   └── MalformedMessage    a frame or reply that is not what the protocol promises
     └── PipelineError           between the batcher and the stored result
         ├── BrokerUnavailable   Redis refuses, is full or does not answer
@@ -68,6 +69,10 @@ class RestRefused(RestError):
 
 class RestLimited(RestError):
     """The exchange refuses because there were too many calls: all REST work has to rest."""
+
+
+class RestUnreachable(RestError):
+    """There was no answer at all: nothing can be said of the exchange."""
 
 
 class MalformedMessage(ExchangeError):

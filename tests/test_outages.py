@@ -151,3 +151,13 @@ def test_a_healthy_listener_is_quiet(started: Log) -> None:
     """A day with lookups of single markets, and sockets that are replaced."""
     for number in range(50):
         assert started.go(60, UP, UP, fetched=number, waiting=number % 3) == []
+
+
+def test_maintenance_is_one_more_line(started: Log) -> None:
+    """Once for each outage, when REST is seen to be quiet too."""
+    assert started.go(60, LOST, LOST) == [
+        "no data any more: disconnected: no close frame received or sent; connecting again"
+    ]
+    assert started.go(600, LOST, LOST, is_maintenance=True) == [
+        "REST is quiet too: taken for maintenance of the exchange"
+    ]

@@ -12,7 +12,7 @@ import pytest
 
 from collector.clock import SystemClock
 from collector.feed import backfill
-from collector.listener import app
+from collector.listener import app, maintenance
 from collector.model import Channel, Gap, Source
 from collector.settings import Settings
 from collector.simulator import Simulator, SimulatorOptions
@@ -246,3 +246,28 @@ async def test_a_kind_of_events_in_korean_time_is_put_right(
         assert listener.counters()[f"{kind}_in_kst"] > 50
     newest_ms = max(ms for _, ms, *_ in made(truth))
     assert max(row.exchange_ms for row in memory.rows if not isinstance(row, Gap)) <= newest_ms + 5_000
+
+
+async def test_maintenance_of_the_exchange_is_the_reason_of_its_outage(
+    settings: Settings,
+    tmp_path: Path,
+    eventually_async: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Sockets bring nothing and the totals of the day stand still: while it lasts, and in its gap."""
+    monkeypatch.setattr(maintenance, "_LEAST_S", 0.5)
+    truth = tmp_path / "truth.jsonl"
+    faults = options(truth, faults="maintenance@4s:4s", stop_trading_after=900)
+    async with Simulator(faults) as exchange:
+        wanted = quick(settings, exchange)
+        connection = wanted.connection.model_copy(update={"stall_min_s": 1.0, "stall_max_s": 1.0})
+        often = wanted.exchange.model_copy(update={"totals_interval_s": 0.2})
+        wanted = wanted.model_copy(update={"exchange": often, "connection": connection})
+        async with listening(wanted) as (listener, memory):
+            reasons = lambda: (listener._pipeline.outage() or (0, ""))[1]  # noqa: E731
+            await eventually_async(lambda: reasons() == "maintenance", 30)
+            await eventually_async(lambda: exchange.finished, 30)
+            await all_came(eventually_async, truth, memory)
+    assert "maintenance" in {gap.reason for gap in memory.of(Gap)}
+    assert sum("maintenance" in record.getMessage() for record in caplog.records) == 1

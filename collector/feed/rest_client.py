@@ -14,7 +14,7 @@ import httpx
 
 from collector import __version__
 from collector.clock import Clock
-from collector.errors import RestError, RestLimited, RestRefused
+from collector.errors import RestError, RestLimited, RestRefused, RestUnreachable
 from collector.feed.reconnect import ConnectBudget
 from collector.protocol import rest
 from collector.settings import ExchangeSettings
@@ -180,12 +180,12 @@ class RestClient:
             ):
                 body = await _bounded_body(reply)
         except TimeoutError as error:
-            raise RestError(
+            raise RestUnreachable(
                 f"{self._http.base_url}{path}: no reply in {self._timeout_s:g} s{self._way.note}"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            raise RestError(f"{self._http.base_url}{path}: {reason}{self._way.note}") from error
+            raise RestUnreachable(f"{self._http.base_url}{path}: {reason}{self._way.note}") from error
         if self._on_date is not None:
             server_ms = date_ms(reply.headers.get("date"), reply.headers.get("age"))
             if server_ms is not None:

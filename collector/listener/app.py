@@ -46,6 +46,7 @@ from collector.listener.auditor import Auditor
 from collector.listener.gap_tracker import GapTracker
 from collector.listener.hand_on import new_ledger, new_probe, new_spool
 from collector.listener.health import FrameRate, added_up, connection_row, percentile, state_of
+from collector.listener.maintenance import MAINTENANCE, RestQuiet
 from collector.listener.market_states import MarketStates
 from collector.listener.markets import choose, plain_names
 from collector.listener.outages import Outages, Socket, View
@@ -135,9 +136,15 @@ class Listener:
         self._batcher = Batcher(settings.batch, self.id)
         self._pipeline = EventPipeline(self._batcher, self._handoff, self._clock, time)
         self._gap_tracker = GapTracker(self._pipeline, settings.channels)
+        self._quiet = RestQuiet()
         holes = self._gap_tracker
         self._pipeline.listen(
-            holes.on_hole, holes.on_early_trade, holes.on_lost, holes.on_missing, holes.on_ahead
+            holes.on_hole,
+            holes.on_early_trade,
+            holes.on_lost,
+            holes.on_missing,
+            holes.on_ahead,
+            self._quiet.explain,
         )
         self._refused = RefusedTrades()
         self._rhythms = new_rhythms(settings.connection)
@@ -183,7 +190,7 @@ class Listener:
             handoff=self._handoff,
             holes=self._gap_tracker,
         )
-        self._witness = Witness(self._rest, self._pipeline, settings.exchange.totals_interval_s)
+        self._witness = Witness(self._rest, self._pipeline, settings.exchange.totals_interval_s, self._quiet)
         self._publisher = self._new_publisher(self._ledger)
         self._analysis_rate: float | None = None  # unknown: a listener that died may have lowered it
         self._paced_s = self._pace_changed_s = 0.0
@@ -284,6 +291,7 @@ class Listener:
                 connection.number: Socket(connection.streaming.is_set(), connection.last_loss or "")
                 for connection in self.connection_group.connections
             }
+            _, why = self._pipeline.outage() or (None, None)
             view = View(
                 now_s=self._clock.monotonic(),
                 sockets=sockets,
@@ -291,6 +299,7 @@ class Listener:
                 waiting=len(self._backfill) + (self._pipeline.outage() is not None),
                 given_up=self._backfill.counts["backfills_given_up"],
                 recovered=self._recovered,
+                is_maintenance=why == MAINTENANCE,
             )
             self._report_clock()
             for line in outages.look(view):

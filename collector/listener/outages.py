@@ -47,6 +47,7 @@ class View:
         waiting: gaps that are not fetched yet.
         given_up: gaps that could not be filled so far; they stay open.
         recovered: of the fetched those that the store did not have; None while it can't be asked.
+        is_maintenance: whether the exchange's REST is quiet too.
     """
 
     now_s: float
@@ -55,6 +56,7 @@ class View:
     waiting: int = 0
     given_up: int = 0
     recovered: int | None = None
+    is_maintenance: bool = False
 
     @property
     def is_streaming(self) -> bool:
@@ -80,6 +82,7 @@ class Outages:
         self._before: View | None = None
         self._is_start = True
         self._is_late = False
+        self._is_resting = False
         #: Whether gaps of an outage were still open when its end was logged.
         self._is_owed = False
         self._lost_s: dict[int, float] = {}
@@ -96,7 +99,7 @@ class Outages:
                 yield from self._start(view)
             case _Phase.UP if not view.is_streaming:
                 self._phase, self._began_s, self._before = _Phase.DOWN, view.now_s, view
-                self._is_start = False
+                self._is_start = self._is_resting = False
                 yield Line(logging.WARNING, f"no data any more: {_why(view.sockets)}; connecting again")
             case _Phase.UP if self._is_owed and not view.waiting:
                 self._is_owed = False
@@ -104,6 +107,9 @@ class Outages:
                 yield Line(level, f"all gaps have been looked up: {self._brought(view)}; {self._left(view)}")
             case _Phase.DOWN if view.is_streaming:
                 self._phase, self._ended_s = _Phase.MENDING, view.now_s
+            case _Phase.DOWN if view.is_maintenance and not self._is_resting:
+                self._is_resting = True
+                yield Line(logging.WARNING, "REST is quiet too: taken for maintenance of the exchange")
             case _Phase.MENDING:
                 yield from self._mend(view)
 

@@ -6,15 +6,17 @@ sockets lost -> coverage (holes); trades beside tickers -> totals (losses)
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from collector.batch import Batch
 from collector.clock import Clock
 from collector.feed.session import MarketEvent
+from collector.listener.maintenance import MAINTENANCE
 from collector.model import Channel, Gap, Source, Ticker, Trade
 from collector.publish.handoff import HandoffQueue
 from collector.stream.batcher import KINDS, Batcher
-from collector.stream.coverage import LAG_MS, Coverage, EndedOutage
+from collector.stream.coverage import LAG_MS, Coverage, EndedOutage, Outage
 from collector.stream.deduplicator import Deduplicator
 from collector.stream.doubts import Doubts
 from collector.stream.exchange_time import AHEAD_MS, ExchangeTime
@@ -34,6 +36,11 @@ COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
 def _ignore(*_: object) -> None:
     """Nobody listens yet."""
+
+
+def _as_it_is(reason: str, _began_s: float) -> str:
+    """Nobody can explain an outage."""
+    return reason
 
 
 class EventPipeline:
@@ -67,6 +74,9 @@ class EventPipeline:
         self._on_lost: Callable[[Gap], None] = _ignore
         self._on_missing: Callable[[Missing], None] = _ignore
         self._on_ahead: Callable[[Trade, int], None] = _ignore
+        self._explain: Callable[[str, float], str] = _as_it_is
+        #: The outage that turned out to be maintenance.
+        self._maintenance: Outage | None = None
         #: Trades stamped ahead of the exchange's time, each with the time at which it came.
         self._ahead: list[tuple[Trade, int]] = []
         self._streamed_ms: dict[str, int] = {}
@@ -79,6 +89,7 @@ class EventPipeline:
         on_lost: Callable[[Gap], None],
         on_missing: Callable[[Missing], None] = _ignore,
         on_ahead: Callable[[Trade, int], None] = _ignore,
+        explain: Callable[[str, float], str] = _as_it_is,
     ) -> None:
         """Name who is told of losses.
 
@@ -90,9 +101,11 @@ class EventPipeline:
             on_missing: called with the trades of a market that the exchange's totals prove to be missing.
             on_ahead: called with each trade that is stamped ahead of all others, and the time it came at; it
                 waits for `pass_ahead`.
+            explain: called with the reason of an outage that lasts and the monotonic moment it began at;
+                returns that reason, or `MAINTENANCE`.
         """
         self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
-        self._on_missing, self._on_ahead = on_missing, on_ahead
+        self._on_missing, self._on_ahead, self._explain = on_missing, on_ahead, explain
 
     def process(self, connection: int, events: Sequence[MarketEvent], *, has_snapshots: bool = False) -> None:
         """Take the events of the data frames that a socket brought together.
@@ -173,7 +186,8 @@ class EventPipeline:
         outage = self.coverage.outage()
         if outage is None:
             return None
-        return self._start_ms() if outage.since_ms is None else outage.since_ms, outage.reason
+        reason = MAINTENANCE if outage == self._maintenance else outage.reason
+        return self._start_ms() if outage.since_ms is None else outage.since_ms, reason
 
     @property
     def held_from_ms(self) -> int | None:
@@ -226,13 +240,24 @@ class EventPipeline:
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
         if len(self.doubts) and (trades := self.doubts.due(now_s)):
             self._on_ahead_trades(trades, now_s)
+        self._look_for_maintenance(now_s)
         for hole in self.coverage.ended(now_s):
-            self._on_hole(hole)
+            is_maintenance = Outage(hole.from_ms, hole.reason) == self._maintenance
+            self._on_hole(replace(hole, reason=MAINTENANCE) if is_maintenance else hole)
         if now_s - self._totals_s >= _TOTALS_S:
             self._totals_s = now_s
             for missing in self.totals.tick(now_s):
                 self._on_missing(missing)
         self._put_due(now_s, now_ms)
+
+    def _look_for_maintenance(self, now_s: float) -> None:
+        """Take note that the outage that lasts is maintenance; what was once found stays."""
+        outage = self.coverage.outage()
+        if outage is None or outage.since_ms is None or outage == self._maintenance:
+            return
+        began_s = now_s - (self.exchange_time.at(now_s) - outage.since_ms) / 1000
+        if self._explain(outage.reason, began_s) == MAINTENANCE:
+            self._maintenance = outage
 
     def _on_ahead_trades(self, trades: Iterable[Trade], now_s: float) -> None:
         """Keep trades that nothing agrees with until REST was asked when they were."""

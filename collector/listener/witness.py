@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Protocol
 
-from collector.errors import RestError, RestRefused
+from collector.errors import RestError, RestLimited, RestRefused, RestUnreachable
 from collector.feed.rest_client import TICKERS_MAX
+from collector.listener.maintenance import RestQuiet
 from collector.listener.pipeline import EventPipeline
 from collector.model import Source
 from collector.protocol.rest import DayTotal
@@ -33,10 +35,14 @@ class Witness:
 
     Args:
         interval_s: from look to look; 0 is never.
+        quiet: is shown each look: whether the exchange rests.
     """
 
-    def __init__(self, rest: DayTotals, pipeline: EventPipeline, interval_s: float) -> None:
+    def __init__(
+        self, rest: DayTotals, pipeline: EventPipeline, interval_s: float, quiet: RestQuiet | None = None
+    ) -> None:
         self._rest = rest
+        self._quiet = quiet or RestQuiet()
         self._pipeline = pipeline
         self._interval_s = interval_s
 
@@ -51,24 +57,34 @@ class Witness:
 
     async def look(self, markets: Sequence[str]) -> None:
         """Ask once, and compare; where REST does not answer, the next look will do."""
+        turnovers: dict[str, Decimal] = {}
         for start in range(0, len(markets), TICKERS_MAX):
             try:
-                await self._ask(markets[start : start + TICKERS_MAX])
+                await self._ask(markets[start : start + TICKERS_MAX], turnovers)
+            except RestLimited:
+                return  # calls rest, so this says nothing of the exchange
             except RestError as error:
                 log.debug("the totals of the day can't be read: %s", error)
+                if isinstance(error, RestUnreachable):
+                    self._quiet.on_unreachable()
+                else:
+                    self._quiet.on_refused(self._pipeline.now_s())
+                return
+        self._quiet.on_totals(turnovers, self._pipeline.now_s())
 
-    async def _ask(self, markets: Sequence[str]) -> None:
+    async def _ask(self, markets: Sequence[str], turnovers: dict[str, Decimal]) -> None:
         """Ask about some markets; one that is not listed any more costs all, so halves are asked about."""
         try:
             rows = await self._rest.day_totals(markets)
         except RestRefused:
             middle = len(markets) // 2
             if middle:
-                await self._ask(markets[:middle])
-                await self._ask(markets[middle:])
+                await self._ask(markets[:middle], turnovers)
+                await self._ask(markets[middle:], turnovers)
             return
         pipeline = self._pipeline
         now_s, latest_ms = pipeline.now_s(), pipeline.exchange_ms() + _AHEAD_MS
         for row in rows:
+            turnovers[row.market] = row.turnover
             trade_ms = row.trade_ms if row.trade_ms <= latest_ms else row.trade_ms - _KST_MS
             pipeline.totals.ticker(row.market, row.turnover, trade_ms, trade_ms, Source.REST, now_s)
