@@ -683,12 +683,14 @@ class _ExchangeClock:
 
 
 def analysis_limits(full: str, factor: float) -> dict[str, str]:
-    """Return the rate limit of each analysis task at `factor` times the full one.
+    """Return the rate limit of each analysis task at `factor` (0 to 1) times the full one.
 
-    0 is `PAUSED`, or the full one where that is slower: pressure never makes anything faster.
+    No factor makes an analysis faster than `full`, and a smaller one never makes it faster than a larger one:
+    below `PAUSED` no rate is lowered.
     """
     number, unit = full.split("/")
-    limit = f"{float(number) * factor:g}/{unit}" if factor else min(PAUSED, full, key=_per_hour)
+    lowered = f"{float(number) * factor:.12g}/{unit}"
+    limit = max(lowered, min(PAUSED, full, key=_per_hour), key=_per_hour)
     return {f"{ANALYSES}{name}": limit for name in names()}
 
 

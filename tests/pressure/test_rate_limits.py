@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.utils.time import rate
 
 from collector.listener.app import PAUSED, analysis_limits
 from collector.settings import Settings
@@ -66,14 +67,17 @@ def answered(results: list[Any]) -> int:
     ("full", "conflated", "paused"),
     [
         ("50/s", "12.5/s", "12/m"),
-        ("5/m", "1.25/m", "5/m"),
-        ("13/m", "3.25/m", "12/m"),
-        ("700/h", "175/h", "700/h"),
-        ("1/h", "0.25/h", "1/h"),
+        ("5/m", "5/m", "5/m"),
+        ("13/m", "12/m", "12/m"),
+        ("1/s", "0.25/s", "12/m"),
+        ("700/h", "700/h", "700/h"),
+        ("1/h", "1/h", "1/h"),
+        ("999999999/s", "249999999.75/s", "12/m"),
     ],
 )
 def test_pressure_makes_no_analysis_faster(full: str, conflated: str, paused: str) -> None:
-    """Whatever the full rate is, the pause is no faster."""
+    """Each step of pressure is as slow as the one before it or slower, whatever the full rate is."""
+    assert rate(full) >= rate(conflated) >= rate(paused) > 0, "as Celery reads them; 0 is no limit"
     assert {full} == set(analysis_limits(full, 1).values())
     assert {conflated} == set(analysis_limits(full, 0.25).values())
     assert {paused} == set(analysis_limits(full, 0).values())
