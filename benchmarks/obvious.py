@@ -17,7 +17,7 @@ from benchmarks.frames import MARKETS, Maker
 from benchmarks.machine import describe
 from collector.host.redis_server import PrivateRedis
 from collector.settings import load
-from tests.scenarios.processes import Process
+from tests.acceptance.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = """

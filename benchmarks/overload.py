@@ -34,7 +34,7 @@ from collector.errors import CollectorError
 from collector.listener.health import percentile
 from collector.model import MINUTE_MS
 from collector.settings import Settings
-from tests.scenarios.truth import compare_all
+from tests.acceptance.scenarios.truth import compare_all
 
 TIMES = 10
 SHARE = 0.06

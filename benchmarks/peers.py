@@ -23,8 +23,8 @@ from benchmarks.frames import MARKETS
 from benchmarks.listener import make_frames, median_ratio, ours_once
 from benchmarks.machine import describe
 from collector.host.redis_server import find_binary
-from tests.ports import free_port
-from tests.scenarios.waits import until
+from tests.acceptance.scenarios.waits import until
+from tests.doubles.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"cryptofeed": ("cryptofeed==2.4.1", "redis", "hiredis"), "ccxt": ("ccxt",)}

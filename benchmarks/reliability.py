@@ -1,7 +1,8 @@
 """`python -m benchmarks.reliability`: what each fault costs, as the table of docs/reliability.md.
 
-Every row is a scenario of `tests/scenarios`: the simulated exchange writes down each trade it makes, the
-system runs as in production (Redis, two workers, listener, each its own process), the fault is done to it,
+Every row is a scenario of `tests/acceptance/scenarios`: the simulated exchange writes down each trade it
+makes, the system runs as in production (Redis, two workers, listener, each its own process), the fault is
+done to it,
 and what is stored is compared with what was made. Timeouts are scaled down, see `SHORT_TIMES`.
 
     python -m benchmarks.reliability            print the table
@@ -17,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from collector import __version__
-from tests.scenarios.catalog import DISK_FULL, EACH
-from tests.scenarios.disk import can_mount
-from tests.scenarios.play import Act, Outcome, Scenario, play
-from tests.scenarios.system import SHORT_TIMES, System
+from tests.acceptance.scenarios.catalog import DISK_FULL, EACH
+from tests.acceptance.scenarios.disk import can_mount
+from tests.acceptance.scenarios.play import Act, Outcome, Scenario, play
+from tests.acceptance.scenarios.system import SHORT_TIMES, System
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by python -m benchmarks.reliability --write -->", "<!-- end of what is made -->"

@@ -16,8 +16,8 @@ from collector.host.redis_server import PrivateRedis
 from collector.settings import RedisSettings, Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
-from tests.scenarios.processes import Process
-from tests.scenarios.truth import TruthFile
+from tests.acceptance.scenarios.processes import Process
+from tests.acceptance.scenarios.truth import TruthFile
 
 MARKETS = 100
 LOOK_TIMEOUT_S = 0.3

@@ -30,7 +30,7 @@ from collector.listener.health import percentile
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
-from tests.scenarios.processes import Process
+from tests.acceptance.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 MIX = {"books": 1700, "trades": 300, "tickers": 150}

@@ -24,8 +24,8 @@ from collector.host.redis_server import PrivateRedis
 from collector.model import MINUTE_MS, Side, Trade
 from collector.settings import Settings
 from collector.store.read import Reader
-from tests.scenarios.processes import Process
-from tests.scenarios.waits import until
+from tests.acceptance.scenarios.processes import Process
+from tests.acceptance.scenarios.waits import until
 
 MARKETS = 450
 ROUNDS = 3
