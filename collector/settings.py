@@ -219,7 +219,9 @@ class WorkerSettings(_Section):
     concurrency: int = Field(2, ge=1, le=64, description="processes of a worker that is started without `-c`")
     visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
-    analysis_rate_limit: str = Field("50/s", description="tasks of each analysis in each worker: `50/s`, `5/m`, `1/h`; no mode is faster")
+    analysis_rate_limit: str = Field(
+        "50/s", description="tasks of each analysis in each worker: `50/s`, `5/m`, `1/h`; no mode is faster"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
 
     @field_validator("analysis_rate_limit")
