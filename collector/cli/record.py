@@ -16,8 +16,8 @@ from collector.feed.reconnect import ConnectBudget
 from collector.feed.rest_client import RestClient
 from collector.feed.session import MarketEvent, Session
 from collector.feed.watchdog import new_rhythms
-from collector.listener.app import new_codec
 from collector.listener.markets import choose, plain_names
+from collector.protocol.choice import new_codec
 from collector.protocol.codec import Subscription
 from collector.recording import Frame, Limits, RecordingWriter, RotatingWriter
 from collector.settings import Settings
@@ -120,7 +120,7 @@ class Recorder:
         """Return what the socket sends first."""
         return new_codec(self._settings.exchange).subscribe(self._subscription)
 
-    def on_events(
+    def on_frames(
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,  # noqa: ARG002 - the Host protocol

@@ -22,8 +22,9 @@ from collector.host.redis_client import connect
 from collector.host.redis_server import find_url
 from collector.host.services import log_dir
 from collector.host.supervisor import Supervisor
-from collector.listener.app import connect_redis, new_codec
+from collector.listener.app import connect_redis
 from collector.listener.replay import Replay
+from collector.protocol.choice import new_codec
 from collector.publish.probe import Probe
 from collector.publish.sender import Sender
 from collector.recording import Frame, Recording, open_recording

@@ -145,14 +145,14 @@ class ConnectionDelegate(Protocol):
         """Return what to send first."""
         ...
 
-    def on_events(
+    def on_frames(
         self,
         connection: "Connection",
         events: Sequence[MarketEvent] | None,
         frames: Sequence[bytes],
         received_ms: int,
     ) -> None:
-        """Take what frames that came together carried (None: none was market data), and the frames."""
+        """Take frames that came together, and what they carried (None: none was market data)."""
         ...
 
     def on_disconnected(self, connection: "Connection", reason: str) -> None:
@@ -306,7 +306,7 @@ class Connection:
             self.state = advance(self.state, Input.DATA)
             self.streaming.set()
             log.debug("connection %d is streaming", self.number)
-        self._delegate.on_events(self, events if is_data else None, frames, received_ms)
+        self._delegate.on_frames(self, events if is_data else None, frames, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`

@@ -1,7 +1,7 @@
 """What happens to an event between a socket and the handoff queue; synchronous.
 
 events of a frame -> doubts (stamps) -> deduplicator (first copy wins) -> batcher -> handoff queue
-sockets lost -> coverage (holes); trades beside tickers -> totals (losses)
+sockets lost -> coverage (outages); trades beside tickers -> totals (losses)
 """
 
 from collections import Counter, deque
@@ -34,8 +34,23 @@ _TOTALS_S = 0.25
 COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
 
-def _ignore(*_: object) -> None:
-    """Nobody listens yet."""
+class LossObserver:
+    """Is told what is missing, in the event loop; this one takes no note. `GapTracker` in a listener."""
+
+    def on_outage(self, outage: EndedOutage) -> None:
+        """Take a stretch that no socket covered, a moment after its end."""
+
+    def on_early_trade(self, market: str, exchange_ms: int) -> None:
+        """Take a market whose first trade is older than our start, `covered_from_ms`."""
+
+    def on_unsent(self, gap: Gap) -> None:
+        """Take what is missing because its batch could be neither sent nor kept, or a gap of that batch."""
+
+    def on_missing(self, it: Missing) -> None:
+        """Take trades of a market that the exchange's totals prove to be missing."""
+
+    def on_ahead(self, trade: Trade, came_ms: int) -> None:
+        """Take a trade that is stamped ahead of all others, and when it came; it waits for `pass_ahead`."""
 
 
 def _as_it_is(reason: str, _began_s: float) -> str:
@@ -69,11 +84,7 @@ class EventPipeline:
         self._handoff = handoff
         self._clock = clock
         self._began_s = clock.monotonic()
-        self._on_hole: Callable[[EndedOutage], None] = _ignore
-        self._on_early_trade: Callable[[str, int], None] = _ignore
-        self._on_lost: Callable[[Gap], None] = _ignore
-        self._on_missing: Callable[[Missing], None] = _ignore
-        self._on_ahead: Callable[[Trade, int], None] = _ignore
+        self._observer = LossObserver()
         self._explain: Callable[[str, float], str] = _as_it_is
         #: The outage that turned out to be maintenance.
         self._maintenance: Outage | None = None
@@ -82,30 +93,14 @@ class EventPipeline:
         self._streamed_ms: dict[str, int] = {}
         self._totals_s = 0.0
 
-    def listen(
-        self,
-        on_hole: Callable[[EndedOutage], None],
-        on_early_trade: Callable[[str, int], None],
-        on_lost: Callable[[Gap], None],
-        on_missing: Callable[[Missing], None] = _ignore,
-        on_ahead: Callable[[Trade, int], None] = _ignore,
-        explain: Callable[[str, float], str] = _as_it_is,
-    ) -> None:
-        """Name who is told of losses.
+    def listen(self, observer: LossObserver, explain: Callable[[str, float], str] = _as_it_is) -> None:
+        """Name who is told what is missing.
 
         Args:
-            on_hole: called with each stretch that no socket covered, a moment after its end.
-            on_early_trade: called with (market, exchange_ms) if a market's first trade is older than our
-                start, `covered_from`.
-            on_lost: called with what a batch that is lost leaves missing, and with each gap that was in it.
-            on_missing: called with the trades of a market that the exchange's totals prove to be missing.
-            on_ahead: called with each trade that is stamped ahead of all others, and the time it came at; it
-                waits for `pass_ahead`.
             explain: called with the reason of an outage that lasts and the monotonic moment it began at;
                 returns that reason, or `MAINTENANCE`.
         """
-        self._on_hole, self._on_early_trade, self._on_lost = on_hole, on_early_trade, on_lost
-        self._on_missing, self._on_ahead, self._explain = on_missing, on_ahead, explain
+        self._observer, self._explain = observer, explain
 
     def process(self, connection: int, events: Sequence[MarketEvent], *, has_snapshots: bool = False) -> None:
         """Take the events of the data frames that a socket brought together.
@@ -241,13 +236,13 @@ class EventPipeline:
         if len(self.doubts) and (trades := self.doubts.due(now_s)):
             self._on_ahead_trades(trades, now_s)
         self._look_for_maintenance(now_s)
-        for hole in self.coverage.ended(now_s):
-            is_maintenance = Outage(hole.from_ms, hole.reason) == self._maintenance
-            self._on_hole(replace(hole, reason=MAINTENANCE) if is_maintenance else hole)
+        for outage in self.coverage.ended(now_s):
+            is_maintenance = Outage(outage.from_ms, outage.reason) == self._maintenance
+            self._observer.on_outage(replace(outage, reason=MAINTENANCE) if is_maintenance else outage)
         if now_s - self._totals_s >= _TOTALS_S:
             self._totals_s = now_s
             for missing in self.totals.tick(now_s):
-                self._on_missing(missing)
+                self._observer.on_missing(missing)
         self._put_due(now_s, now_ms)
 
     def _look_for_maintenance(self, now_s: float) -> None:
@@ -268,7 +263,7 @@ class EventPipeline:
             self._on_trade(trade, exchange_ms)
             if len(self._ahead) < _AHEAD_MAX:
                 self._ahead.append((trade, exchange_ms))
-                self._on_ahead(trade, exchange_ms)
+                self._observer.on_ahead(trade, exchange_ms)
             else:
                 self.add(trade)
 
@@ -305,7 +300,7 @@ class EventPipeline:
         """Take note of facts that could be neither sent nor kept."""
         self.deduplicator.forget(row for row in batch.rows if isinstance(row, Trade))
         for gap in gaps_of(batch, reason):
-            self._on_lost(gap)
+            self._observer.on_unsent(gap)
         self._handoff.done(batch)
 
     def _add(self, row: MarketEvent | Gap, now_s: float, now_ms: int) -> None:
@@ -335,7 +330,7 @@ class EventPipeline:
     def _check_start(self, market: str, exchange_ms: int) -> None:
         covered_from_ms = self.covered_from_ms.pop(market, None)
         if covered_from_ms is not None and exchange_ms < covered_from_ms:
-            self._on_early_trade(market, exchange_ms)
+            self._observer.on_early_trade(market, exchange_ms)
 
     def _on_ticker(self, ticker: Ticker, turnover: Decimal, now_s: float) -> None:
         self.totals.ticker(ticker.market, turnover, ticker.exchange_ms, ticker.trade_ms, Source.STREAM, now_s)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from collector.clock import Clock
 from collector.errors import ConfigurationError, RestError
@@ -10,6 +10,7 @@ from collector.feed.connection_group import ConnectionGroup
 from collector.feed.rest_client import RestClient
 from collector.listener.gap_tracker import GapTracker
 from collector.listener.listings import Change, Listings
+from collector.listener.market_list import MarketList
 from collector.listener.market_states import MarketStates
 
 log = logging.getLogger(__name__)
@@ -19,38 +20,36 @@ class Refresh:
     """Reads the list again and again; where it changes, one socket after the other is replaced.
 
     Args:
-        choose: returns those of a list that are ours; raises `ConfigurationError` where none is.
+        market_list: what is ours of the list; its `markets` are replaced here.
         exchange_at: the exchange's time in epoch ms at a monotonic moment.
     """
 
     def __init__(
         self,
+        market_list: MarketList,
         rest: RestClient,
         connections: ConnectionGroup,
-        holes: GapTracker,
+        gap_tracker: GapTracker,
         states: MarketStates,
-        choose: Callable[[Sequence[str]], tuple[str, ...]],
         exchange_at: Callable[[float], int],
         clock: Clock,
         interval_s: float,
     ) -> None:
+        self._market_list = market_list
         self._rest = rest
         self._connections = connections
-        self._gap_tracker = holes
+        self._gap_tracker = gap_tracker
         self._states = states
-        self._choose = choose
         self._exchange_at = exchange_at
         self._clock = clock
         self._interval_s = interval_s
-        #: The newest list.
-        self.listed: Sequence[str] = ()
         #: Since when trades of a market may be missing that not every socket carries yet.
         self._listed: dict[str, float] = {}
         self._returned: dict[str, float] = {}
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Follow the list until cancelled."""
-        listings = Listings(self._gap_tracker.markets, self._clock.monotonic())
+        listings = Listings(self._market_list.markets, self._clock.monotonic())
         are_replaced = True
         await self._note()
         while True:
@@ -69,16 +68,17 @@ class Refresh:
                 self._fetch()
 
     async def _note(self) -> set[str]:
-        """Have the store know what the newest list says; return the markets that are delisted by now."""
-        if not self.listed:
+        """Write into the store what the newest list says; return the markets that are delisted by now."""
+        listed = self._market_list.listed
+        if not listed:
             return set()
         now_ms = self._exchange_at(self._clock.monotonic())
-        return await asyncio.to_thread(self._states.note, self.listed, self._rest.warnings, now_ms)
+        return await asyncio.to_thread(self._states.note, listed, self._rest.warnings, now_ms)
 
     async def _look(self, listings: Listings) -> Change:
-        self.listed = await self._rest.markets()
+        chosen = await self._market_list.read()
         read_s = self._clock.monotonic()
-        return listings.look(self._choose(self.listed), await self._note(), read_s)
+        return listings.look(chosen, await self._note(), read_s)
 
     def _follow(self, change: Change) -> None:
         log.warning(
@@ -87,7 +87,7 @@ class Refresh:
         )
         self._listed |= change.listed
         self._returned |= change.returned
-        self._gap_tracker.markets = change.markets
+        self._market_list.markets = change.markets
 
     def _fetch(self) -> None:
         """Record what was traded before the sockets carried it."""

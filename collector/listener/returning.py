@@ -13,7 +13,7 @@ from collector.batch import Kind
 from collector.clock import SystemClock
 from collector.host.redis_clock import RedisClock
 from collector.listener.gap_tracker import HELD
-from collector.listener.hand_on import new_ledger, new_probe, new_spool, spool_folder
+from collector.listener.outbound import new_in_flight_log, new_probe, new_spool, spool_folder
 from collector.listener.status import returned
 from collector.model import Channel, Gap
 from collector.publish.handoff import HandoffQueue
@@ -49,12 +49,12 @@ class Returning:
         self._handoff = HandoffQueue(_CAPACITY)
         now_ms = RedisClock(client, clock).now_ms
         sender = sender or Sender(settings.publish.state_expires_s, now_ms)
-        self._ledger = new_ledger(settings, client, sender, now_ms, self._on_unreadable)
+        self._in_flight = new_in_flight_log(settings, client, sender, now_ms, self._on_unreadable)
         self._publisher = Publisher(
             settings,
             self._handoff,
             spool,
-            self._ledger,
+            self._in_flight,
             new_probe(settings, client, clock).read,
             Revoker(client).revoke,
             clock,
@@ -78,7 +78,7 @@ class Returning:
         """
         self._open([*self._publisher.take_losses()])
         gaps = self._store.open_gaps(self._name)
-        self._put(returned(gaps, self._publisher, self._ledger))
+        self._put(returned(gaps, self._publisher, self._in_flight))
         return not (gaps or self._publisher.spool_bytes or len(self._handoff))
 
     def stop(self) -> None:

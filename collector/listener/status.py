@@ -4,6 +4,7 @@ Every method says in which thread it is called: the event loop never waits for R
 """
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from collector.store.coverage import CoverageStore
 from collector.store.history import History
 from collector.store.keys import Keys
 from collector.stream.batcher import Batcher
+from collector.util.backoff import delay_s
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ log = logging.getLogger(__name__)
 ALIVE_S = 10.0
 #: What was handed to Redis is stored within this time, as a rule; after it the trades count as waiting.
 STUCK_S = 3.0
-#: Delays between tries to read where the last run ended: from the first, doubled up to the last.
-_AGAIN_S = (0.5, 5.0)
+#: Delays between tries to read where the last run ended: the first, and the longest.
+_RETRY_S = (0.5, 5.0)
 STORE_LOST = "store_lost"
 
 
@@ -60,7 +62,8 @@ class CoverageStatus:
         pipeline: EventPipeline,
         batcher: Batcher,
         handoff: HandoffQueue,
-        holes: GapTracker,
+        gap_tracker: GapTracker,
+        markets: Callable[[], tuple[str, ...]],
     ) -> None:
         self._store = CoverageStore(client, Keys(settings.store.key_prefix), settings.shard, ALIVE_S)
         self._history = History(client, settings)
@@ -68,29 +71,26 @@ class CoverageStatus:
         self._pipeline = pipeline
         self._batcher = batcher
         self._handoff = handoff
-        self._gap_tracker = holes
+        self._gap_tracker = gap_tracker
+        self._markets = markets
         self._markets_written: tuple[str, ...] = ()
 
     async def begin(self, spool: str) -> None:
-        """Find out where the last run ended, however long Redis takes to tell; in the event loop.
+        """Find out where the last run ended, however long Redis takes to answer; in the event loop.
 
         Args:
             spool: name of what waits on our own disk.
         """
-        delay_s, longest_s = _AGAIN_S
-        said = False
-        while True:
+        for failures in itertools.count(1):
             try:
-                found = await asyncio.to_thread(self._find, self._gap_tracker.markets)
+                found = await asyncio.to_thread(self._find, self._markets())
                 break
             except (redis.RedisError, PipelineError) as error:
-                if not said:
+                if failures == 1:
                     log.warning("where the last run ended can't be read, trying on until it can: %s", error)
-                said = True
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, longest_s)
+            await asyncio.sleep(delay_s(failures, *_RETRY_S))
         now_ms = self._pipeline.exchange_ms()
-        known = starts(self._gap_tracker.markets, found.watches, found.last_trade_ms, now_ms, spool)
+        known = starts(self._markets(), found.watches, found.last_trade_ms, now_ms, spool)
         self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
         self._gap_tracker.begin(known)
 
@@ -103,7 +103,7 @@ class CoverageStatus:
             pipeline.held_from_ms,
             self._batcher.oldest_mark_ms,
             self._handoff.oldest_mark_ms,
-            self._gap_tracker.unsaid_from_ms,
+            self._gap_tracker.unrecorded_from_ms,
         )
         since_ms, why = pipeline.outage() or (None, None)
         self._watermark.note(
@@ -115,7 +115,7 @@ class CoverageStatus:
             )
         )
 
-    def write(self, publisher: Publisher, ledger: InFlightLog, call: Callable[..., object]) -> None:
+    def write(self, publisher: Publisher, in_flight: InFlightLog, call: Callable[..., object]) -> None:
         """Write the status, and have fetched again what Redis has forgotten; in the publisher's thread.
 
         Args:
@@ -124,11 +124,11 @@ class CoverageStatus:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        markets = self._gap_tracker.markets
+        markets = self._markets()
         forgotten = self._watermark.write(
             spooled_from_ms=publisher.spool_mark_ms,
             spool=publisher.spool_id,
-            in_flight_from_ms=ledger.oldest_ms(STUCK_S),
+            in_flight_from_ms=in_flight.oldest_ms(STUCK_S),
         )
         if forgotten is not None:
             publisher.counts["redis_lost_writes"] += 1
@@ -167,13 +167,13 @@ class CoverageStatus:
         self._watermark.go_on()
 
 
-def returned(gaps: Sequence[Gap], publisher: Publisher, ledger: InFlightLog) -> list[Gap]:
+def returned(gaps: Sequence[Gap], publisher: Publisher, in_flight: InFlightLog) -> list[Gap]:
     """Return, recovered, the gaps whose trades were on our own disk and are stored by now.
 
     Raises:
         BrokerUnavailable: Redis refuses or does not answer in time.
     """
     ours = [gap for gap in gaps if gap.reason == f"{HELD}:{publisher.spool_id}"]
-    if not ours or publisher.spool_bytes or not ledger.is_stored(max(gap.to_ms for gap in ours)):
+    if not ours or publisher.spool_bytes or not in_flight.is_stored(max(gap.to_ms for gap in ours)):
         return []
     return [structs.replace(gap, recovered=True) for gap in ours]

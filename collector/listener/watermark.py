@@ -1,13 +1,15 @@
 """What this run covers, written into Redis at every look at it; and whether Redis still holds that.
 
-Two threads share it. The event loop takes a snapshot of what is covered at every tick, in one piece, so that
-no fact is between two places. The publisher's thread adds what is on disk and on its way, and writes; what
-has moved on meanwhile is named once too often, never too seldom.
+Two threads meet here. The event loop takes a snapshot of what is covered at every tick, in one piece, so that
+no trade is between two places. The publisher's thread adds what is on disk and on its way, and writes; what
+has moved on meanwhile is named once too often, never too seldom. The snapshot, and whether one is waited for,
+are under the lock; all else belongs to the publisher's thread once a snapshot is there.
 
 Nothing is written before the run has begun, that is, before what may be missing since the last run is a gap:
 until then what the last run wrote holds.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -56,6 +58,7 @@ class Watermark:
         self._store = store
         self._run = run
         self._exchange_ms = exchange_ms
+        self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._began_ms = 0
         #: What is in Redis as far as is known, and what may be there instead.
@@ -82,12 +85,14 @@ class Watermark:
 
     def note(self, snapshot: Snapshot) -> None:
         """Take what is covered now; in the event loop."""
-        self._snapshot = snapshot
+        with self._lock:
+            self._snapshot = snapshot
 
     def go_on(self) -> None:
         """Take note that what was forgotten is a gap now, or on its way to be one; in the event loop."""
-        self._snapshot = None
-        self._is_waiting = False
+        with self._lock:
+            self._snapshot = None
+            self._is_waiting = False
 
     def on_handed(self, letter: Envelope) -> None:
         """Take note of a batch that Redis took; in the publisher's thread."""
@@ -112,7 +117,9 @@ class Watermark:
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
-        if self._is_waiting or (snapshot := self._snapshot) is None:
+        with self._lock:
+            snapshot = None if self._is_waiting else self._snapshot
+        if snapshot is None:
             return None
         pending = (snapshot.unsent_from_ms, spooled_from_ms, in_flight_from_ms)
         status = Status(
@@ -151,7 +158,8 @@ class Watermark:
         self._status = Status(0, run=self._run, marker=max(marker, self._status.marker))
         if from_ms is None or (is_restarted and not handed):
             return None
-        self._is_waiting = True
+        with self._lock:
+            self._is_waiting = True
         to_ms = max(from_ms, self._handed_ms + LAG_MS)
         return Forgotten((*_joined(old), (from_ms, to_ms)))
 

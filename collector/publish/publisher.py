@@ -1,7 +1,9 @@
 """The publisher's thread: takes batches from the handoff queue, sends them, or keeps trades on disk.
 
 It does what the last `Decision` of the pressure policy says and decides nothing itself. Everything that
-touches the broker or the spool happens in this thread.
+touches the broker or the spool happens in this thread. Batches come through the handoff queue, which is
+locked, and losses go back through a `deque`, whose two ends are safe to use from two threads. What other
+threads read beside that (`decision`, `reading`, `counts`) is replaced whole or copied in one step.
 """
 
 import logging
@@ -22,13 +24,15 @@ from collector.publish.sender import FACTS, Envelope
 from collector.publish.spool import LONG_MS, Spool, Times
 from collector.settings import Settings
 from collector.stream.batcher import STATES, shard_of
-from collector.stream.pressure import Decision, PressurePolicy, PressureSample, PressureState
+from collector.stream.pressure import PressurePolicy, PressureSample, PressureState
 
 log = logging.getLogger(__name__)
 
 _IDLE_WAIT_S = 0.05
 #: What the thread may take to notice that its time for sending is over.
 _GRACE_S = 0.1
+#: Trades that wait longer for a worker are not stored in time to be compared.
+_BEHIND_MS = 2_000
 
 
 class Loss(NamedTuple):
@@ -79,7 +83,7 @@ class Publisher:
         probe: reads the broker's half of a pressure reading; raises BrokerUnavailable.
         take_back: removes the batches with these ids from a queue where they still wait; raises
             BrokerUnavailable.
-        housekeeping: called after each probe with the decision in force (health, rate limits); it writes to
+        housekeeping: called after each probe with this publisher (lease, health, rate limits); it writes to
             the broker or raises BrokerUnavailable.
         on_batch_lost: called with a batch of facts that could neither be sent nor kept, and a reason.
         interrupt: ends what this thread is waiting for in Redis with an error; called by another thread, when
@@ -96,7 +100,7 @@ class Publisher:
         revoke: Callable[[str, Collection[str]], Revoked],
         clock: Clock,
         *,
-        housekeeping: Callable[[Decision, PressureSample], None],
+        housekeeping: Callable[["Publisher", PressureSample], None],
         on_batch_lost: Callable[[Batch, str], None],
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
@@ -166,6 +170,11 @@ class Publisher:
     def spool_bytes(self) -> int:
         """Bytes that wait on disk."""
         return self._spool.bytes_pending
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether trades wait on their way to the store for longer than usual."""
+        return self.decision.trades_to_disk or self.spool_bytes > 0 or self.reading.trade_age_ms > _BEHIND_MS
 
     def take_losses(self) -> list[Loss]:
         """Return what of the spool turned out to be lost since the last call."""
@@ -341,7 +350,7 @@ class Publisher:
         reading = PressureSample()
         try:
             reading = self._probe()
-            self._housekeeping(self.decision, reading)  # it writes: a Redis that only tells is not well
+            self._housekeeping(self, reading)  # it writes: a Redis that only tells is not well
             if self._failing:
                 log.warning("Redis takes batches again")
                 self._states_expired = True

@@ -70,7 +70,7 @@ class Host:
     def subscribe_texts(self) -> list[str]:
         return CurrentCodec().subscribe(self._subscription)
 
-    def on_events(
+    def on_frames(
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,
@@ -485,7 +485,7 @@ async def test_a_fault_of_our_own_is_not_swallowed() -> None:
     """What the host raises ends the connection with that error, not with a reconnect."""
 
     class Broken(Host):
-        def on_events(self, *_: object) -> None:
+        def on_frames(self, *_: object) -> None:
             raise RuntimeError("ours")
 
     it = Connection(0, "", QUICK, Broken(), ConnectBudget(1000), SystemClock())

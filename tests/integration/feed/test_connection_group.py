@@ -44,7 +44,7 @@ class Host:
     def subscribe_texts(self) -> list[str]:
         return ["[]"]
 
-    def on_events(
+    def on_frames(
         self,
         connection: Connection,
         events: Sequence[MarketEvent] | None,

@@ -24,8 +24,10 @@ from collector.clock import Clock, ManualClock, SystemClock
 from collector.errors import ConfigurationError, GaveUp, PipelineError
 from collector.feed import backfill
 from collector.host.redis_server import PrivateRedis
-from collector.listener import app, outages
+from collector.listener import market_list, outage_log, outages, stored_gaps
 from collector.listener.app import Listener
+from collector.listener.pacing import AnalysisPacing
+from collector.listener.stored_gaps import StoredGaps
 from collector.model import Channel, Gap, OrderBook, Side, Source, Ticker, Trade
 from collector.publish.sender import Envelope
 from collector.settings import AuditSettings, ConnectionSettings, ExchangeSettings, PublishSettings, Settings
@@ -99,7 +101,7 @@ def quick(settings: Settings, simulator: Simulator | None, **changes: Any) -> Se
 def _no_rest_before_a_backfill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "SETTLE_S", 0.2)
     monkeypatch.setattr(backfill, "_FIRST_RETRY_S", 0.2)
-    monkeypatch.setattr(app, "_LIST_RETRY_S", (0.1, 0.2))
+    monkeypatch.setattr(market_list, "RETRY_S", (0.1, 0.2))
 
 
 @asynccontextmanager
@@ -190,9 +192,9 @@ async def test_an_outage_is_two_lines_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One when it begins, one when it ends with what it brought; the start had two of its own."""
-    monkeypatch.setattr(app, "_OUTAGES_S", 0.01)
+    monkeypatch.setattr(outage_log, "_LOOK_S", 0.01)
     monkeypatch.setattr(outages, "SETTLE_S", 0.5)
-    monkeypatch.setattr(Listener, "_read_recovered", lambda _: None)  # nothing is stored here
+    monkeypatch.setattr(StoredGaps, "_read_recovered", lambda _: None)  # nothing is stored here
     caplog.set_level(logging.INFO, "collector")
 
     def lines() -> list[str]:
@@ -345,8 +347,8 @@ async def test_a_gap_that_reaches_the_store_late_is_filled_too(
     found: bool,
 ) -> None:
     """It was in a queue or on disk when this run began, or a worker makes a dead letter and opens it."""
-    monkeypatch.setattr(app, "_GAPS_AGAIN_S", (60, 60) if found else (0.2, 0.2))
-    monkeypatch.setattr(app, "_FOUND_AGAIN_S", 0.2)
+    monkeypatch.setattr(stored_gaps, "_LOOK_S", (60, 60) if found else (0.2, 0.2))
+    monkeypatch.setattr(stored_gaps, "_FOUND_S", 0.2)
     truth = tmp_path / "truth.jsonl"
     async with Simulator(SimulatorOptions(markets=1, rate=0, truth=truth)) as exchange:
         exchange.make_trades(50)
@@ -424,7 +426,7 @@ async def test_a_listing_and_a_delisting_are_followed(
         await eventually_async(lambda: any(it.market == "KRW-NEW" for it in memory.of(OrderBook)), 20)
         gone = sorted({book.market for book in memory.of(OrderBook)} - {"KRW-NEW"})[0]
         exchange.delist(gone)
-        await eventually_async(lambda: gone not in listener._markets, 20)
+        await eventually_async(lambda: gone not in listener._markets(), 20)
         await eventually_async(
             lambda: streaming(listener) == 2 == len(listener.connection_group.connections), 20
         )
@@ -454,11 +456,12 @@ async def test_a_delisted_plain_name_does_not_freeze_the_list(
         exchange.list_market("KRW-NA")
         async with listening(wanted) as (listener, _):
             await eventually_async(
-                lambda: listener._markets == ("KRW-NA", markets[0])[:: -1 if markets[0] < "KRW-NA" else 1], 5
+                lambda: listener._markets() == ("KRW-NA", markets[0])[:: -1 if markets[0] < "KRW-NA" else 1],
+                5,
             )
             exchange.delist(markets[0])
             exchange.list_market("KRW-NB")
-            await eventually_async(lambda: listener._markets == ("KRW-NA", "KRW-NB"), 5)
+            await eventually_async(lambda: listener._markets() == ("KRW-NA", "KRW-NB"), 5)
 
 
 async def test_a_market_that_the_list_lacks_for_a_moment_loses_nothing(
@@ -475,7 +478,7 @@ async def test_a_market_that_the_list_lacks_for_a_moment_loses_nothing(
         await eventually_async(
             lambda: any(gap.reason == "relisted" and gap.recovered for gap in memory.of(Gap)), 20, "recovered"
         )
-        assert "KRW-ETH" in listener._markets
+        assert "KRW-ETH" in listener._markets()
         assert {gap.market for gap in memory.of(Gap) if gap.reason == "relisted"} == {"KRW-ETH"}
         await eventually_async(lambda: not missing_of("KRW-ETH", truth, memory), 20)
         said = listener._redis.hgetall(Keys(settings.store.key_prefix).listings)
@@ -672,7 +675,7 @@ def test_shards_share_the_markets(settings: Settings) -> None:
     chosen = []
     for shard in ("1/2", "2/2"):
         listener = Listener(quick(settings, None, shard=shard), sender=Memory())
-        chosen += listener._choose(listed)
+        chosen += listener._market_list.choose(listed)
         listener._publisher._spool.close()
         listener._redis.close()
     assert sorted(chosen) == listed
@@ -682,11 +685,11 @@ def test_shards_share_the_markets(settings: Settings) -> None:
 def test_restored_rate_limits_are_said_again_for_a_minute(settings: Settings) -> None:
     """A worker that could not reach Redis when the pressure ended would else stay slow for good."""
     clock, memory = ManualClock(), Memory()
-    listener = Listener(settings, clock=clock, sender=memory)
+    pacing = AnalysisPacing(memory, settings.worker.analysis_rate_limit, clock)
     said: list[int] = []
     for factor in (0.25, 1.0):
         for _ in range(200):
-            listener._pace_analyses(factor)
+            pacing.apply(factor)
             clock.advance(1)
         said.append(len(memory.limits))
         memory.limits.clear()

@@ -9,7 +9,7 @@ import redis
 from collector import batch as batches
 from collector.batch import GapBatch, Kind, TradeBatch
 from collector.clock import SystemClock
-from collector.listener.hand_on import new_spool
+from collector.listener.outbound import new_spool
 from collector.listener.returning import Returning
 from collector.model import Channel, Gap, Trade
 from collector.publish.publisher import letter_of, pack, times_of

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from celery.utils.time import rate
 
-from collector.listener.app import PAUSED, analysis_limits
+from collector.listener.pacing import PAUSED, analysis_limits
 from collector.settings import Settings
 from tests.acceptance.scenarios import waits
 from tests.integration.pressure.conftest import Line

@@ -10,7 +10,7 @@ from msgspec import structs
 from collector.batch import Batch, Kind
 from collector.clock import ManualClock
 from collector.listener.pipeline import EventPipeline, gaps_of
-from collector.model import Channel, Gap, Source, Ticker
+from collector.model import Channel, Gap, Source, Ticker, Trade
 from collector.publish.handoff import _HARD_FACTOR, HandoffQueue
 from collector.settings import BatchSettings, PressureSettings
 from collector.stream.batcher import STATES, Batcher
@@ -31,18 +31,27 @@ class Bench:
         self.handoff = HandoffQueue(capacity)
         self.batcher = Batcher(BatchSettings(**{"max_age_ms": 40, **batch}), "t")
         self.pipeline = EventPipeline(self.batcher, self.handoff, self.clock)
-        self.holes: list[EndedOutage] = []
+        self.outages: list[EndedOutage] = []
         self.early: list[tuple[str, int]] = []
-        self.lost: list[Gap] = []
+        self.unsent: list[Gap] = []
         self.losses: list[Missing] = []
         self.ahead: list[tuple[int, int]] = []
-        self.pipeline.listen(
-            self.holes.append,
-            lambda market, ms: self.early.append((market, ms)),
-            self.lost.append,
-            self.losses.append,
-            lambda trade, ms: self.ahead.append((trade.id, ms)),
-        )
+        self.pipeline.listen(self)
+
+    def on_outage(self, outage: EndedOutage) -> None:
+        self.outages.append(outage)
+
+    def on_early_trade(self, market: str, exchange_ms: int) -> None:
+        self.early.append((market, exchange_ms))
+
+    def on_unsent(self, gap: Gap) -> None:
+        self.unsent.append(gap)
+
+    def on_missing(self, it: Missing) -> None:
+        self.losses.append(it)
+
+    def on_ahead(self, trade: Trade, came_ms: int) -> None:
+        self.ahead.append((trade.id, came_ms))
 
     def frame(self, *events: Any, connection: int = 0, after_s: float = 0.1) -> None:
         self.clock.advance(after_s)
@@ -79,7 +88,7 @@ def test_events_go_through_once(bench: Bench) -> None:
     assert bench.pipeline.counts == {"trade_rows": 1, "ticker_rows": 1, "orderbook_rows": 1}
 
 
-def test_the_first_frame_ends_the_start_hole_and_a_cut_is_a_hole(bench: Bench) -> None:
+def test_the_first_frame_ends_the_start_and_a_cut_is_an_outage(bench: Bench) -> None:
     """Frames without events, copies and repeats, vouch for the socket like any other."""
     assert bench.pipeline.outage() == (T0 + 100_000, "start")
     bench.frame(trade(1, ms=T0 + 100_100))
@@ -92,11 +101,11 @@ def test_the_first_frame_ends_the_start_hole_and_a_cut_is_a_hole(bench: Bench) -
     bench.frame(after_s=20)
     bench.frame(trade(3, ms=T0 + 122_000), after_s=1)
     bench.pipeline.tick(DECISION)
-    assert [(hole.from_ms, hole.reason) for hole in bench.holes] == [
+    assert [(outage.from_ms, outage.reason) for outage in bench.outages] == [
         (None, "start"),
         (T0 + 100_000, "disconnected"),
     ]
-    assert abs(bench.holes[1].to_ms - (T0 + 121_000)) < 200
+    assert abs(bench.outages[1].to_ms - (T0 + 121_000)) < 200
 
 
 def test_a_ticker_from_the_future_freezes_no_ticker(bench: Bench) -> None:
@@ -257,7 +266,7 @@ def test_no_trade_is_lost_without_a_gap() -> None:
     for number in range(count + 3):
         bench.frame(trade(number, ms=T0 + number))
     assert bench.pipeline.counts["trade_rows_lost"] == 3
-    assert [(it.market, it.from_ms, it.to_ms, it.reason) for it in bench.lost] == [
+    assert [(it.market, it.from_ms, it.to_ms, it.reason) for it in bench.unsent] == [
         ("KRW-BTC", T0 + number, T0 + number, "overflow") for number in range(count, count + 3)
     ]
     bench.batches()

@@ -33,6 +33,7 @@ OLD_PATHS = ("ask", "frames", "read")
 ROOMS = {
     **{f"collector.{name}": "vocabulary" for name in VOCABULARY},
     "collector.util": "util",
+    **{f"collector.util.{name}": "util, pure" for name in ("backoff", "korean_time")},
     "collector.host": "host",
     "collector.protocol": "protocol",
     "collector.stream": "stream",
@@ -62,7 +63,8 @@ ROOTS = {"collector": "vocabulary", "tasks": "tasks"}
 #: Lower floors first. Never: protocol to feed, feed to publish or back, analytics to store, and no room of
 #: `collector/` to `tasks/`.
 MAY_IMPORT = {
-    "vocabulary": set(),
+    "util, pure": set(),
+    "vocabulary": {"util, pure"},
     "util": {"vocabulary"},
     "host": {"vocabulary", "util"},
     "protocol": {"vocabulary"},
@@ -91,9 +93,13 @@ MAY_IMPORT["listener"] = set(MAY_IMPORT) - {
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"tasks", "old paths", "public face"}
 
+for _below in MAY_IMPORT.values():
+    _below.add("util, pure")
+MAY_IMPORT["util, pure"] = set()
+
 #: Deciders: they take `now` and return values, so none of this is theirs. Nor is any other module that
 #: says `Pure` in its docstring, wherever it lies.
-PURE_ROOMS = {"protocol", "stream", "feed, pure", "analytics"}
+PURE_ROOMS = {"util, pure", "protocol", "stream", "feed, pure", "analytics"}
 INPUT_OUTPUT = {
     *("asyncio", "socket", "ssl", "subprocess", "threading", "selectors", "signal", "shutil", "tempfile"),
     *("redis", "celery", "kombu", "billiard", "websockets", "httpx", "random", "time", "os"),

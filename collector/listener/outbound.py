@@ -38,7 +38,7 @@ def new_spool(settings: Settings, clock: Clock) -> Spool:
     )
 
 
-def new_ledger(
+def new_in_flight_log(
     settings: Settings,
     client: redis.Redis,
     transport: Transport,
