@@ -24,6 +24,7 @@ from collector.host.redis_server import PrivateRedis
 from collector.host.services import redis_role
 from collector.host.supervisor import RestartPolicy, Service, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
+from tests.durable import wait_until_on_disk
 
 pytestmark = pytest.mark.server
 
@@ -229,7 +230,7 @@ async def test_killed_redis_comes_back_with_its_data(
     await eventually_async(server.answers)
     with redis.Redis.from_url(server.url) as client:
         client.set("a", "b")
-    await asyncio.sleep(1.1)  # the append-only file is flushed once a second
+        await asyncio.to_thread(wait_until_on_disk, client)
     os.kill(system.pids["redis"], signal.SIGKILL)
     await eventually_async(lambda: system.restarts["redis"] == 1)
     await eventually_async(server.answers)

@@ -18,6 +18,7 @@ from collector.publish.sender import Envelope
 from collector.settings import RedisSettings, Settings
 from collector.store.coverage import CoverageStore, decode
 from collector.store.keys import Keys
+from tests.durable import wait_until_on_disk
 from tests.samples.events import T0
 
 pytestmark = pytest.mark.server
@@ -45,8 +46,9 @@ class Bench:
         return mark
 
     def restart(self, change: Callable[[Path], None] = lambda _: None) -> None:
-        """Kill the server; its files may be changed before it starts again."""
+        """Kill the server, all on its disk; its files may be changed before it starts again."""
         assert self.server._process is not None
+        wait_until_on_disk(self.client)
         self.server._process.kill()
         self.server._process.wait()
         self.server.stop()
@@ -185,6 +187,7 @@ def test_an_old_copy_is_put_back(bench: Bench, tmp_path: Path) -> None:
     for _ in range(3):
         bench.second()
     early_ms = bench.now_ms
+    wait_until_on_disk(bench.client)
     shutil.copytree(bench.server.folder / "appendonlydir", tmp_path / "copy")
 
     def put_back(folder: Path) -> None:
@@ -217,6 +220,28 @@ def test_old_trades_that_were_handed_over_since_are_lost_too(bench: Bench) -> No
             (yesterday_ms, yesterday_ms + 80),
             (yesterday_ms + 90_000, yesterday_ms + 90_050),
             (covered_ms - LAG_MS, bench.now_ms + LAG_MS),
+        )
+    )
+
+
+def test_a_killed_redis_whose_file_had_nothing_yet(bench: Bench) -> None:
+    """A busy disk: what Redis took is lost with the statuses, old trades of the whole run too."""
+    yesterday_ms = T0 - 86_400_000
+    bench.hand(from_ms=yesterday_ms)
+    for _ in range(3):
+        bench.second()
+    bench.hand(from_ms=yesterday_ms + 90_000)
+
+    def empty(folder: Path) -> None:
+        (file,) = folder.glob("appendonlydir/*.incr.aof")
+        file.write_bytes(b"")
+
+    bench.restart(empty)
+    assert bench.second() == Forgotten(
+        (
+            (yesterday_ms, yesterday_ms + 50),
+            (yesterday_ms + 90_000, yesterday_ms + 90_050),
+            (BEGAN_MS, bench.now_ms + LAG_MS),
         )
     )
 
