@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.server
 CODES = ("KRW-BTC", "KRW-ETH", "KRW-XRP")
 TYPES = ("ticker", "trade", "orderbook")
 Listen = Callable[..., Any]
+Waiter = Callable[..., Awaitable[None]]
 
 
 def fast(**options: Any) -> SimulatorOptions:
@@ -36,6 +37,11 @@ def fast(**options: Any) -> SimulatorOptions:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def has_requests(exchange: Simulator, sockets: int = 1) -> Callable[[], bool]:
+    """Tell whether the requests of so many sockets are in force: what is made before does not reach them."""
+    return lambda: exchange._audience.subscribed == sockets
 
 
 def truth_rows(path: Path) -> list[dict[str, Any]]:
@@ -180,17 +186,17 @@ async def test_only_snapshot_and_only_realtime(listen: Listen) -> None:
             assert {"REALTIME"} == {frame["stream_type"] for frame in frames}
 
 
-async def test_simple_frames_say_the_same_as_default_ones(listen: Listen) -> None:
+async def test_simple_frames_say_the_same_as_default_ones(listen: Listen, eventually_async: Waiter) -> None:
     """Field by field and digit by digit, under the short names."""
-    options = fast(rate=200)
     async with (
-        Simulator(options) as exchange,
+        Simulator(fast(rate=0)) as exchange,
         listen(exchange.websocket_url) as long,
         listen(exchange.websocket_url) as short,
     ):
         await long.ask(*TYPES, isOnlyRealtime=True)
         await short.ask(*TYPES, isOnlyRealtime=True, form="SIMPLE")
-        await asyncio.sleep(0.1)
+        await eventually_async(has_requests(exchange, 2), 10)
+        exchange.make_trades(200)
         longs, shorts = await asyncio.gather(long.during(1), short.during(1))
         same = {_shortened(json.loads(raw, parse_float=Decimal)) for raw in longs}
         assert len({_text(json.loads(raw, parse_float=Decimal)) for raw in shorts} & same) > 100
@@ -224,32 +230,33 @@ def _codes(exchange: Simulator) -> list[str]:
     return list(exchange._source.markets)
 
 
-async def test_what_is_sent_is_the_truth(listen: Listen, tmp_path: Path) -> None:
+async def test_what_is_sent_is_the_truth(listen: Listen, tmp_path: Path, eventually_async: Waiter) -> None:
     """Every trade of the truth file arrives once, with id, price, volume, side and time to the last digit."""
     path = tmp_path / "truth.jsonl"
-    options = fast(markets=30, rate=2_000, stop_trading_after=1_500, truth=path)
     codec, received = CurrentCodec(), []
+    options = fast(markets=30, rate=0, truth=path)
     async with Simulator(options) as exchange, listen(exchange.websocket_url) as listener:
         await listener.ask("trade", codes=_codes(exchange), isOnlyRealtime=True)
+        await eventually_async(has_requests(exchange), 10)
         async with asyncio.timeout(60):
-            while len(received) < 1_400 or not exchange.finished:
+            for _ in range(15):
+                exchange.make_trades(100)
+                received += [m for raw in await listener.during(0.03) for m in codec.decode(raw, now_ms())]
+            while len(received) < 1_500:
                 received += [m for raw in await listener.during(0.1) for m in codec.decode(raw, now_ms())]
-            received += [m for raw in await listener.during(0.5) for m in codec.decode(raw, now_ms())]
+        assert await listener.during(0.2) == []
     told = {trade.id: trade for trade in received if isinstance(trade, Trade)}
     truth = truth_rows(path)
-    assert len(truth) == 1_500
-    first = min(told)
-    missed = [row for row in truth if row["id"] not in told]
-    assert all(row["id"] < first for row in missed)  # made before the request took effect
+    assert len(truth) == len(received) == len(told) == 1_500
     for row in truth:
-        if trade := told.get(row["id"]):
-            assert (row["market"], Decimal(row["price"]), Decimal(row["volume"]), row["side"]) == (
-                trade.market,
-                trade.price,
-                trade.volume,
-                trade.side.value,
-            )
-            assert row["exchange_ms"] == trade.exchange_ms
+        trade = told[row["id"]]
+        assert (row["market"], Decimal(row["price"]), Decimal(row["volume"]), row["side"]) == (
+            trade.market,
+            trade.price,
+            trade.volume,
+            trade.side.value,
+        )
+        assert row["exchange_ms"] == trade.exchange_ms
 
 
 async def test_after_the_last_trade_it_is_quiet_but_connected(listen: Listen) -> None:
@@ -407,13 +414,15 @@ async def test_trades_are_made_though_nobody_listens(tmp_path: Path) -> None:
         assert exchange.trades_made == len(truth_rows(path))
 
 
-async def test_rate_zero_is_silence_until_told(listen: Listen) -> None:
+async def test_rate_zero_is_silence_until_told(listen: Listen, eventually_async: Waiter) -> None:
     """Without a rate only what is asked for by `make_trades` happens."""
     async with Simulator(fast(rate=0)) as exchange, listen(exchange.websocket_url) as listener:
         await listener.ask("trade", codes=_codes(exchange))
+        await eventually_async(has_requests(exchange), 10)
         assert await listener.during(0.2) == []
         exchange.make_trades(7)
-        assert len(await listener.during(0.3)) == 7
+        assert len(await listener.until(lambda got: len(got) == 7)) == 7
+        assert await listener.during(0.1) == []
 
 
 async def test_bad_places_are_named(tmp_path: Path) -> None:
