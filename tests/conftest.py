@@ -21,6 +21,8 @@ from tests import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.02
+#: Longer than anything takes on the busiest machine; a test that promises a time gives its own.
+WITHIN_S = 30.0
 
 # How long an example takes depends on the machine's load, so it proves nothing.
 hypothesis.settings.register_profile("collector", deadline=None)
@@ -142,7 +144,9 @@ def shared_dir() -> Path:
 def eventually() -> Callable[..., None]:
     """A function that waits until `condition()` is true and fails, naming `what`, after `within_s`."""
 
-    def wait(condition: Callable[[], object], within_s: float = 5, what: str = "the condition") -> None:
+    def wait(
+        condition: Callable[[], object], within_s: float = WITHIN_S, what: str = "the condition"
+    ) -> None:
         deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:
@@ -156,7 +160,9 @@ def eventually() -> Callable[..., None]:
 def eventually_async() -> Callable[..., Awaitable[None]]:
     """Like `eventually`, for tests that run on an event loop: the loop keeps running meanwhile."""
 
-    async def wait(condition: Callable[[], object], within_s: float = 5, what: str = "the condition") -> None:
+    async def wait(
+        condition: Callable[[], object], within_s: float = WITHIN_S, what: str = "the condition"
+    ) -> None:
         deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:

@@ -85,7 +85,8 @@ async def test_it_waits_for_its_audience(listen: Listen, tmp_path: Path) -> None
         await one.ask("trade")
         assert await one.during(0.2) == []
         await two.ask("trade")
-        assert [len(raws) for raws in await asyncio.gather(one.during(1), two.during(1))] == [500, 500]
+        await asyncio.gather(*(each.until(lambda got: len(got) == 500) for each in (one, two)))
+        assert await asyncio.gather(one.during(0.1), two.during(0.1)) == [[], []]
 
 
 async def test_it_can_loop(listen: Listen, tmp_path: Path) -> None:
