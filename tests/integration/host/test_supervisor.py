@@ -24,7 +24,7 @@ from collector.host.redis_server import PrivateRedis
 from collector.host.services import redis_role
 from collector.host.supervisor import RestartPolicy, Service, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
-from tests.durable import wait_until_on_disk
+from tests.doubles.durable import wait_until_on_disk
 
 pytestmark = pytest.mark.server
 

@@ -18,7 +18,7 @@ from collector.publish.sender import Envelope
 from collector.settings import RedisSettings, Settings
 from collector.store.coverage import CoverageStore, decode
 from collector.store.keys import Keys
-from tests.durable import wait_until_on_disk
+from tests.doubles.durable import wait_until_on_disk
 from tests.samples.events import T0
 
 pytestmark = pytest.mark.server
