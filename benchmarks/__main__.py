@@ -1,13 +1,14 @@
-"""`make bench`: the ten bars, ratios measured in one run, method and machine printed; about ten minutes.
+"""`make bench`: the eleven bars, ratios measured in one run, method and machine printed; about ten minutes.
 
 Each part has a command of its own, for longer runs: `benchmarks.listener`, `benchmarks.peers`,
-`benchmarks.system`, `benchmarks.obvious`; and there are `benchmarks.overload`, `benchmarks.workers`,
-`benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`, `benchmarks.stages`.
+`benchmarks.system`, `benchmarks.obvious`, `benchmarks.totals`; and there are `benchmarks.overload`,
+`benchmarks.workers`, `benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`,
+`benchmarks.stages`.
 """
 
 import argparse
 
-from benchmarks import obvious, peers
+from benchmarks import obvious, peers, totals
 from benchmarks.listener import compare
 from benchmarks.machine import describe
 from benchmarks.system import mix, print_mix, print_sustained, sustained
@@ -32,7 +33,9 @@ def main() -> None:
             break
     alone = obvious.rate(15)
     print(f"10 over one task per message: {found.per_s / alone:.0f}   bar >= 20   ({alone:,.0f} trades/s)")
-    print_mix(mix(seconds, {}))
+    found_mix = mix(seconds, {})
+    print_mix(found_mix)
+    totals.main(found_mix.cpu["listener"] * 1000)
 
 
 def _listener() -> None:

@@ -116,6 +116,8 @@ class _Market:
         self.was_zero = False
         #: Tickers that do not agree so far, oldest first.
         self.waiting: list[_Seen] = []
+        #: How many trades the market had had when these were compared last, all together.
+        self.looked_at = -1
         #: Starts, `agreed_ms` and waiting tickers from before the totals began anew.
         self.day_before: tuple[tuple[Decimal, ...], int, list[_Seen]] | None = None
         #: The ticker that showed the loss that is being fetched.
@@ -250,7 +252,10 @@ class Totals:
         losses = []
         for name in [*self._open]:
             market = self._markets[name]
-            self._look_again(market)
+            place = market.dropped + len(market.order)
+            if place != market.looked_at:
+                market.looked_at = place
+                self._look_again(market)
             if market.day_before is not None:
                 losses += self._conclude_day_before(name, market, now_s)
             if market.paused_until_s is not None:

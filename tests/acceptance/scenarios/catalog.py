@@ -5,6 +5,7 @@ Where nothing is said, the expectation is that every trade is there once and eve
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.acceptance.scenarios.play import Act, Scenario
 
@@ -167,7 +168,7 @@ EACH = (
     ),
     Scenario(
         name="garbage of every kind between good frames",
-        faults="garbage:0.05",
+        faults="garbage:0.05@0s:9s",
         seconds=9,
         seen=("rejected:",),
     ),
@@ -269,6 +270,106 @@ EACH = (
     ),
 )
 
+#: What an exchange within its open rules, a host and a Redis may do; long enough to count what it costs.
+OPEN = (
+    Scenario(
+        name="one trade in a hundred reaches no socket, for 35 s",
+        faults="leave-out:0.01@5s:35s",
+        rate=200,
+        seconds=45,
+        settle_s=90,
+        seen=("totals_lost", "trades_recovered"),
+    ),
+    Scenario(
+        name="the same, totals lag by the trade they name, volumes and turnover have four decimals",
+        faults="leave-out:0.01@5s:35s",
+        rules="totals=lagging,totals-decimals=4",
+        rate=200,
+        seconds=45,
+        settle_s=90,
+        seen=("trades_recovered",),
+    ),
+    Scenario(
+        name="the same, REST 5 s behind, one id for a millisecond, cursor inclusive, pages end at midnight",
+        faults="leave-out:0.01@5s:35s",
+        rules="rest-lag=5s,rest-ids=shared,cursor=inclusive,midnight=strict,kst=ticker",
+        settings={"COLLECTOR_EXCHANGE__REST_LAG_MAX_S": "8"},
+        rate=200,
+        seconds=45,
+        settle_s=90,
+        seen=("totals_lost", "trades_recovered"),
+    ),
+    Scenario(
+        name="the host sleeps for 30 s, its sockets are dropped on waking",
+        acts=(Act(4, "suspend host", 30),),
+        clock_s=0,
+        proxied=True,
+        seconds=45,
+        settle_s=90,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="the host sleeps for 20 s, its sockets live on",
+        acts=(Act(4, "suspend host", 20),),
+        clock_s=0,
+        seconds=32,
+        settle_s=90,
+    ),
+    Scenario(
+        name="the host's clock is a minute slow, and the listener restarts",
+        acts=(Act(3, "clock a minute slow", 9), Act(4, "stop listener", 1)),
+        clock_s=0,
+        seconds=14,
+        settle_s=90,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="the host's clock is a minute fast, and the listener is killed",
+        acts=(Act(3, "clock a minute fast", 9), Act(4, "kill listener", 1)),
+        clock_s=0,
+        seconds=14,
+        settle_s=90,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="the host starts two days behind and is put right later",
+        acts=(Act(4, "put clock right"),),
+        clock_s=-2 * 86_400,
+        seconds=16,
+        settle_s=90,
+    ),
+    Scenario(
+        name="Redis can't be read while a restarted listener asks where the last run ended",
+        acts=(Act(2, "kill listener", 1), Act(2.5, "pause redis", 5)),
+        seconds=12,
+        settle_s=60,
+        seen=("trades_backfilled",),
+    ),
+    Scenario(
+        name="one trade stamped a day ahead, then the listener restarts",
+        faults="ahead=trade@4s",
+        acts=(Act(5, "stop listener", 1),),
+        seconds=12,
+        settle_s=60,
+        seen=("trade_ahead",),
+    ),
+    Scenario(
+        name="one ticker and one book stamped a day ahead, then the listener is killed",
+        faults="ahead=ticker@4s,ahead=orderbook@5s",
+        acts=(Act(5, "kill listener", 1),),
+        seconds=12,
+        settle_s=60,
+    ),
+    Scenario(
+        name="Redis can't be read at a start with a clock two days behind",
+        acts=(Act(2, "stop listener", 1), Act(2.5, "pause redis", 4), Act(9, "put clock right")),
+        clock_s=-2 * 86_400,
+        seconds=14,
+        settle_s=60,
+        seen=("trades_backfilled",),
+    ),
+)
+
 DISK_FULL = Scenario(
     name="disk full under the spool while Redis is away for 6 s",
     acts=(Act(2, "pause redis", 6),),
@@ -282,7 +383,7 @@ DISK_FULL = Scenario(
 SHORT = (
     Scenario(
         name="sockets cut, garbage, doubled and shuffled frames, an error frame",
-        faults="cut-every:3000,garbage:0.02,duplicate:0.05,shuffle:0.05,error@5s,cut@7s,cut@8s",
+        faults="cut-every:3000,garbage:0.02@0s:10s,duplicate:0.05,shuffle:0.05,error@5s,cut@7s,cut@8s",
         seconds=10,
         seen=("rejected:", "server_errors", "frame_copies", "trades_backfilled", "sockets_lost"),
     ),
@@ -408,10 +509,45 @@ _SIMULATED: tuple[Callable[[random.Random, str], str], ...] = (
     lambda dice, at: f"cut@{at},reject503@{at}:{dice.uniform(0.5, 3):.1f}s",
     lambda dice, at: f"cut@{at},accept-close@{at}:{dice.uniform(0.5, 3):.1f}s",
     lambda dice, at: f"rest503@{at}:{dice.uniform(0.5, 3):.1f}s",
-    lambda dice, at: f"garbage:{dice.uniform(0.01, 0.1):.2f}@{at}",
-    lambda dice, at: f"duplicate:{dice.uniform(0.01, 0.3):.2f}@{at}",
-    lambda dice, at: f"shuffle:{dice.uniform(0.01, 0.3):.2f}@{at}",
+    # To the end of trading: junk in a quiet market is a gap that no later trade can close.
+    lambda dice, at: f"garbage:{dice.uniform(0.01, 0.1):.2f}@{at}:{_left(at)}",
+    lambda dice, at: f"duplicate:{dice.uniform(0.01, 0.3):.2f}@{at}:{_left(at)}",
+    lambda dice, at: f"shuffle:{dice.uniform(0.01, 0.3):.2f}@{at}:{_left(at)}",
 )
+#: How the exchange may behave where that is not known: all of it, each one by chance.
+_RULES = {
+    "rest-lag": ("0s", "1s", "4s"),
+    "rest-ids": ("own", "stream", "shared", "none"),
+    "cursor": ("exclusive", "inclusive", "refused", "ignored"),
+    "midnight": ("crosses", "ends", "strict"),
+    "limit": ("429", "error", "error-text"),
+    "first-day": ("0", "2"),
+    "snapshot-trades": ("0", "1", "5"),
+    "totals": ("included", "lagging"),
+    "totals-decimals": ("all", "4"),
+    "kst": ("none", "trade", "ticker", "orderbook"),
+    "candle-volumes": ("exact", "rounded"),
+}
+#: What else the exchange may do, and what a host and a Redis may do.
+_SIMULATED_TOO: tuple[Callable[[random.Random, str], str], ...] = (
+    lambda dice, at: f"leave-out:{dice.uniform(0.005, 0.03):.3f}@{at}:{_left(at)}",
+    lambda dice, at: f"ahead={dice.choice(('trade', 'ticker', 'orderbook'))}@{at}",
+    lambda dice, at: f"rest-limit@{at}:{dice.uniform(0.5, 2):.1f}s",
+    lambda dice, at: f"halt=KRW-ETH@{at}:{dice.uniform(1, 4):.1f}s",
+    lambda dice, at: f"unlist=KRW-ETH@{at}:{dice.uniform(1, 4):.1f}s",
+    lambda dice, at: f"maintenance@{at}:{dice.uniform(1, 5):.1f}s",
+)
+_DEEDS_TOO = (
+    ("suspend host", 8.0),
+    ("clock a minute slow", 6.0),
+    ("clock a minute fast", 6.0),
+    ("put clock right", 0.0),
+    ("flush redis", 0.0),
+    ("cut redis", 2.0),
+    ("set redis back", 3.0),
+)
+_WRONG_S = (0.0, 0.0, -60.0, 60.0, -2 * 86_400.0)
+_SECONDS = 13
 _DEEDS = (
     ("kill redis", 3.0),
     ("pause redis", 4.0),
@@ -421,6 +557,11 @@ _DEEDS = (
     ("stop listener", 1.0),
     ("pause worker", 6.0),
 )
+
+
+def _left(at: str) -> str:
+    """Return how long the exchange of a random schedule trades on from `at`."""
+    return f"{_SECONDS - float(at.rstrip('s')):.1f}s"
 
 
 def at_random(seed: int) -> Scenario:
@@ -434,9 +575,32 @@ def at_random(seed: int) -> Scenario:
     return Scenario(
         name=f"seed {seed}",
         seed=seed,
-        seconds=13,
+        seconds=_SECONDS,
         faults=",".join(faults),
         acts=tuple(acts),
         deaths=True,
         settle_s=60,
+    )
+
+
+def at_random_in_the_open(seed: int) -> Scenario:
+    """Make the schedule of `at_random` under rules by chance, with faults of the host and of a Redis."""
+    scenario, dice = at_random(seed), random.Random(f"open {seed}")
+    faults = [
+        dice.choice(_SIMULATED_TOO)(dice, f"{dice.uniform(3, 11):.1f}s") for _ in range(dice.randint(1, 2))
+    ]
+    acts = []
+    for _ in range(dice.randint(1, 2)):
+        deed, longest_s = dice.choice(_DEEDS_TOO)
+        acts.append(Act(round(dice.uniform(1, 9), 1), deed, round(dice.uniform(0, longest_s), 1)))
+    return replace(
+        scenario,
+        name=f"seed {seed} in the open",
+        faults=",".join([scenario.faults, *faults]),
+        rules=",".join(f"{name}={dice.choice(values)}" for name, values in _RULES.items()),
+        settings={"COLLECTOR_EXCHANGE__REST_LAG_MAX_S": "6"},
+        acts=(*scenario.acts, *acts),
+        clock_s=dice.choice(_WRONG_S),
+        proxied=dice.random() < 0.5,
+        settle_s=120,
     )

@@ -164,4 +164,9 @@ DEEDS: dict[str, tuple[Callable[[System], None], Callable[[System], None]]] = {
     "kill active listener": (_kill_active_listener, _nothing),
     "stop listener": (lambda it: it.stop(it.listeners), lambda it: it.restart(it.listeners)),
     "black hole": (_black_hole, _no_black_hole),
+    "suspend host": (lambda it: it.suspend(), lambda it: it.wake()),
+    # From its start to its end, or for ever where it has none.
+    "clock a minute slow": (lambda it: it.step_clock(-60), lambda it: it.step_clock(60)),
+    "clock a minute fast": (lambda it: it.step_clock(60), lambda it: it.step_clock(-60)),
+    "put clock right": (lambda it: it.put_clock_right(), _nothing),
 }

@@ -41,6 +41,8 @@ class Scenario:
         acts: what is done to our own processes and to the network.
         listeners: how many, all for the same share, each with a data folder of its own.
         settings: of the listeners, beside those of the system.
+        clock_s: by how much the clock of the listeners' host is ahead at the start; None where no act
+            changes it.
         spool_kb: size of a file system for the spool alone; needs root.
         proxied: whether a TCP proxy stands before the socket.
         losses: whether trades may be missing, if a gap admits it; else every trade must be there.
@@ -62,6 +64,7 @@ class Scenario:
     listeners: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     spool_kb: int | None = None
+    clock_s: float | None = None
     proxied: bool = False
     losses: bool = False
     after_s: float = 0
@@ -142,6 +145,7 @@ def play(scenario: Scenario, system: System) -> Outcome:
         settings=scenario.settings,
         proxied=scenario.proxied,
         spool_kb=scenario.spool_kb,
+        clock_s=scenario.clock_s,
     )
     try:
         watch = Watch(system, scenario)

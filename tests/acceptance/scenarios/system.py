@@ -22,6 +22,7 @@ from collector.settings import RedisSettings, Settings
 from collector.store.keys import Keys
 from collector.store.read import Health, Reader
 from tests.acceptance.scenarios.disk import small_disk
+from tests.acceptance.scenarios.host_clock import HostClock
 from tests.acceptance.scenarios.processes import Process
 from tests.acceptance.scenarios.proxy import ProxyThread
 from tests.acceptance.scenarios.truth import TruthFile
@@ -76,6 +77,9 @@ class System:
         self.exchange_port = 0
         self.proxy: ProxyThread | None = None
         self.truth = TruthFile(folder / "none")
+        #: The clocks of the listeners' host, in the scenarios that have one; since when it sleeps, monotonic.
+        self.host_clock: HostClock | None = None
+        self._asleep_since_s = 0.0
         #: What ended without our doing, in words.
         self.deaths: list[str] = []
         self._down: set[Process] = set()
@@ -116,14 +120,22 @@ class System:
         settings: Mapping[str, str] | None = None,
         proxied: bool = False,
         spool_kb: int | None = None,
+        clock_s: float | None = None,
     ) -> None:
-        """Start an exchange (`exchange`: options of `collector simulate`) and listeners, the store empty."""
+        """Start an exchange (`exchange`: options of `collector simulate`) and listeners, the store empty.
+
+        Args:
+            clock_s: by how much the clock of the listeners' host is ahead, where that can be changed.
+        """
         self._runs += 1
         run = self.folder / f"run{self._runs}"
         run.mkdir()
         self.forget()
         self.deaths = []
         self._down.clear()
+        self.host_clock = None if clock_s is None else HostClock(run / "host-clock")
+        if self.host_clock is not None:
+            self.host_clock.step(clock_s or 0.0)
         self.exchange = self._start_exchange(exchange, run)
         port = self.exchange_port
         if proxied:
@@ -239,6 +251,36 @@ class System:
             process.start()
         self._down.difference_update(processes)
 
+    # The host of the listeners
+
+    def suspend(self) -> None:
+        """Let the listeners' host sleep; behind a proxy, what is sent meanwhile vanishes."""
+        for listener in self.listeners:
+            listener.send_signal(signal.SIGSTOP)
+        if self.proxy is not None:
+            self.proxy.blackhole()
+        self._asleep_since_s = time.monotonic()
+
+    def wake(self) -> None:
+        """Wake it: its monotonic clock has stood still; behind a proxy, its connections are dead."""
+        assert self.host_clock is not None
+        if self.proxy is not None:
+            self.proxy.resume()
+            self.proxy.cut()
+        self.host_clock.stood_still(time.monotonic() - self._asleep_since_s)
+        for listener in self.listeners:
+            listener.send_signal(signal.SIGCONT)
+
+    def step_clock(self, seconds: float) -> None:
+        """Step the clock of the listeners' host."""
+        assert self.host_clock is not None
+        self.host_clock.step(seconds)
+
+    def put_clock_right(self) -> None:
+        """Step it to where it belongs."""
+        assert self.host_clock is not None
+        self.host_clock.put_right()
+
     # Parts
 
     def _start_exchange(self, options: Mapping[str, str], run: Path) -> Process:
@@ -267,6 +309,7 @@ class System:
             "COLLECTOR_MARKETS": "*",
             "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{port}/websocket/v1",
             "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{self.exchange_port}",
+            **(self.host_clock.environment() if self.host_clock else {}),
             **settings,
         }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.scenarios.catalog import DISK_FULL, EACH, LONG, SHORT
+from tests.acceptance.scenarios.catalog import DISK_FULL, EACH, LONG, OPEN, SHORT
 from tests.acceptance.scenarios.disk import can_mount
 from tests.acceptance.scenarios.play import Scenario, play
 from tests.acceptance.scenarios.system import System
@@ -35,6 +35,14 @@ def test_a_full_disk_alone(system: System, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scenario", EACH, ids=lambda scenario: scenario.name)
 def test_each_fault_alone(system: System, scenario: Scenario) -> None:
     """The rows of docs/reliability.md."""
+    _play(scenario, system)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("scenario", OPEN, ids=lambda scenario: scenario.name)
+def test_what_an_exchange_a_host_and_a_redis_may_do(system: System, scenario: Scenario) -> None:
+    """The second table of docs/reliability.md."""
     _play(scenario, system)
 
 
