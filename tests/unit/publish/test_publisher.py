@@ -80,10 +80,10 @@ class Broker:
         self.waiting = [letter for letter in self.waiting if letter.id not in taken]
         return Revoked(taken, len(self.waiting) + self.others_tickers + (self.state_age_ms > 0))
 
-    def keep_house(self, decision: Decision, reading: PressureSample) -> None:
+    def keep_house(self, publisher: Publisher, reading: PressureSample) -> None:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("no writes")
-        self.decisions.append(decision)
+        self.decisions.append(publisher.decision)
 
     def tickers(self) -> dict[str, int]:
         """Return the newest of each market that was sent."""
