@@ -45,6 +45,8 @@ _WEB = {"ws", "wss", "http", "https"}
 _WITH_PORT = _WEB | {"redis", "rediss"}  # a list of sentinels has several, a socket file none
 _CREDENTIALS = ("username", "password")
 _DB_IN_PATH = ("redis", "rediss")
+#: What may stand behind the question mark of `REDIS_URL`, beside `ssl_…`: Celery's transport refuses the rest
+_REDIS_ARGUMENTS = (*_CREDENTIALS, "db", "virtual_host")
 LEGACY_WEBSOCKET_URL = "wss://pubwss.bithumb.com/pub/ws"
 
 
@@ -437,6 +439,7 @@ class Settings(BaseSettings):
                     "must not switch the check of the certificate off: name its authority's file in"
                     " COLLECTOR_REDIS__TLS_CA_FILE"
                 )
+            _check_arguments(text)
             return SecretStr(";".join(map(_usual_form, text.split(";"))))
         return url
 
@@ -473,13 +476,35 @@ def _checked_url(url: str, schemes: set[str]) -> str:
     return url
 
 
+def _arguments(url: str) -> dict[str, str]:
+    """Return what stands behind the question mark of an address, names in lower case."""
+    pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    return {name.lower(): value for name, value in pairs}
+
+
+def _check_arguments(urls: str) -> None:
+    """Refuse what redis-py and Celery's transport read differently, or not at all; it may hold a secret."""
+    for url in urls.split(";"):
+        taken = _REDIS_ARGUMENTS + tuple(name for name in _arguments(url) if name.startswith("ssl_"))
+        if not set(_arguments(url)) <= set(taken if url.startswith("rediss:") else _REDIS_ARGUMENTS):
+            raise ValueError(
+                "may hold username, password and db behind the question mark, and nothing else:"
+                " timeouts are settings; in a password, write ? as %3F"
+            )
+        databases = {_arguments(url).get("db", "0")}
+        if url.startswith(("redis:", "rediss:")):
+            databases.add(urlsplit(url).path.strip("/") or "0")
+        if not all(database.isdecimal() for database in databases):
+            raise ValueError("must end with the number of a database: redis://host:6379/0")
+
+
 def _usual_form(url: str) -> str:
     """Write `redis://host?db=1&username=me&password=secret` as `redis://me:secret@host/1`.
 
     redis-py understands both, Celery's transport and Flower's masking of passwords the second only.
     """
     parts = urlsplit(url)
-    arguments = dict(parse_qsl(parts.query, keep_blank_values=True))
+    arguments = _arguments(url)
     named = {name: quote(arguments.pop(name), safe="") for name in _CREDENTIALS if name in arguments}
     netloc, path = parts.netloc, parts.path
     if named:

@@ -228,7 +228,9 @@ def _sheet_of_all(found: Sequence[Audit]) -> RenderedTable:
         Column("differ", [f"{len(each.differences):,}" for each in rows], styles=[WARN] * len(rows)),
         Column("why", [each.error or _counts(each.differences) for each in rows], right=False, wraps=True),
     )
-    if not rows:
+    if not rows and not minutes:
+        title = f"nothing to compare: neither we nor the exchange have trades of {len(found):,} markets then"
+    elif not rows:
         title = f"all {minutes:,} minutes of {len(found):,} markets are the exchange's"
     else:
         differ = sum(len(each.differences) for each in found)

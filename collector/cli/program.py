@@ -31,7 +31,7 @@ def program(argv: str | None = None, interpreter: str = sys.executable) -> str:
 def typed(settings: Settings, arguments: str) -> str:
     """Return a whole command on the data of `settings`; a folder that is not the default is named."""
     folder = settings.data_dir
-    if folder == type(settings).model_fields["data_dir"].default:
+    if folder.absolute() == type(settings).model_fields["data_dir"].default.absolute():
         return f"{program()} {arguments}"
     return f"{PREFIX}DATA_DIR={shlex.quote(near(folder))} {program()} {arguments}"
 

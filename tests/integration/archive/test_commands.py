@@ -381,6 +381,8 @@ def test_audit_of_all_markets(run: Run, store: Store, reader: Reader, exchange: 
     assert (ended.code, [row["market"] for row in ended.json]) == (0, markets)
     assert all(row["differences"] == [] and row["error"] is None for row in ended.json)
     assert f"minutes of {len(markets)} markets are the exchange's" in run("audit", "--all").out
+    nothing = run("audit", "--all", "--date", "2001-01-01")
+    assert (nothing.code, nothing.out.startswith("nothing to compare: ")) == (0, True)
     more = sorted({trade.minute_ms for trade in exchange.settled(BTC)})[7]
     store.put_trades([exchange.another(BTC, more)])
     ended = run("audit", "--all", "--repair")

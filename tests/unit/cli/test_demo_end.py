@@ -113,6 +113,8 @@ def test_another_folder_is_part_of_the_command(folder: Path, monkeypatch: pytest
     """What was started on a folder of its own is read there."""
     monkeypatch.setattr(sys, "argv", [".venv/bin/collector"])
     assert typed(Settings(), "chart KRW-BTC") == ".venv/bin/collector chart KRW-BTC"
+    here = Settings(data_dir=Path.cwd() / "data")
+    assert typed(here, "up") == ".venv/bin/collector up", "the default, spelled out"
     command = typed(Settings(data_dir=folder / "my data" / "demo"), "up")
     assert command == "COLLECTOR_DATA_DIR='my data/demo' .venv/bin/collector up"
     assert shlex.split(command)[0] == "COLLECTOR_DATA_DIR=my data/demo"

@@ -248,7 +248,11 @@ class TestSecrets:
         ("written", "usual"),
         [
             (f"redis://h?db=1&username=me&password={SECRET}", f"redis://me:{SECRET}@h/1"),
-            (f"rediss://h/2?password={SECRET}&socket_timeout=3", f"rediss://:{SECRET}@h/2?socket_timeout=3"),
+            (
+                f"rediss://h/2?password={SECRET}&ssl_cert_reqs=required",
+                f"rediss://:{SECRET}@h/2?ssl_cert_reqs=required",
+            ),
+            (f"redis://h?DB=1&UserName=me&PASSWORD={SECRET}", f"redis://me:{SECRET}@h/1"),
             (f"redis://me:{SECRET}@h/0?password=other", f"redis://me:{SECRET}@h/0"),
             (f"unix:///run/r.sock?db=2&password={SECRET}", f"unix://:{SECRET}@/run/r.sock?db=2"),
             (
@@ -272,6 +276,14 @@ class TestSecrets:
             f"redis://:{SECRET}@h:99999999",
             f"redis://:{SECRET}\u2100@h",
             f"rediss://user:a/{SECRET}@h:x",
+            f"redis://:{SECRET}@h/0?socket_timeout=3",
+            f"redis://h/0?pass={SECRET}",
+            f"redis://h/0?{SECRET}",
+            f"redis://h/{SECRET}",
+            f"redis://:{SECRET}@h?db=one",
+            f"redis://:?{SECRET}@h/0",
+            f"redis://:{SECRET}@h/0?ssl_ca_certs=ca.pem",
+            f"sentinel://h:1;sentinel://i:1/0?foo={SECRET}",
             SECRET,
         ],
     )
