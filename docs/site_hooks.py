@@ -1,4 +1,4 @@
-"""Hooks of the docs site: the READMEs become its quickstarts; links out of `docs/` lead there."""
+"""Hooks of the docs site: the READMEs become pages; links to them lead there."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-READMES = {"README.md": "quickstart.md", "README.ko.md": "quickstart.ko.md"}
+READMES = {"README.md": "overview.md", "README.ko.md": "overview.ko.md"}
 _LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
 
 
@@ -20,7 +20,7 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401 - mkdocs' own 
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Let links to the READMEs lead to the quickstarts; what lies elsewhere in the repository stays text."""
+    """Point links to the READMEs at their pages; links to other files of the repository lead nowhere."""
     return _LINK.sub(_within_docs, markdown)
 
 
@@ -50,7 +50,7 @@ def _of_readme(text: str) -> str:
         if target in READMES:
             return f"]({READMES[target]}{anchor})"
         if target.rstrip("/") == "docs/decisions":
-            return "](decisions/0001-text-to-text-decimals.md)"
+            return "](decisions/README.md)"
         if target.startswith("docs/"):
             return f"]({target.removeprefix('docs/')}{anchor})"
         return f"](README.md{anchor})" if not target.startswith("http") else link[0]
