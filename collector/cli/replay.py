@@ -24,7 +24,6 @@ from collector.host.services import log_dir
 from collector.host.supervisor import Supervisor
 from collector.listener.app import connect_redis
 from collector.listener.replay import Replay
-from collector.protocol.choice import new_codec
 from collector.publish.probe import Probe
 from collector.publish.sender import Sender
 from collector.recording import Frame, Recording, open_recording
@@ -130,14 +129,13 @@ def _send(
     *,
     as_json: bool,
 ) -> None:
-    exchange = settings.exchange.model_copy(update={"protocol": recording.protocol})
     shards = settings.batch.shards
     queues = ["trade", "orderbook", "ticker", *(f"trade.{n}" for n in range(shards) if shards > 1)]
     client = connect_redis(settings)
     try:
         probe = Probe(client, queues, clock=SystemClock())
         sender = Sender(None)
-        run = Replay(settings, recording.protocol, lambda: new_codec(exchange), sender, probe.read, stop)
+        run = Replay(settings, recording.protocol, sender, probe.read, stop)
         cut = _Cut(stretch)
         broken: ConfigurationError | None = None
         try:

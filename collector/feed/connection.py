@@ -295,18 +295,12 @@ class Connection:
         received_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         self.totals.frames += len(frames)
         self.totals.last_frame_ms = received_ms
-        events: list[MarketEvent] = []
-        is_data = False
-        for raw in frames:
-            found = session.on_frame(raw, received_ms, now_s)
-            if found is not None:
-                is_data = True
-                events += found
-        if is_data and self.state is SessionState.SUBSCRIBED:
+        events = session.on_frames(frames, received_ms, now_s)
+        if events is not None and self.state is SessionState.SUBSCRIBED:
             self.state = advance(self.state, Input.DATA)
             self.streaming.set()
             log.debug("connection %d is streaming", self.number)
-        self._delegate.on_frames(self, events if is_data else None, frames, received_ms)
+        self._delegate.on_frames(self, events, frames, received_ms)
 
     def _check(self) -> Exception | None:
         assert self.session is not None  # noqa: S101 - set by `_opened`

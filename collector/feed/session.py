@@ -6,7 +6,7 @@ exchange acknowledges nothing, so only the first data frame proves a subscriptio
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from collector.feed.arbitration import FeedArbiter
@@ -137,6 +137,19 @@ class Session:
         self._books = books
         self._asked_s = now_s
         self._heard_s: dict[Channel, float] = {}
+
+    def on_frames(
+        self, frames: Iterable[bytes | str], received_ms: int, now_s: float
+    ) -> list[MarketEvent] | None:
+        """Understand frames that came together; return their events, or None if none was market data."""
+        events: list[MarketEvent] = []
+        is_data = False
+        for raw in frames:
+            found = self.on_frame(raw, received_ms, now_s)
+            if found is not None:
+                is_data = True
+                events += found
+        return events if is_data else None
 
     def on_frame(self, raw: bytes | str, received_ms: int, now_s: float) -> Sequence[MarketEvent] | None:
         """Understand one frame; return the events it carries, or None if it was not market data.

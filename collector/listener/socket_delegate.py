@@ -6,20 +6,16 @@ Everything here runs in the event loop; `ended` may be copied by any thread.
 from collections import Counter
 from collections.abc import Sequence
 
-from collector.feed.arbitration import FeedArbiter
 from collector.feed.connection import Connection
 from collector.feed.session import MarketEvent, Session
-from collector.feed.watchdog import new_rhythms
 from collector.listener.gap_tracker import GapTracker
 from collector.listener.market_list import MarketList
 from collector.listener.pipeline import EventPipeline
 from collector.listener.rejections import RejectionLog
-from collector.protocol.choice import new_codec
+from collector.listener.sessions import SessionFactory
 from collector.protocol.codec import Subscription
 from collector.protocol.current import is_snapshot
-from collector.protocol.repeats import RepeatedBooks
 from collector.settings import Settings
-from collector.stream.book import BookBuilder
 from collector.stream.refused import RefusedTrades
 
 
@@ -42,27 +38,15 @@ class SocketDelegate:
         self._gap_tracker = gap_tracker
         self._rejections = rejections
         self._refused = RefusedTrades()
-        self._rhythms = new_rhythms(settings.connection)
-        is_current = settings.exchange.protocol == "current"
-        self._arbiter = FeedArbiter() if is_current and settings.redundancy > 1 else None
-        self._repeats = RepeatedBooks()
+        self._sessions = SessionFactory(settings.exchange, settings.connection, settings.redundancy)
 
     def new_session(self, connection: Connection, now_s: float) -> Session:  # noqa: ARG002 - the delegate's protocol
         """Make the session of a socket that has just opened."""
-        exchange = self._settings.exchange
-        return Session(
-            new_codec(exchange, self._repeats),
-            self._subscription(),
-            self._rhythms,
-            self._settings.connection,
-            now_s,
-            arbiter=self._arbiter,
-            books=BookBuilder() if exchange.protocol == "legacy" else None,
-        )
+        return self._sessions.new(self._subscription(), now_s)
 
     def subscribe_texts(self) -> list[str]:
         """Return what a socket sends first."""
-        return new_codec(self._settings.exchange).subscribe(self._subscription())
+        return self._sessions.subscribe_texts(self._subscription())
 
     def on_frames(
         self,

@@ -70,7 +70,7 @@ def taken(handoff: HandoffQueue) -> Iterator[Any]:
 def replayed(recording: Recording) -> Rows:
     """Return the rows a replay sends."""
     broker = Broker()
-    replay = Replay(Settings(), "current", CurrentCodec, broker, broker.probe)
+    replay = Replay(Settings(), "current", broker, broker.probe)
     replay.run(recording, 0)
     return broker.rows
 

@@ -13,9 +13,7 @@ from collector.batch import CLASSES
 from collector.errors import BrokerUnavailable
 from collector.listener import replay as module
 from collector.listener.replay import Replay
-from collector.model import OrderBook, Ticker, Trade
-from collector.protocol.current import CurrentCodec
-from collector.protocol.legacy import LegacyCodec
+from collector.model import Gap, OrderBook, Ticker, Trade
 from collector.publish.sender import Envelope
 from collector.recording import CutRecording, Frame
 from collector.settings import BatchSettings, PressureSettings, Settings
@@ -59,8 +57,7 @@ class Broker:
 
 
 def replay(broker: Broker, protocol: str = "current", **changes: Any) -> Replay:
-    codec = LegacyCodec if protocol == "legacy" else CurrentCodec
-    return Replay(Settings(**changes), protocol, codec, broker, broker.probe)
+    return Replay(Settings(**changes), protocol, broker, broker.probe)
 
 
 def frame(text: str, after_ms: int = 0, connection: int = 1, *, binary: bool = True) -> Frame:
@@ -144,7 +141,7 @@ def test_a_long_absence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stop_sends_what_was_read_and_reads_no_more() -> None:
     """Between two frames that are an hour apart, the replay ends at once."""
     broker, stop = Broker(), threading.Event()
-    it = Replay(Settings(), "current", CurrentCodec, broker, broker.probe, stop)
+    it = Replay(Settings(), "current", broker, broker.probe, stop)
     threading.Timer(0.2, stop.set).start()
     started = time.monotonic()
     it.run([trade(1), trade(2, 3_600_000)], speed=1)
@@ -158,7 +155,7 @@ def test_a_stop_does_not_wait_for_workers_that_never_come() -> None:
     broker, stop = Broker(queue=5, drained_per_look=0), threading.Event()
     stop.set()
     started = time.monotonic()
-    Replay(Settings(), "current", CurrentCodec, broker, broker.probe, stop).wait_for_workers(0)
+    Replay(Settings(), "current", broker, broker.probe, stop).wait_for_workers(0)
     assert time.monotonic() - started < 60
 
 
@@ -178,7 +175,7 @@ def test_an_empty_queue_is_believed_at_the_second_look() -> None:
     lengths = iter([1, 0, 1, 0, 0])
     broker = Broker()
     probe = lambda: PressureSample(queue_lengths={"trade": next(lengths)})  # noqa: E731 - two words
-    Replay(Settings(), "current", CurrentCodec, broker, probe).wait_for_workers(0)
+    Replay(Settings(), "current", broker, probe).wait_for_workers(0)
     assert next(lengths, None) is None
 
 
@@ -194,7 +191,7 @@ def test_the_recorded_pace_is_kept() -> None:
 def test_a_batch_does_not_wait_for_the_next_frame(eventually: Callable[..., None]) -> None:
     """It is sent while the next frame is an hour away."""
     broker, stop = Broker(), threading.Event()
-    it = Replay(Settings(), "current", CurrentCodec, broker, broker.probe, stop)
+    it = Replay(Settings(), "current", broker, broker.probe, stop)
     running = threading.Thread(target=it.run, args=([trade(1), trade(2, 3_600_000)], 1))
     running.start()
     try:
@@ -234,3 +231,41 @@ def test_twice_the_same_recording_gives_the_same_rows() -> None:
     for broker in (first, second):
         replay(broker).run(frames, speed=0)
     assert first.rows == second.rows
+
+
+def session_of(numbers: range, *, missing: int | None = None, ahead: int | None = None) -> Iterator[Frame]:
+    """Yield a trade and its ticker a second, each at its own price; one may be missing or ahead."""
+    start_ms, day_turnover = 1790133513739, 14330306973
+    for number in numbers:
+        price, ms = 116208000 + number * 1000, start_ms + number * 1000
+        stamp = ms + 86_400_000 if number == ahead else ms
+        day_turnover += price
+        made = {
+            "trade_price": str(price),
+            "trade_timestamp": str(stamp),
+            "timestamp": str(stamp + 100),
+            "sequential_id": str(number),
+        }
+        if number != missing:
+            yield frame(wire(TRADE, trade_volume="1", **made), number * 1000)
+        seen = {"acc_trade_price": str(day_turnover), "trade_price": str(price), "trade_timestamp": str(ms)}
+        yield frame(wire(TICKER, timestamp=str(ms + 150), **seen), number * 1000 + 10)
+
+
+def test_a_trade_that_a_recording_lacks_is_a_gap() -> None:
+    """The tickers beside it prove it, as live; there is no REST, so the gap stays open."""
+    broker = Broker()
+    replay(broker).run(session_of(range(40), missing=25), speed=0)
+    (gap,) = [row for row in broker.rows if isinstance(row, Gap)]
+    assert (gap.market, gap.channel, gap.reason, gap.recovered) == ("KRW-BTC", "trade", "totals", False)
+    assert gap.from_ms <= 1790133513739 + 25_000 <= gap.to_ms
+    whole = Broker()
+    replay(whole).run(session_of(range(40)), speed=0)
+    assert not [row for row in whole.rows if isinstance(row, Gap)]
+
+
+def test_a_trade_stamped_ahead_is_not_lost() -> None:
+    """It is held for two seconds, as live, and stored with its stamp."""
+    broker = Broker()
+    replay(broker).run(session_of(range(10), ahead=9), speed=0)
+    assert sorted(broker.trade_ids()) == list(range(10))
