@@ -29,7 +29,7 @@ from collector.archive import library, parquet
 from collector.archive.archiver import Archiver
 from collector.archive.files import Files
 from collector.archive.merge import candle_of
-from collector.archive.partitions import DAY_MS, FOLDER, HOUR_MS, day_of
+from collector.archive.partitions import FOLDER, HOUR_MS, day_of
 from collector.archive.schema import (
     BOOKS,
     CANDLES,
@@ -50,6 +50,7 @@ from collector.model import Side, Trade
 from collector.settings import RedisSettings, Settings
 from collector.store.redis_client import connect
 from collector.store.store import Store
+from collector.util.korean_time import DAY_MS
 
 #: 2026-09-21, UTC.
 DAY_START_MS = 1_789_948_800_000

@@ -38,7 +38,7 @@ from collector.protocol.codec import Subscription, parse_json
 from collector.protocol.current import CurrentCodec
 from collector.protocol.fast_path import read_book, take_apart
 from collector.publish.handoff import HandoffQueue
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
 from collector.settings import BatchSettings, ConnectionSettings, Settings
 from collector.store.store import decode_book, encode
@@ -84,7 +84,7 @@ def stages(kind: str) -> Iterator[tuple[str, float]]:
         yield "    taken apart by its layout", measure(lambda: _drop(map(take_apart, frames)))
         yield "    levels cut out, validated by pydantic", measure(lambda: _drop(map(read_book, texts)))
     events = _events(frames, now_ms)
-    yield "intake: holes, sequence, batch", measure(lambda: _pipeline(events))
+    yield "pipeline: outages, sequence, batch", measure(lambda: _pipeline(events))
 
     made = _batches(kind, events, now_ms)
     bodies = [*map(_body, made)]
@@ -166,7 +166,7 @@ def worker_stages() -> Iterator[tuple[str, float]]:
 def sends() -> Iterator[tuple[str, float]]:
     """Yield CPU microseconds of a batch of 40 books, sent by us and by Celery alone, `SENDS` times."""
     (batch,) = _batches("orderbook", _events(make_frames("orderbook", 40, MARKETS), 0), 0)
-    letter = letter_of(batch, 1)
+    letter = envelope_of(batch, 1)
     with tempfile.TemporaryDirectory() as folder, PrivateRedis(Settings(data_dir=Path(folder))) as server:
         os.environ["REDIS_URL"] = server.url
         sender = Sender(None)

@@ -20,8 +20,8 @@ from collector.analytics.completeness import ALL_KNOWN, Known, all_verified
 from collector.analytics.exact import EXACT, ZERO, ratio
 from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS, Side, Source, Trade
+from collector.util.korean_time import KST_MS
 
-KST_MS = 9 * 3_600_000
 INTERVALS: dict[str, int] = {
     "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
 from collector.archive.merge import LossesOf, Update, changed_slots, merge_gaps, merge_hour
 from collector.archive.parquet import Arrow
-from collector.archive.partitions import DAY_MS, HOUR_MS, day_of, expired, hour_of, start_ms
+from collector.archive.partitions import HOUR_MS, day_of, expired, hour_of, start_ms
 from collector.archive.schema import (
     BOOKS,
     CANDLES,
@@ -36,6 +36,7 @@ from collector.archive.schema import (
 from collector.archive.source import ArchiveSource
 from collector.model import MINUTE_MS
 from collector.settings import ArchiveSettings
+from collector.util.korean_time import DAY_MS
 
 log = logging.getLogger(__name__)
 

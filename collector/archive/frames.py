@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from collector import market_names
-from collector.analytics.candles import KST_MS, interval_ms
+from collector.analytics.candles import interval_ms
 from collector.archive import library
 from collector.archive.schema import CANDLES, ROUNDED, TRADES
 from collector.archive.sql import QuerySession, open_session
@@ -28,6 +28,7 @@ from collector.host.redis_server import find_url
 from collector.model import MINUTE_MS
 from collector.settings import Settings, current
 from collector.store.redis_client import connect, translated
+from collector.util.korean_time import KST_MS
 
 log = logging.getLogger(__name__)
 

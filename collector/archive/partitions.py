@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from collector.archive.schema import Table
+from collector.util.korean_time import DAY_MS
 
 #: Below the data folder.
 FOLDER = "archive"
 HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 DAY_FILE = "day.parquet"
 SUFFIX = ".parquet"
 #: A file being written, or left by a writer that was killed; never read.

@@ -9,7 +9,7 @@ import redis
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import Ongoing
 from collector.analytics.depth import Book
-from collector.archive.partitions import DAY_MS, HOUR_MS, hour_of, hours_between
+from collector.archive.partitions import HOUR_MS, hour_of, hours_between
 from collector.archive.schema import Rows, Slot
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.settings import Settings
@@ -17,6 +17,7 @@ from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.redis_client import translated
 from collector.store.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+from collector.util.korean_time import DAY_MS
 
 #: Commands in one round trip: replies of this many fit into memory easily.
 AT_ONCE = 500

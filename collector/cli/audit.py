@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from collector import market_names
 from collector.analytics.auditing import AUDIT, runs
-from collector.analytics.candles import KST_MS
 from collector.analytics.reconcile import Difference, Figures, Why, compare
 from collector.archive.decimals import shortest
 from collector.cli.progress import progress
@@ -24,9 +23,9 @@ from collector.feed.rest_client import RestClient
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import Settings
 from collector.store.read import to_json
+from collector.util.korean_time import DAY_MS, KST_MS, day_number
 from collector.util.times import DAYS, Span, nothing
 
-DAY_MS = 86_400_000
 EXCHANGE = "of the exchange"
 #: A minute that ended less than this ago may still change on either side.
 SETTLE_MS = 60_000
@@ -108,7 +107,7 @@ def day_span(text: str, now_ms: int) -> Span:
     Raises:
         ConfigurationError: not a day.
     """
-    today = (now_ms + KST_MS) // DAY_MS
+    today = day_number(now_ms)
     try:
         day = today - DAYS[text] if text in DAYS else (date.fromisoformat(text) - date(1970, 1, 1)).days
     except ValueError:

@@ -16,7 +16,6 @@ from collector.analytics.candles import iso
 from collector.analytics.exact import ratio
 from collector.archive import library
 from collector.archive.decimals import exact, shortest
-from collector.archive.partitions import DAY_MS
 from collector.archive.schema import CANDLES, ROUNDED, TRADES, Table
 from collector.archive.sql import QuerySession
 from collector.archive.views import ORDER, quoted
@@ -26,6 +25,7 @@ from collector.cli.render import output
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
 from collector.store.rows import plain, to_json
+from collector.util.korean_time import DAY_MS
 from collector.util.times import Span, nothing
 
 Row = Mapping[str, Any]

@@ -1,1 +1,1 @@
-"""Live events: sockets, their sessions, and what closes the holes between them."""
+"""Live events: sockets, their sessions, and what fills the gaps between them."""

@@ -1,8 +1,8 @@
-"""Fill holes in the trade stream from REST: newest hole first, inside the budget, beside the live stream.
+"""Fill gaps in the trade stream from REST: newest gap first, inside the budget, beside the live stream.
 
-A hole is recovered only where that is proven: the day's totals agree (where they are trusted), or the pages
-of `/v1/trades/ticks` reach from before the hole to after it. REST may lag behind the socket, so a page that
-ends before the hole does proves nothing, and is asked for again. What the pages bring goes down the same line
+A gap is recovered only where that is proven: the day's totals agree (where they are trusted), or the pages
+of `/v1/trades/ticks` reach from before the gap to after it. REST may lag behind the socket, so a page that
+ends before the gap does proves nothing, and is asked for again. What the pages bring goes down the same line
 as live trades; the store recognises copies.
 """
 
@@ -16,20 +16,21 @@ from typing import Protocol
 
 from collector.clock import Clock
 from collector.errors import RestError, RestRefused
-from collector.feed.paging import DAYS_MAX, RECENT_MS, Name, Proof, Seen, Walk, judge, kst_day
+from collector.feed.paging import DAYS_MAX, RECENT_MS, Name, Proof, Seen, Walk, judge
 from collector.model import Trade
 from collector.protocol.rest import TradePage
+from collector.util.korean_time import date_of
 
 log = logging.getLogger(__name__)
 
-#: Fetched on either side of a hole: events near its ends may have been on their way.
+#: Fetched on either side of a gap: events near its ends may have been on their way.
 OVERLAP_MS = 5_000
-#: A hole rests this long after its end: REST may lag behind the socket.
+#: A gap rests this long after its end: REST may lag behind the socket.
 SETTLE_S = 2.0
-#: Tries of one hole that fail, about two hours: REST may be away for longer than the sockets were.
+#: Tries of one gap that fail, about two hours: REST may be away for longer than the sockets were.
 _ATTEMPTS_MAX = 30
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
-#: Tries that end before the hole does, about seven minutes; and that prove nothing for another reason.
+#: Tries that end before the gap does, about seven minutes; and that prove nothing for another reason.
 _STALE_MAX, _UNPROVEN_MAX = 30, 3
 _STALE_GROWTH, _LONGEST_STALE_S = 1.5, 15.0
 #: A newest trade seen within this time tells how far REST has come: nobody else has to ask.
@@ -40,7 +41,7 @@ _LOUD_FAILURES = 5
 _WARN_AGAIN_S = 30.0
 _PAGES_MAX = 2_000
 _HOLES_MAX = 100_000
-#: Holes worked on at once; the REST budget bounds them together.
+#: Gap worked on at once; the REST budget bounds them together.
 _AT_ONCE = 4
 
 
@@ -68,11 +69,11 @@ class MissingStretch:
 
 @dataclass(order=True, slots=True)
 class _Job:
-    """Newest hole first: ordered by the negated end."""
+    """Newest gap first: ordered by the negated end."""
 
     not_before_s: float
     minus_to_ms: int
-    hole: MissingStretch = field(compare=False)
+    gap: MissingStretch = field(compare=False)
     failures: int = field(default=0, compare=False)
     stale: int = field(default=0, compare=False)
     unproven: int = field(default=0, compare=False)
@@ -93,19 +94,19 @@ def _unknown(*_: object) -> None:
 
 
 class Backfill:
-    """Work through the holes, a few at once.
+    """Work through the gaps, a few at once.
 
     `counts` holds `backfills_recovered`, `backfills_given_up`, and `backfills_stale`: tries that ended before
-    the hole did, because REST lags.
+    the gap did, because REST lags.
 
     Args:
-        on_trades: called with the trades of a page that belong to a hole, each once for each hole.
-        on_done: called once per hole with whether it was recovered.
+        on_trades: called with the trades of a page that belong to a gap, each once for each gap.
+        on_done: called once per gap with whether it was recovered.
         exchange_ms: tells the exchange's time, which decides what "today" is; `clock` may be wrong.
-        totals: tells whether the exchange's totals of the day agree with what we have of a hole's market, at
-            a moment after the hole's end: True, False, or None where they are not trusted or say nothing yet.
+        totals: tells whether the exchange's totals of the day agree with what we have of a gap's market, at
+            a moment after the gap's end: True, False, or None where they are not trusted or say nothing yet.
             Asked after the trades were handed to `on_trades`; told whether the pages show everything that the
-            exchange has of the hole, and whether it is asked for the last time.
+            exchange has of the gap, and whether it is asked for the last time.
         streamed_ms: tells the time of the newest trade of a market that a socket brought; None if unknown.
         lag_max_s: REST is taken to be no further behind the socket, where nothing shows how far it is.
         page_rows: rows of a full page.
@@ -144,23 +145,23 @@ class Backfill:
         self._wake = asyncio.Event()
         self._warned_s = float("-inf")
 
-    def add(self, hole: MissingStretch) -> None:
-        """Queue a hole."""
+    def add(self, gap: MissingStretch) -> None:
+        """Queue a gap."""
         if len(self) >= _HOLES_MAX:
-            log.error("too many gaps wait for backfill: one of %s stays", hole.market)
-            self._end(hole, recovered=False)
+            log.error("too many gaps wait for backfill: one of %s stays", gap.market)
+            self._end(gap, recovered=False)
             return
-        rest_s = SETTLE_S - (self._exchange_ms() - hole.to_ms) / 1000
+        rest_s = SETTLE_S - (self._exchange_ms() - gap.to_ms) / 1000
         not_before_s = self._clock.monotonic() + min(max(rest_s, 0.0), SETTLE_S)
-        heapq.heappush(self._waiting, _Job(not_before_s, -hole.to_ms, hole))
+        heapq.heappush(self._waiting, _Job(not_before_s, -gap.to_ms, gap))
         self._wake.set()
 
     def __len__(self) -> int:
-        """Return how many holes are not done yet, those that are being asked for among them."""
+        """Return how many gaps are not done yet, those that are being asked for among them."""
         return len(self._ready) + len(self._waiting) + self._busy
 
     async def run(self) -> None:
-        """Fill holes until cancelled."""
+        """Fill gaps until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(_AT_ONCE):
                 group.create_task(self._work())
@@ -201,7 +202,7 @@ class Backfill:
             return
         match proof:
             case Proof.RECOVERED:
-                self._end(job.hole, recovered=True)
+                self._end(job.gap, recovered=True)
             case Proof.STALE if job.stale < _STALE_MAX:
                 self.counts["backfills_stale"] += 1
                 self._again(job, min(SETTLE_S * _STALE_GROWTH**job.stale, _LONGEST_STALE_S))
@@ -211,61 +212,61 @@ class Backfill:
                 self._again(job, _FIRST_RETRY_S * 2**job.unproven)
             case _:
                 level = logging.ERROR if proof is Proof.LOST else logging.DEBUG
-                log.log(level, "a gap of %s stays: %s", job.hole.market, reason or proof.value)
-                self._end(job.hole, recovered=False)
+                log.log(level, "a gap of %s stays: %s", job.gap.market, reason or proof.value)
+                self._end(job.gap, recovered=False)
 
     def _would_be_stale(self, job: _Job) -> bool:
-        """Tell whether REST can't have come to the hole's end: another hole has just asked how far it is."""
-        hole = job.hole
+        """Tell whether REST can't have come to the gap's end: another gap has just asked how far it is."""
+        gap = job.gap
         return (
             job.stale > 0
             and self._fresh_ms is not None
-            and self._fresh_ms < hole.to_ms
+            and self._fresh_ms < gap.to_ms
             and self._clock.monotonic() - self._fresh_s < _KNOWN_S
-            and self._exchange_ms() - hole.to_ms < self._lag_max_ms
+            and self._exchange_ms() - gap.to_ms < self._lag_max_ms
         )
 
     async def _look(self, job: _Job) -> tuple[Proof, str]:
-        """Page back over a hole; return what that proves, and why it does not prove more.
+        """Page back over a gap; return what that proves, and why it does not prove more.
 
         Raises:
             RestError: REST can't be reached, or refuses for a time.
         """
-        hole = job.hole
+        gap = job.gap
         asked_ms, fresh_ms = self._exchange_ms(), self._fresh_ms
-        if (kst_day(asked_ms) - kst_day(hole.latest_ms)).days > DAYS_MAX:
+        if (date_of(asked_ms) - date_of(gap.latest_ms)).days > DAYS_MAX:
             return Proof.LOST, f"trades are kept for {DAYS_MAX} days"
         newest_ms = None
-        if asked_ms - hole.latest_ms >= RECENT_MS and (fresh_ms is None or fresh_ms < hole.to_ms):
-            newest_ms = await self._look_at_now(hole.market)
+        if asked_ms - gap.latest_ms >= RECENT_MS and (fresh_ms is None or fresh_ms < gap.to_ms):
+            newest_ms = await self._look_at_now(gap.market)
         seen = await self._walk(job, asked_ms)
         if seen.newest_ms is not None:
             self._note_fresh(seen.newest_ms)
             newest_ms = seen.newest_ms
         pages = judge(
             seen,
-            hole.to_ms,
-            is_too_old=(kst_day(asked_ms) - kst_day(hole.earliest_ms)).days > DAYS_MAX,
+            gap.to_ms,
+            is_too_old=(date_of(asked_ms) - date_of(gap.earliest_ms)).days > DAYS_MAX,
             newest_ms=newest_ms,
             fresh_ms=fresh_ms,
-            streamed_ms=self._streamed_ms(hole.market),
+            streamed_ms=self._streamed_ms(gap.market),
             asked_ms=asked_ms,
             lag_max_ms=self._lag_max_ms,
         )
         is_complete, is_last = pages is Proof.RECOVERED, job.unproven >= _UNPROVEN_MAX
-        return pages.beside(self._totals(hole, is_complete, is_complete and is_last)), seen.reason
+        return pages.beside(self._totals(gap, is_complete, is_complete and is_last)), seen.reason
 
     async def _walk(self, job: _Job, now_ms: int) -> Seen:
-        hole = job.hole
+        gap = job.gap
         walk = Walk(
-            hole.market, hole.earliest_ms, hole.latest_ms, hole.from_ms, now_ms, self._page_rows, job.given
+            gap.market, gap.earliest_ms, gap.latest_ms, gap.from_ms, now_ms, self._page_rows, job.given
         )
         for _ in range(_PAGES_MAX):
             if walk.query is None:
                 return walk.seen()
             self.requests += 1
             try:
-                page = await self._source.trades(hole.market, **walk.query)
+                page = await self._source.trades(gap.market, **walk.query)
             except RestRefused:
                 if not walk.refuse():
                     raise
@@ -275,7 +276,7 @@ class Backfill:
         return Seen(False, None, 0, f"more than {_PAGES_MAX} pages")
 
     async def _look_at_now(self, market: str) -> int | None:
-        """Return how far REST has come, from the newest trade of `market`: an old hole's pages can't tell."""
+        """Return how far REST has come, from the newest trade of `market`: an old gap's pages can't tell."""
         self.requests += 1
         page = await self._source.trades(market)
         newest_ms = max((trade.exchange_ms for trade in page.trades), default=None)
@@ -290,12 +291,12 @@ class Backfill:
     def _failed(self, job: _Job, error: RestError) -> None:
         job.failures += 1
         if job.failures >= _ATTEMPTS_MAX:
-            log.error("backfill of %s given up: %s", job.hole.market, error)
-            self._end(job.hole, recovered=False)
+            log.error("backfill of %s given up: %s", job.gap.market, error)
+            self._end(job.gap, recovered=False)
             return
         delay_s = min(_FIRST_RETRY_S * 2 ** (job.failures - 1), _LONGEST_RETRY_S)
         if job.failures >= _LOUD_FAILURES:
-            self._warn(job.hole, delay_s, error)
+            self._warn(job.gap, delay_s, error)
         self._again(job, delay_s)
 
     def _again(self, job: _Job, delay_s: float) -> None:
@@ -303,16 +304,16 @@ class Backfill:
         heapq.heappush(self._waiting, job)
         self._wake.set()
 
-    def _end(self, hole: MissingStretch, *, recovered: bool) -> None:
+    def _end(self, gap: MissingStretch, *, recovered: bool) -> None:
         self.counts["backfills_recovered" if recovered else "backfills_given_up"] += 1
-        self._on_done(hole, recovered)
+        self._on_done(gap, recovered)
 
-    def _warn(self, hole: MissingStretch, delay_s: float, error: RestError) -> None:
+    def _warn(self, gap: MissingStretch, delay_s: float, error: RestError) -> None:
         """Say what failed, but not once for each of hundreds of markets."""
         now_s = self._clock.monotonic()
         if now_s - self._warned_s >= _WARN_AGAIN_S:
             self._warned_s = now_s
             waiting = f"{len(self)} more wait"
             log.warning(
-                "backfill of %s failed, again in %.0f s (%s): %s", hole.market, delay_s, waiting, error
+                "backfill of %s failed, again in %.0f s (%s): %s", gap.market, delay_s, waiting, error
             )

@@ -16,18 +16,18 @@ none, whether pages cross midnight in Korea, whether a cursor is refused or igno
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 
 from collector.model import Trade
 from collector.protocol.rest import TradePage, numbered
 from collector.stream.exchange_time import AHEAD_MS
+from collector.util.korean_time import KST, date_of
 
 #: The exchange gives back trades of so many days before today.
 DAYS_MAX = 7
 #: Nearer than this to now, pages start at the newest trade, without `to`.
 RECENT_MS = 120_000
-_KST = timedelta(hours=9)
 _SECOND_MS = 1_000
 _LAST_SECOND = "23:59:59"
 
@@ -135,7 +135,7 @@ class Walk:
         self._market = market
         self._earliest_ms, self._latest_ms, self._from_ms = earliest_ms, latest_ms, from_ms
         self._now_ms = now_ms
-        self._today = kst_day(now_ms)
+        self._today = date_of(now_ms)
         self._rows_max = rows_max
         self._given = set() if given is None else given
         #: Every trade newer than this has been seen; None before the first row.
@@ -157,7 +157,7 @@ class Walk:
         self.query: Query | None = query
         self._is_second_way = is_second_way
         self._base, self._before_ms = query, before_ms
-        self._day = self._today if before_ms is None else kst_day(before_ms - 1)
+        self._day = self._today if before_ms is None else date_of(before_ms - 1)
         #: The oldest millisecond of the last page, which may be cut off.
         self._left = left
         self._cursor_ms: int | None = None
@@ -285,7 +285,7 @@ class Walk:
         """Ask for what is older than the second after the rows left, those among it."""
         left_ms = self._left[0].exchange_ms
         before_ms = (left_ms // _SECOND_MS + 1) * _SECOND_MS
-        if kst_day(before_ms) > self._today:
+        if date_of(before_ms) > self._today:
             self._begin(None, {}, self._left)
         else:
             self._begin(before_ms, before(before_ms, self._today), self._left)
@@ -297,7 +297,7 @@ class Walk:
         if self._left:
             left_ms = self._left[0].exchange_ms
             found = self._new(trade for trade in rows if trade.exchange_ms == left_ms)
-            self._day = kst_day(left_ms)
+            self._day = date_of(left_ms)
             self._reached_ms = start_of(self._day) - 1
         if self._reached_ms is not None and self._reached_ms < self._earliest_ms:
             self.query = None
@@ -334,20 +334,15 @@ def _kinds(trades: Iterable[Trade]) -> Counter[Name]:
     return Counter((trade.price, trade.volume, trade.side) for trade in trades)
 
 
-def kst_day(time_ms: int) -> date:
-    """Return the Korean calendar day of an epoch time."""
-    return (datetime.fromtimestamp(time_ms / 1000, UTC) + _KST).date()
-
-
 def start_of(day: date) -> int:
     """Return the first millisecond of a Korean calendar day, epoch."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) - _KST
+    midnight = datetime(day.year, day.month, day.day, tzinfo=KST)
     return int(midnight.timestamp()) * 1000
 
 
 def before(time_ms: int, today: date) -> Query:
     """Return the parameters for trades before a whole second, not later than the end of today."""
-    wall = datetime.fromtimestamp(time_ms / 1000, UTC) + _KST
+    wall = datetime.fromtimestamp(time_ms / 1000, KST)
     days = (today - wall.date()).days
     query: Query = {"to": wall.strftime("%H:%M:%S")}
     return {**query, "daysAgo": days} if days else query

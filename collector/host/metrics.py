@@ -55,9 +55,9 @@ COUNTERS: Mapping[str, str] = {
     "gap_rows": "gaps put into batches, opened or recovered",
     "rest_calls": "REST calls made",
     "rest_limited": "replies that told of the exchange's REST limit: all calls rest then",
-    "backfills_recovered": "holes of which every trade is known to be there again",
-    "backfills_stale": "tries that ended before the hole did, because REST lags behind the sockets",
-    "backfills_given_up": "holes that stay open",
+    "backfills_recovered": "gaps of which every trade is known to be there again",
+    "backfills_stale": "tries that ended before the gap did, because REST lags behind the sockets",
+    "backfills_given_up": "gaps that stay open",
     "audit_calls": "comparisons with the exchange's candles for which REST was asked",
     "audit_failures": "comparisons that could not be made, since REST or Redis failed",
     "audit_minutes_equal": "minutes that are the exchange's to the last digit, or that neither traded in",
@@ -108,7 +108,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "last_frame_ms": ("last_frame_timestamp_milliseconds", "epoch time of the newest frame"),
     "markets": ("markets", "markets subscribed to"),
     "markets_refused": ("markets_refused", "markets listed under names that can't be market codes"),
-    "backfills_waiting": ("backfills_waiting", "holes that wait to be fetched again"),
+    "backfills_waiting": ("backfills_waiting", "gaps that wait to be fetched again"),
 }
 
 #: Field of a worker's health -> (metric, unit and meaning).

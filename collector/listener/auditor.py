@@ -25,8 +25,8 @@ from collector.feed.backfill import MissingStretch
 from collector.model import MINUTE_MS, Gap
 from collector.protocol.rest import ExchangeCandle
 from collector.settings import AuditSettings
-from collector.store.keys import DAY_MS
-from collector.store.verified import DayResult, Ours, Verified, day_start, kst_date
+from collector.store.verified import DayResult, Ours, Verified
+from collector.util.korean_time import DAY_MS, date_of, day_start_ms
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +129,9 @@ class Auditor:
                 has_asked = True
             await asyncio.sleep(self._pause_s if has_asked else _POLL_S)
 
-    def on_fetched(self, hole: MissingStretch) -> None:
+    def on_fetched(self, stretch: MissingStretch) -> None:
         """Take the end of a backfill, recovered or not: the minutes it touches are compared again."""
-        self._plan.fetched(hole.market, hole.from_ms, hole.to_ms, self._exchange_ms())
+        self._plan.fetched(stretch.market, stretch.from_ms, stretch.to_ms, self._exchange_ms())
 
     def on_turnover(self, market: str, turnover: Decimal, asked_ms: int) -> None:
         """Take a market's turnover of the day from REST's ticker, asked for at this time of the exchange."""
@@ -166,7 +166,7 @@ class Auditor:
     async def _look_at_day(self) -> bool:
         """Make a comparison that the day before lacks, or sum it up; tell whether there was work to do."""
         now_ms = self._exchange_ms()
-        start_ms = day_start(now_ms - _AFTER_MIDNIGHT_MS) - DAY_MS
+        start_ms = day_start_ms(now_ms - _AFTER_MIDNIGHT_MS) - DAY_MS
         if not self._is_daily or self._done_ms == start_ms:
             return False
         day = self._day
@@ -217,7 +217,7 @@ class Auditor:
             return  # we had not begun then
         self._store.put_result(start_ms, self._share, result)
         level = logging.INFO if equal == result.minutes else logging.WARNING
-        log.log(level, "%s in Korea: %s", kst_date(start_ms), result)
+        log.log(level, "%s in Korea: %s", date_of(start_ms), result)
 
     async def _compare(self, ask: Ask) -> None:
         asked_ms = self._exchange_ms()

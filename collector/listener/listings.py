@@ -1,8 +1,8 @@
 """Which markets stay subscribed while the exchange's list changes. Pure.
 
-One list without a market proves little: lists have had holes. So a market stays until `LISTS_WITHOUT` lists
-in a row lack it, or one lacks it whose delisting was announced. One that comes back has to be fetched from
-the last list that had it, whether it was given up meanwhile or not.
+One list without a market proves little: lists have been incomplete. So a market stays until `LISTS_WITHOUT`
+lists in a row lack it, or one lacks it whose delisting was announced. One that comes back has to be fetched
+from the last list that had it, whether it was given up meanwhile or not.
 """
 
 from collections.abc import Collection

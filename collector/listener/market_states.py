@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 
 import msgspec
 import redis
 
-from collector.analytics.candles import KST_MS
 from collector.analytics.market_states import Listing, is_ending
 from collector.errors import BrokerUnavailable
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.redis_client import translated
+from collector.util.korean_time import date_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class MarketStates:
             now_ms: the exchange's time.
         """
         try:
-            return self._note(frozenset(listed), warnings, today_of(now_ms))
+            return self._note(frozenset(listed), warnings, date_of(now_ms).isoformat())
         except BrokerUnavailable as error:
             log.debug("states of markets can't be kept: %s", error)
             return set()
@@ -50,8 +49,3 @@ class MarketStates:
         with translated():
             self._redis.hset(self._keys.listings, mapping=said)  # type: ignore[arg-type]
         return {ticker.market for ticker in self._reader.whole_tickers() if is_ending(ticker, today)}
-
-
-def today_of(now_ms: int) -> str:
-    """Return the exchange's day, KST, at a moment in epoch ms: `2026-11-30`."""
-    return datetime.fromtimestamp((now_ms + KST_MS) / 1000, UTC).date().isoformat()

@@ -19,7 +19,7 @@ from collector.listener.sessions import SessionFactory
 from collector.model import Channel, Gap, Trade
 from collector.protocol.codec import Subscription
 from collector.publish.handoff import HandoffQueue
-from collector.publish.publisher import Transport, letter_of
+from collector.publish.publisher import Transport, envelope_of
 from collector.recording import Frame
 from collector.settings import Settings
 from collector.stream.batcher import STATES, Batcher
@@ -27,6 +27,8 @@ from collector.stream.exchange_time import ExchangeTime
 from collector.stream.pressure import PressurePolicy, PressureSample, PressureState
 from collector.stream.totals import Missing
 
+#: No batch is closed by its age in recorded time: at full speed that would be one for every few frames.
+_NEVER_MS = 1 << 62
 _SEND_ATTEMPTS = 10
 #: Between two looks of the pipeline at what time alone makes due, in recorded time; and at the end of a
 #: recording, so that nothing is held any more.
@@ -154,7 +156,8 @@ class Replay:
 
     def _new_pipeline(self, first: Frame) -> EventPipeline:
         exchange_time = ExchangeTime(first.received_ms, self._clock.at_s)
-        batcher = Batcher(self._settings.batch, "replay")
+        by_size = self._settings.batch.model_copy(update={"max_age_ms": _NEVER_MS})
+        batcher = Batcher(by_size, "replay")
         pipeline = EventPipeline(batcher, self._handoff, self._clock, exchange_time)
         pipeline.listen(_Losses(pipeline))
         return pipeline
@@ -183,10 +186,10 @@ class Replay:
             self._stop.wait(min(left_s, 0.2))
 
     def _send(self, batch: Batch) -> None:
-        letter = letter_of(batch, self._settings.batch.shards)
+        envelope = envelope_of(batch, self._settings.batch.shards)
         for attempt in range(_SEND_ATTEMPTS):
             try:
-                self._sender.send(letter)
+                self._sender.send(envelope)
                 break
             except BrokerUnavailable:
                 if attempt == _SEND_ATTEMPTS - 1 or self._stop.wait(_RETRY_S):

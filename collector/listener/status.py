@@ -146,9 +146,9 @@ class CoverageStatus:
         """
         self._store.leave()
 
-    def on_handed(self, letter: Envelope) -> None:
+    def on_handed(self, envelope: Envelope) -> None:
         """Take note of a batch that Redis took; in the publisher's thread."""
-        self._watermark.on_handed(letter)
+        self._watermark.on_handed(envelope)
 
     def _find(self, markets: Sequence[str]) -> _Found:
         return _Found(self._store.read(), self._history.watches(), self._history.last_trade_ms(markets))

@@ -94,14 +94,14 @@ class Watermark:
             self._snapshot = None
             self._is_waiting = False
 
-    def on_handed(self, letter: Envelope) -> None:
+    def on_handed(self, envelope: Envelope) -> None:
         """Take note of a batch that Redis took; in the publisher's thread."""
-        if letter.kind not in FACTS:
+        if envelope.kind not in FACTS:
             return
         self._handed_since += 1
         self._handed_ms = self._exchange_ms()
-        if letter.from_ms and letter.from_ms < self._handed_ms - _OLD_MS:
-            self._old.append((self._status.marker, letter.from_ms, letter.to_ms))
+        if envelope.from_ms and envelope.from_ms < self._handed_ms - _OLD_MS:
+            self._old.append((self._status.marker, envelope.from_ms, envelope.to_ms))
 
     def write(
         self, *, spooled_from_ms: int | None, spool: str, in_flight_from_ms: int | None

@@ -12,10 +12,10 @@ from collector.listener.maintenance import RestQuiet
 from collector.listener.pipeline import EventPipeline
 from collector.model import Source
 from collector.protocol.rest import DayTotal
+from collector.util.korean_time import KST_MS
 
 log = logging.getLogger(__name__)
 
-_KST_MS = 9 * 3_600_000
 #: A trade of a ticker that is so far ahead of the exchange's time is stamped in Korean time.
 _AHEAD_MS = 3_600_000
 #: The first look comes so long after the start.
@@ -86,5 +86,5 @@ class Witness:
         now_s, latest_ms = pipeline.now_s(), pipeline.exchange_ms() + _AHEAD_MS
         for row in rows:
             turnovers[row.market] = row.turnover
-            trade_ms = row.trade_ms if row.trade_ms <= latest_ms else row.trade_ms - _KST_MS
+            trade_ms = row.trade_ms if row.trade_ms <= latest_ms else row.trade_ms - KST_MS
             pipeline.totals.ticker(row.market, row.turnover, trade_ms, trade_ms, Source.REST, now_s)

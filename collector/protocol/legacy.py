@@ -34,10 +34,10 @@ from collector.protocol.codec import (
     parse_json,
     rejected,
 )
+from collector.util.korean_time import KST_OFFSET
 
 _Validate = Callable[[Any], Any]
 
-KST = timedelta(hours=9)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES = {"1": Side.SELL, "2": Side.BUY}
 _TICK_TYPES = ("24H", "MID")
@@ -302,7 +302,7 @@ def kst_to_us(text: str, layout: str = "%Y-%m-%d %H:%M:%S.%f") -> int:
         wall = datetime.strptime(text[:40], layout).replace(tzinfo=UTC)
     except ValueError:
         raise MalformedMessage("invalid_time", repr(text[:40])) from None
-    return (wall - _EPOCH - KST) // timedelta(microseconds=1)
+    return (wall - _EPOCH - KST_OFFSET) // timedelta(microseconds=1)
 
 
 def _status(frame: dict[str, Any]) -> Status | ServerError:

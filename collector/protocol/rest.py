@@ -21,9 +21,9 @@ from collector.errors import MalformedMessage, RestError, RestLimited, RestRefus
 from collector.model import Side, Source, Trade
 from collector.protocol.codec import Amount, Integer, check_positive, check_time, parse_json
 from collector.protocol.current import check_market
+from collector.util.korean_time import KST_MS
 
 _SIDES = {"BID": Side.BUY, "ASK": Side.SELL}
-_KST_MS = 9 * 3_600_000
 #: What an error about limits says; its form is not documented.
 _ABOUT_LIMITS = re.compile(
     r"\b(429|418)\b|too.?many|rate.?limit|limit.{0,20}(exceed|reach)|exceed.{0,20}limit|요청.{0,12}(초과|제한)",
@@ -234,7 +234,7 @@ def parse_day_totals(body: bytes) -> tuple[DayTotal, ...]:
 
 def candles_before(end_ms: int) -> str:
     """Return the parameter `to` for candles that open before `end_ms`: Korean wall time without an offset."""
-    return datetime.fromtimestamp((end_ms + _KST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp((end_ms + KST_MS) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _trade(row: TradeRow, received_ms: int) -> Trade:
@@ -297,7 +297,7 @@ def _unshifted(time_ms: int, text: str, form: str) -> int:
     except ValueError:
         return time_ms
     ahead_ms = time_ms - int(wall.timestamp()) * 1000
-    return time_ms - _KST_MS if abs(ahead_ms - _KST_MS) < _SAME_CLOCK_MS else time_ms
+    return time_ms - KST_MS if abs(ahead_ms - KST_MS) < _SAME_CLOCK_MS else time_ms
 
 
 def _payload(body: bytes) -> Any:  # noqa: ANN401 - not validated yet

@@ -5,12 +5,12 @@ worker or a Redis that is killed in between takes the message along, and so does
 the note; with late acknowledgement, too. So each batch of facts is written down here before it is sent, and
 the worker that has stored it crosses it out (`tasks.delivery`). Sending one too many times is harmless.
 
-    unconfirmed        HASH   batch id -> the letter, compressed
+    unconfirmed        HASH   batch id -> the envelope, compressed
     unconfirmed-due    ZSET   batch id, by the epoch ms from which on it is worth sending again
     unconfirmed-from   ZSET   batch id, by the exchange's time of the oldest in it, epoch ms
 
-An entry that can't be read (another version wrote it, or its letter is gone) is given up, and its stretch of
-time is for the listener to have fetched again.
+An entry that can't be read (another version wrote it, or its envelope is gone) is given up, and its stretch
+of time is for the listener to have fetched again.
 """
 
 import logging
@@ -26,7 +26,7 @@ from collector.publish.sender import FACTS, Envelope
 
 log = logging.getLogger(__name__)
 
-#: Letters sent again at one look; the next look is half a second away.
+#: Envelopes sent again at one look; the next look is half a second away.
 AGAIN_MAX = 50
 #: So many of them are counted, and the longest wait is the timeout doubled so often.
 _SENT_AGAIN_MAX, _DOUBLINGS_MAX = 10_000, 12
@@ -74,22 +74,22 @@ class InFlightLog:
         #: How often this process has sent batches again that are still not stored.
         self._sent_again: dict[str, int] = {}
 
-    def send(self, letter: Envelope) -> None:
-        """Write `letter` down if it carries facts, then send it.
+    def send(self, envelope: Envelope) -> None:
+        """Write `envelope` down if it carries facts, then send it.
 
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time; it may be written down all the same.
         """
-        if letter.kind in FACTS:
-            self._note(letter, self._now_ms() + self._timeout_ms)
-        self._transport.send(letter)
+        if envelope.kind in FACTS:
+            self._note(envelope, self._now_ms() + self._timeout_ms)
+        self._transport.send(envelope)
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Pass it on; see `Sender.limit_rates`."""
         self._transport.limit_rates(limits)
 
     def send_again(self, queue_age_ms: int) -> int:
-        """Send what should have been stored by now; return how many letters that were.
+        """Send what should have been stored by now; return how many envelopes that were.
 
         Each further time comes after twice as long: one that can't be stored does not flood the queue.
 
@@ -100,15 +100,15 @@ class InFlightLog:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
         now_ms = self._now_ms()
-        letters = self._overdue(now_ms - queue_age_ms)
+        envelopes = self._overdue(now_ms - queue_age_ms)
         if len(self._sent_again) > _SENT_AGAIN_MAX:
             self._sent_again.clear()
-        for letter in letters:
-            times = self._sent_again.get(letter.id, 0)
-            self._sent_again[letter.id] = times + 1
-            self._note(letter, now_ms + self._timeout_ms * 2 ** min(times, _DOUBLINGS_MAX))
-            self._transport.send(letter)
-        return len(letters)
+        for envelope in envelopes:
+            times = self._sent_again.get(envelope.id, 0)
+            self._sent_again[envelope.id] = times + 1
+            self._note(envelope, now_ms + self._timeout_ms * 2 ** min(times, _DOUBLINGS_MAX))
+            self._transport.send(envelope)
+        return len(envelopes)
 
     def oldest_ms(self, stuck_s: float) -> int | None:
         """Return the oldest time in what is not stored yet, if some of it was sent `stuck_s` ago or earlier.
@@ -143,12 +143,12 @@ class InFlightLog:
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not tell the time: {error}") from error
 
-    def _note(self, letter: Envelope, due_ms: int) -> None:
+    def _note(self, envelope: Envelope, due_ms: int) -> None:
         try:
             with self._client.pipeline(transaction=True) as pipe:
-                pipe.hset(self._names.bodies, letter.id, zlib.compress(pack(letter), _LEVEL))
-                pipe.zadd(self._names.due, {letter.id: due_ms})
-                pipe.zadd(self._names.from_, {letter.id: letter.from_ms or letter.created_ms})
+                pipe.hset(self._names.bodies, envelope.id, zlib.compress(pack(envelope), _LEVEL))
+                pipe.zadd(self._names.due, {envelope.id: due_ms})
+                pipe.zadd(self._names.from_, {envelope.id: envelope.from_ms or envelope.created_ms})
                 pipe.execute()
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis did not take a note of a batch: {error}") from error
@@ -159,11 +159,11 @@ class InFlightLog:
                 self._names.due, "-inf", until_ms, byscore=True, offset=0, num=AGAIN_MAX
             )
             bodies: Any = self._client.hmget(self._names.bodies, ids) if ids else []
-            letters = {id: _read(body) for id, body in zip(ids, bodies, strict=True)}
-            self._give_up([id for id, letter in letters.items() if letter is None])
+            envelopes = {id: _read(body) for id, body in zip(ids, bodies, strict=True)}
+            self._give_up([id for id, envelope in envelopes.items() if envelope is None])
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
-        return [letter for letter in letters.values() if letter is not None]
+        return [envelope for envelope in envelopes.values() if envelope is not None]
 
     def _give_up(self, ids: list[Any]) -> None:
         """Drop entries that can't be read, unless a worker has crossed them out just now."""
@@ -181,7 +181,7 @@ class InFlightLog:
 
 
 def _read(body: bytes | None) -> Envelope | None:
-    """Return the letter in `body`; None where there is none, or one that another version wrote."""
+    """Return the envelope in `body`; None where there is none, or one that another version wrote."""
     try:
         return unpack(zlib.decompress(body)) if body else None
     except (InvalidBatch, zlib.error) as error:

@@ -48,9 +48,9 @@ class Loss(NamedTuple):
 
 
 class Transport(Protocol):
-    """Where letters go: `Sender` in production."""
+    """Where envelopes go: `Sender` in production."""
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, envelope: Envelope) -> None:
         """Publish one batch or raise BrokerUnavailable."""
         ...
 
@@ -66,10 +66,10 @@ class Handing:
         self._transport = transport
         self._on_sent = on_sent
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, envelope: Envelope) -> None:
         """Send it, then tell."""
-        self._transport.send(letter)
-        self._on_sent(letter)
+        self._transport.send(envelope)
+        self._on_sent(envelope)
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Pass it on."""
@@ -207,7 +207,7 @@ class Publisher:
                 if batch.channel in STATES:
                     self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
                 else:
-                    self._keep(batch, letter_of(batch, self._settings.batch.shards))
+                    self._keep(batch, envelope_of(batch, self._settings.batch.shards))
         except BaseException as error:
             self.failure = error
             raise
@@ -242,40 +242,40 @@ class Publisher:
 
     def _deliver(self, batch: Batch) -> None:
         is_state = batch.channel in STATES
-        letter = letter_of(batch, self._settings.batch.shards)
+        envelope = envelope_of(batch, self._settings.batch.shards)
         if not is_state and (self.decision.trades_to_disk or self._failing):
-            self._keep(batch, letter)
+            self._keep(batch, envelope)
             return
         try:
-            self._send(letter)
+            self._send(envelope)
             self._handoff.done(batch)
         except BrokerUnavailable as error:
             self._note_failure(error)
             if is_state:
                 self._handoff.put_back(batch)
             else:
-                self._keep(batch, letter)
+                self._keep(batch, envelope)
 
-    def _send(self, letter: Envelope) -> None:
-        if letter.kind in STATES:  # also if it fails: it may have arrived all the same
-            self._in_queue[letter.kind][letter.id] = letter.rows
-        self._sender.send(letter)
+    def _send(self, envelope: Envelope) -> None:
+        if envelope.kind in STATES:  # also if it fails: it may have arrived all the same
+            self._in_queue[envelope.kind][envelope.id] = envelope.rows
+        self._sender.send(envelope)
         self.counts["batches_sent"] += 1
-        self.counts[f"{letter.kind}_batches_sent"] += 1
-        self.counts[f"{letter.kind}_rows_sent"] += letter.rows
-        self._states_since_probe[letter.kind] += 1
+        self.counts[f"{envelope.kind}_batches_sent"] += 1
+        self.counts[f"{envelope.kind}_rows_sent"] += envelope.rows
+        self._states_since_probe[envelope.kind] += 1
 
-    def _keep(self, batch: Batch, letter: Envelope) -> None:
+    def _keep(self, batch: Batch, envelope: Envelope) -> None:
         """Put facts on disk; if even that fails, say so aloud."""
         try:
-            self._spool.append(pack(letter), Times(letter.from_ms, letter.to_ms, letter.mark_ms))
+            self._spool.append(pack(envelope), Times(envelope.from_ms, envelope.to_ms, envelope.mark_ms))
         except SpoolFull as error:
-            log.error("%d %s rows could not be kept: %s", letter.rows, letter.kind, error)
-            self.counts[f"{letter.kind}_rows_lost"] += letter.rows
+            log.error("%d %s rows could not be kept: %s", envelope.rows, envelope.kind, error)
+            self.counts[f"{envelope.kind}_rows_lost"] += envelope.rows
             self._on_batch_lost(batch, "spool_full")  # out of danger once that is noted
             return
         self._handoff.done(batch)
-        self.counts[f"{letter.kind}_rows_spooled"] += letter.rows
+        self.counts[f"{envelope.kind}_rows_spooled"] += envelope.rows
 
     def _may_drain(self) -> bool:
         return bool(len(self._spool)) and self.decision.drain_spool and not self._failing
@@ -301,17 +301,17 @@ class Publisher:
 
     def _send_spooled(self, payload: bytes) -> None:
         try:
-            letter = at_home(unpack(payload), self._settings.batch.shards)
+            envelope = at_home(unpack(payload), self._settings.batch.shards)
         except InvalidBatch as error:  # sound by its checksum: another version wrote it
             log.error("a spooled batch is given up, and what it held is fetched again: %s", error)
             self._losses.extend(_losses_of(payload, self._clock.now_ms()))
             self._doubted = len(self._spool)
             self.counts["spool_batches_unreadable"] += 1
             return
-        if self._doubted and letter.kind is Kind.GAP:
-            letter = self._without_recoveries(letter)
-        if letter.rows:
-            self._send(letter)
+        if self._doubted and envelope.kind is Kind.GAP:
+            envelope = self._without_recoveries(envelope)
+        if envelope.rows:
+            self._send(envelope)
         self.counts["spool_batches_drained"] += 1
 
     def _note_damage(self) -> None:
@@ -321,17 +321,17 @@ class Publisher:
             self._losses.extend(Loss(None, each.from_ms, each.to_ms) for each in damage)
             self._doubted = len(self._spool)
 
-    def _without_recoveries(self, letter: Envelope) -> Envelope:
-        """Return the gaps of a letter that open; those that were recovered are to be fetched again."""
+    def _without_recoveries(self, envelope: Envelope) -> Envelope:
+        """Return the gaps of a envelope that open; those that were recovered are to be fetched again."""
         try:
-            batch = batches.decode(letter.text, GapBatch)
+            batch = batches.decode(envelope.text, GapBatch)
         except InvalidBatch:
-            return letter  # the worker makes a gap of it
+            return envelope  # the worker makes a gap of it
         self._losses.extend(
             Loss(gap.market, gap.from_ms, gap.to_ms, gap.reason) for gap in batch.rows if gap.recovered
         )
         batch.rows = [gap for gap in batch.rows if not gap.recovered]
-        return replace(letter, text=batches.encode(batch), rows=len(batch.rows))
+        return replace(envelope, text=batches.encode(batch), rows=len(batch.rows))
 
     def _sync(self) -> None:
         try:
@@ -432,10 +432,10 @@ class Publisher:
 def times_of(payload: bytes) -> Times:
     """Return the times of a spooled payload; none where another version wrote it."""
     try:
-        letter = unpack(payload)
+        envelope = unpack(payload)
     except InvalidBatch:
         return Times()
-    return Times(letter.from_ms, letter.to_ms, letter.mark_ms)
+    return Times(envelope.from_ms, envelope.to_ms, envelope.mark_ms)
 
 
 def _losses_of(payload: bytes, now_ms: int) -> list[Loss]:
@@ -446,7 +446,7 @@ def _losses_of(payload: bytes, now_ms: int) -> list[Loss]:
     ]
 
 
-def letter_of(batch: Batch, shards: int) -> Envelope:
+def envelope_of(batch: Batch, shards: int) -> Envelope:
     """Return `batch` in its wire form, addressed to its queue."""
     return Envelope(
         batch.channel,
@@ -466,11 +466,11 @@ def _queue(batch: Batch, shards: int) -> str:
     return "trade" if batch.channel is Kind.GAP else str(batch.channel)
 
 
-def pack(letter: Envelope) -> bytes:
-    """Write a letter as spool bytes: one line of address, then the batch."""
-    times = f"{letter.from_ms} {letter.to_ms} {letter.mark_ms}"
-    address = f"{letter.kind} {letter.queue} {letter.rows} {letter.created_ms} {letter.id} {times}"
-    return f"{address}\n{letter.text}".encode()
+def pack(envelope: Envelope) -> bytes:
+    """Write a envelope as spool bytes: one line of address, then the batch."""
+    times = f"{envelope.from_ms} {envelope.to_ms} {envelope.mark_ms}"
+    address = f"{envelope.kind} {envelope.queue} {envelope.rows} {envelope.created_ms} {envelope.id} {times}"
+    return f"{address}\n{envelope.text}".encode()
 
 
 def unpack(payload: bytes) -> Envelope:
@@ -482,25 +482,25 @@ def unpack(payload: bytes) -> Envelope:
     try:
         address, _, text = payload.decode().partition("\n")
         kind, queue, rows, created_ms, id, *times = address.split(" ")
-        letter = Envelope(Kind(kind), queue, int(rows), int(created_ms), id, text, *map(int, times))
+        envelope = Envelope(Kind(kind), queue, int(rows), int(created_ms), id, text, *map(int, times))
     except (ValueError, TypeError) as error:
         raise InvalidBatch(f"its address can't be read: {error}") from error
-    return letter if times else _timed(letter)
+    return envelope if times else _timed(envelope)
 
 
-def _timed(letter: Envelope) -> Envelope:
-    """Return a letter that was packed before there were times in its address with those of its rows."""
-    found = batches.stretches(letter.text).values()
-    if letter.kind not in FACTS or not found:
-        return letter
+def _timed(envelope: Envelope) -> Envelope:
+    """Return a envelope that was packed before there were times in its address with those of its rows."""
+    found = batches.stretches(envelope.text).values()
+    if envelope.kind not in FACTS or not found:
+        return envelope
     from_ms = min(from_ms for from_ms, _ in found)
-    return replace(letter, from_ms=from_ms, to_ms=max(to_ms for _, to_ms in found), mark_ms=from_ms)
+    return replace(envelope, from_ms=from_ms, to_ms=max(to_ms for _, to_ms in found), mark_ms=from_ms)
 
 
-def at_home(letter: Envelope, shards: int) -> Envelope:
-    """Return `letter` with a queue that is served: one of a share that is no more goes to `trade`."""
-    name, _, share = letter.queue.partition(".")
-    return letter if not share or int(share) < shards > 1 else replace(letter, queue=name)
+def at_home(envelope: Envelope, shards: int) -> Envelope:
+    """Return `envelope` with a queue that is served: one of a share that is no more goes to `trade`."""
+    name, _, share = envelope.queue.partition(".")
+    return envelope if not share or int(share) < shards > 1 else replace(envelope, queue=name)
 
 
 def resident_mb() -> float:

@@ -59,11 +59,11 @@ class Envelope:
     mark_ms: int = 0
 
 
-def own_headers(letter: Envelope) -> dict[str, int]:
+def own_headers(envelope: Envelope) -> dict[str, int]:
     """Return what is said of a batch outside it, so that it counts even where the batch can't be read."""
-    if letter.kind not in FACTS:
-        return {"created_ms": letter.created_ms, "rows": letter.rows}
-    return {"created_ms": letter.created_ms, "from_ms": letter.from_ms, "to_ms": letter.to_ms}
+    if envelope.kind not in FACTS:
+        return {"created_ms": envelope.created_ms, "rows": envelope.rows}
+    return {"created_ms": envelope.created_ms, "from_ms": envelope.from_ms, "to_ms": envelope.to_ms}
 
 
 class Sender:
@@ -83,7 +83,7 @@ class Sender:
         self._state_expires_s = state_expires_s
         self._now_ms = now_ms or SystemClock().now_ms
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, envelope: Envelope) -> None:
         """Publish one batch.
 
         Raises:
@@ -92,19 +92,19 @@ class Sender:
         try:
             # As `send_task` does, which looks up again for each batch what never changes.
             message = self._app.amqp.as_task_v2(
-                letter.id,
-                TASKS[letter.kind],
-                args=(letter.text,),
-                argsrepr=f"({letter.rows} rows, {len(letter.text)} bytes)",
+                envelope.id,
+                TASKS[envelope.kind],
+                args=(envelope.text,),
+                argsrepr=f"({envelope.rows} rows, {len(envelope.text)} bytes)",
                 kwargsrepr="{}",
                 ignore_result=True,
-                expires=self._expires(letter.kind),
+                expires=self._expires(envelope.kind),
             )
             with self._app.producer_pool.acquire(block=True) as producer:
                 producer.publish(
                     message.body,
-                    routing_key=letter.queue,
-                    headers={**message.headers, **own_headers(letter)},
+                    routing_key=envelope.queue,
+                    headers={**message.headers, **own_headers(envelope)},
                     serializer=SERIALIZER,
                     compression="zstd",
                     retry=False,

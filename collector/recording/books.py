@@ -6,13 +6,13 @@ within a book, is padded with price 0 and size 0, as the exchange does.
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Context, Decimal, Inexact
 from itertools import zip_longest
 
 from collector.recording.format import Broken, Form, Frame, Unintelligible, micros, quoted
+from collector.util.korean_time import KST
 
-_KST = timezone(timedelta(hours=9))
 _EXACT = Context(prec=60, traps=[Inexact])
 _HEADER = "price,quantity,type,timestamp"
 _ROW = re.compile(
@@ -51,7 +51,7 @@ def read_frames(lines: Iterator[str]) -> Iterator[Frame]:
 
 def _book_frame(bids: list[_Row], asks: list[_Row], at: str) -> Frame:
     """Write a book in the current protocol's words; prices and sizes as they stood in the file."""
-    us = micros(_wall_time(at).replace(tzinfo=_KST))
+    us = micros(_wall_time(at).replace(tzinfo=KST))
     units = ",".join(
         f'{{"ask_price":{ask},"bid_price":{bid},"ask_size":{ask_size},"bid_size":{bid_size}}}'
         for (ask, ask_size), (bid, bid_size) in zip_longest(asks, bids, fillvalue=("0", "0"))

@@ -8,11 +8,11 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from collector.recording.format import Broken, Form, Frame, Unintelligible, quoted
+from collector.util.korean_time import KST
 
-_KST = timezone(timedelta(hours=9))
 _TALK = re.compile(r"(?P<address>\S+) (?:<->|<-|->) \d+(?:\.\d+)?(?:: .*)?$", re.DOTALL)
 _RECEIVED = re.compile(r"(?P<s>\d{9,11})(?:\.(?P<fraction>\d{1,9}))?: (?P<text>.*)", re.DOTALL)
 _BYTES_LITERAL = re.compile(r"""b'[^'\\]*(?:\\.[^'\\]*)*'|b"[^"\\]*(?:\\.[^"\\]*)*\"""")
@@ -92,7 +92,7 @@ def _upbit_to_bithumb(text: str) -> str:
     if book := _UPBIT_BOOK.fullmatch(text):
         return f'{{{book["head"]},{book["levels"]},"lv":1,"tms":{book["tms"]}000,{book["tail"]}}}'
     if trade := _UPBIT_TRADE.fullmatch(text):
-        moment = datetime.fromtimestamp(int(trade["ms"]) // 1000, _KST)
+        moment = datetime.fromtimestamp(int(trade["ms"]) // 1000, KST)
         return (
             f'{{{trade["head"]},{trade["figures"]},"tdt":"{moment:%Y-%m-%d}","ttm":"{moment:%H:%M:%S}",'
             f"{trade['ttms']},{trade['sid']},{trade['tms']},{trade['tail']}}}"

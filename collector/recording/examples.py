@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from collector.recording.format import Broken, Form, Frame, Unintelligible, micros, quoted
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 
 def recognise(head: list[str]) -> Form | None:
@@ -29,12 +31,16 @@ def read_frames(lines: Iterator[str]) -> Iterator[Frame]:
 
 
 def _observed_us(text: str) -> int:
-    """Read the start of what may be a range (`2026-09-23T03:18/03:26Z`), to the second where there is one."""
-    found = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text)
+    """Read the last moment of what may be a range (`2026-09-23T03:18/03:26Z`): by then the frame had come."""
+    first, *others = text.split("/")
+    last = others[-1] if others else first
+    found = _MOMENT.match(last if "T" in last else f"{first.partition('T')[0]}T{last}")
     try:
-        return micros(datetime.fromisoformat(found[0] if found else text).replace(tzinfo=UTC))
+        moment = datetime.fromisoformat(found[0] if found else text).replace(tzinfo=UTC)
     except ValueError:
         raise Unintelligible(f"observed_utc is {quoted(text)}") from None
+    has_seconds = found is None or found[1] is not None
+    return micros(moment if has_seconds else moment + timedelta(seconds=59))
 
 
 def _json_object(line: str) -> dict[str, str] | None:

@@ -11,9 +11,8 @@ from collector.simulator.book import MakerBook, volume_worth
 from collector.simulator.events import SimBook, SimTicker, SimTrade
 from collector.simulator.fixed import PLACES
 from collector.simulator.instruments import Instruments
+from collector.util.korean_time import day_number
 
-KST_MS = 9 * 3_600_000
-DAY_MS = 86_400_000
 MINUTES_KEPT = 2 * 1440
 TRADES_KEPT = 100_000
 
@@ -192,7 +191,7 @@ class SimMarket:
         return self.view
 
     def _day(self, ms: int) -> int:
-        return (ms + KST_MS) // DAY_MS
+        return day_number(ms)
 
     def _start_day(self, price: int, ms: int) -> None:
         self._today = self._day(ms)

@@ -24,6 +24,7 @@ from collector.simulator.legacy import to_code
 from collector.simulator.market import SimMarket
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
+from collector.util.korean_time import KST
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def _played_trades(raw: bytes, markets: Mapping[str, SimMarket]) -> list[SimTrad
 
 def _played_trade(entry: Mapping[str, str], markets: Mapping[str, SimMarket]) -> SimTrade:
     if "contPrice" in entry:
-        moment = datetime.fromisoformat(entry["contDtm"]).replace(tzinfo=UTC) - timedelta(hours=9)
+        moment = datetime.fromisoformat(entry["contDtm"]).replace(tzinfo=KST)
         us = (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
         code, price, volume, buy = (
             entry["symbol"],

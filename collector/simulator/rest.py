@@ -17,12 +17,12 @@ from collector.simulator.events import SimTicker, SimTrade
 from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, text
 from collector.simulator.market import SimCandle, SimMarket
 from collector.simulator.rules import Rules
-from collector.simulator.times import KST, KST_OFFSET_MS, compact, kst, utc
+from collector.simulator.times import compact, kst, utc
+from collector.util.korean_time import DAY_MS, KST, KST_MS, day_start_ms
 
 Markets = Mapping[str, SimMarket]
 
 MINUTE_MS = 60_000
-DAY_MS = 86_400_000
 LEVELS_OF_ONE = 30
 MAX_TICKERS = 200
 MAX_TICKS = 500
@@ -110,7 +110,7 @@ def _ticker(markets: Markets, query: Mapping[str, str], asked: Asked) -> Iterato
 def _ticker_row(ticker: SimTicker) -> str:
     closing, change, cost, signed_cost, rate, signed_rate = comparison(ticker.price, ticker.prev_close)
     (date, time), (kst_date, kst_time) = compact(utc(ticker.trade_ms)), compact(kst(ticker.trade_ms))
-    skewed = ticker.trade_ms + KST_OFFSET_MS
+    skewed = ticker.trade_ms + KST_MS
     return (
         f'{{"market":"{ticker.market}","trade_date":"{date}","trade_time":"{time}",'
         f'"trade_date_kst":"{kst_date}","trade_time_kst":"{kst_time}","trade_timestamp":{skewed},'
@@ -189,7 +189,7 @@ def _tick_row(made: SimTrade, ids: str) -> str:
 
 def _midnight(ms: int) -> int:
     """Return the start of the Korean day of `ms`."""
-    return ms - (ms + KST_OFFSET_MS) % DAY_MS
+    return day_start_ms(ms)
 
 
 def _before(query: Mapping[str, str], now_ms: int) -> tuple[int, int | None]:
@@ -242,7 +242,7 @@ def _candles(
     before = _candle_end(query)
     merged: dict[int, SimCandle] = {}
     for open_ms, minute in market.minutes_as_of(asked.shown_ms).items():
-        start = open_ms - (open_ms + KST_OFFSET_MS) % length_ms
+        start = open_ms - (open_ms + KST_MS) % length_ms
         if before is None or start < before:
             merged[start] = _merged(merged.get(start), minute)
     return sorted(merged.items(), reverse=True)[: _number(query, "count", 1, MAX_CANDLES)]

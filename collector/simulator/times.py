@@ -1,10 +1,9 @@
 """Wall-clock texts of the exchange: Korean time (UTC+9, no daylight saving) and UTC."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timezone
 from functools import lru_cache
 
-KST = timezone(timedelta(hours=9))
-KST_OFFSET_MS = 9 * 3_600_000
+from collector.util.korean_time import KST
 
 
 @lru_cache(maxsize=4096)

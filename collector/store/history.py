@@ -13,9 +13,10 @@ from collector.analytics.verdicts import Verdicts
 from collector.model import Gap
 from collector.settings import Settings
 from collector.store.coverage import decode as decode_status
-from collector.store.keys import DAY_MS, SHARD_MARKETS, Keys
+from collector.store.keys import SHARD_MARKETS, Keys
 from collector.store.redis_client import translated
 from collector.store.store import decode_gap, decode_minute
+from collector.util.korean_time import DAY_MS
 
 #: Commands in one round trip.
 AT_ONCE = 500

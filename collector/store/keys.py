@@ -44,9 +44,8 @@ from functools import lru_cache
 from time import gmtime, strftime
 
 from collector.model import Channel
+from collector.util.korean_time import DAY_MS, day_number
 
-DAY_MS = 86_400_000
-KST_MS = 9 * 3_600_000
 #: Ends the field of `coverage` that holds the markets of a shard.
 SHARD_MARKETS = ":markets"
 
@@ -105,7 +104,7 @@ class Keys:
 
     def verified(self, market: str, time_ms: int) -> str:
         """The verdicts of the Korean day that holds `time_ms`."""
-        return f"{self.prefix}verified:{market}:{_day((time_ms + KST_MS) // DAY_MS)}"
+        return f"{self.prefix}verified:{market}:{_day(day_number(time_ms))}"
 
     @property
     def markets(self) -> str:

@@ -7,7 +7,6 @@ The form of the fields is in `collector.analytics.verdicts`. To read the `verifi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import gmtime, strftime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,9 +18,10 @@ from collector.analytics.candles import Minute
 from collector.analytics.verdicts import SPAN, Verdicts
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import StoreSettings
-from collector.store.keys import DAY_MS, KST_MS, Keys
+from collector.store.keys import Keys
 from collector.store.redis_client import translated
 from collector.store.store import decode_gap, decode_minute
+from collector.util.korean_time import DAY_MS, date_of, day_start_ms
 
 _HOUR_S = 3600
 RESULTS_KEPT = 100
@@ -70,7 +70,7 @@ class Verified:
         """Return the verdicts of the minutes that open in `from_ms … to_ms`."""
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
-            for day_ms in range(day_start(from_ms), to_ms + 1, DAY_MS):
+            for day_ms in range(day_start_ms(from_ms), to_ms + 1, DAY_MS):
                 pipeline.hgetall(self._keys.verified(market, day_ms))
             replies = pipeline.execute()
         return Verdicts({_text(name): _text(value) for reply in replies for name, value in reply.items()})
@@ -118,7 +118,7 @@ class Verified:
         for from_ms, to_ms in quiet:
             for first_ms, end_ms in _by_day(from_ms, to_ms):
                 known_ms, reached_ms = self._quiet.get(market, (0, 0))
-                if reached_ms == first_ms and day_start(known_ms) == day_start(first_ms):
+                if reached_ms == first_ms and day_start_ms(known_ms) == day_start_ms(first_ms):
                     first_ms = known_ms
                 self._quiet[market] = first_ms, end_ms
                 days.setdefault(self._keys.verified(market, first_ms), {})[f"{SPAN}{first_ms}"] = str(end_ms)
@@ -140,7 +140,7 @@ class Verified:
 
     def results(self, day_ms: int, share: str | None = None) -> list[DayResult]:
         """Return the results of the Korean day that starts then: of one listener's share, or of all."""
-        date = kst_date(day_ms)
+        date = date_of(day_ms).isoformat()
         with translated():
             known = self._redis.hgetall(self._keys.audits)
         return [
@@ -152,7 +152,7 @@ class Verified:
     def put_result(self, day_ms: int, share: str, result: DayResult) -> None:
         """Store the result of a day; those of the last `RESULTS_KEPT` days and shares are kept."""
         with translated():
-            self._redis.hset(self._keys.audits, f"{kst_date(day_ms)}:{share}", msgspec.json.encode(result))
+            self._redis.hset(self._keys.audits, f"{date_of(day_ms)}:{share}", msgspec.json.encode(result))
             names = sorted(_text(name) for name in self._redis.hkeys(self._keys.audits))
             if old := names[:-RESULTS_KEPT]:
                 self._redis.hdel(self._keys.audits, *old)
@@ -169,20 +169,10 @@ class Verified:
         return min((open_ms for open_ms in opens if open_ms >= now_ms - back_ms), default=None)
 
 
-def kst_date(time_ms: int) -> str:
-    """Return the Korean day of a time, like 2026-09-21."""
-    return strftime("%Y-%m-%d", gmtime((time_ms + KST_MS) // 1000))
-
-
-def day_start(time_ms: int) -> int:
-    """Return the start of the Korean day of a time."""
-    return (time_ms + KST_MS) // DAY_MS * DAY_MS - KST_MS
-
-
 def _by_day(from_ms: int, to_ms: int) -> Iterable[tuple[int, int]]:
     """Cut a stretch at Korean midnights."""
     while from_ms < to_ms:
-        end_ms = min(to_ms, day_start(from_ms) + DAY_MS)
+        end_ms = min(to_ms, day_start_ms(from_ms) + DAY_MS)
         yield from_ms, end_ms
         from_ms = end_ms
 

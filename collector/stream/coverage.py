@@ -1,11 +1,11 @@
 """Which stretches of time did no socket cover? Judged on sockets that were lost, bounded by data. Pure.
 
 As long as a socket streams, what it leaves out is the business of the totals (`collector.stream.totals`). A
-stretch in which none streams is a hole. So is one that ends with a socket's first data, if another socket was
-lost before and nothing came from any socket in between: those that were still connected may have stalled.
+stretch in which none streams is an outage. So is one that ends with a socket's first data, if another socket
+was lost before and nothing came from any in between: those that were still connected may have stalled.
 
 Its bounds are the exchange's own times: of the newest data before, and of the first after. A host that slept,
-or started with a wrong clock, knows that time a moment later: so a hole is told a moment after its end.
+or started with a wrong clock, has that time a moment later: an outage is reported a moment after its end.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from collector.stream.exchange_time import ExchangeTime
 LAG_MS = 1_000
 #: Reason of a socket's end that was planned.
 REPLACED = "replaced"
-#: A hole is told so long after its end, once events are believed; at the latest after the longest wait.
+#: An outage is reported so long after its end, once events are believed; at the latest after `_LONGEST_S`.
 _SETTLE_S, _LONGEST_S = 0.5, 10.0
 
 
@@ -68,7 +68,7 @@ class Coverage:
             self._ended.append((broken, now_s, is_unsure))
 
     def on_disconnected(self, connection: int, reason: str) -> None:
-        """Note the end of a socket; it names the hole if the socket was the last that gave data.
+        """Note the end of a socket; it names the outage if the socket was the last that gave data.
 
         One that is `replaced` has a successor that streams already.
         """
@@ -82,17 +82,17 @@ class Coverage:
             self._out, self._unsure = broken, None
 
     def ended(self, now_s: float) -> list[EndedOutage]:
-        """Return the holes that have ended and whose bounds are known by now."""
-        holes = []
+        """Return the outages that have ended and whose bounds are known by now."""
+        ended = []
         while self._ended:
             broken, ended_s, is_unsure = self._ended[0]
             wait_s = _SETTLE_S if self._time.believed_s >= ended_s else _LONGEST_S
             if now_s - ended_s < wait_s:
                 break
             to_ms = max(self._time.at(ended_s), broken.since_ms or 0)
-            holes.append(EndedOutage(broken.since_ms, to_ms, broken.reason, ended_s, is_unsure))
+            ended.append(EndedOutage(broken.since_ms, to_ms, broken.reason, ended_s, is_unsure))
             del self._ended[0]
-        return holes
+        return ended
 
     def outage(self) -> Outage | None:
         """Return the stretch that is not covered now, or that has ended and is not told yet."""

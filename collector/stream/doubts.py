@@ -15,10 +15,10 @@ from msgspec import structs
 
 from collector.model import Channel, EncodedBook, OrderBook, Ticker, Trade
 from collector.stream.exchange_time import AHEAD_MS, BEHIND_MS, ExchangeTime
+from collector.util.korean_time import KST_MS
 
 MarketEvent = Trade | Ticker | OrderBook | EncodedBook
 
-KST_MS = 9 * 3_600_000
 #: How long an event is held at the most.
 HOLD_S = 2.0
 #: So many events of a kind in a row show that its stamps have changed.

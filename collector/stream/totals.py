@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from collector.model import Source, Trade
+from collector.util.korean_time import day_start_ms
 
 #: Trades may come later than the ticker that counts them: so long nothing is concluded.
 GRACE_S = 3.0
@@ -37,7 +38,6 @@ _WAITING_MAX = 8
 _STARTS_MAX = 64
 #: The totals begin anew within this time of midnight in Korea, and never twice within that.
 _RESET_MS, _RESET_AGAIN_MS = 10_000, 3_600_000
-_DAY_MS, _KST_MS = 86_400_000, 9 * 3_600_000
 #: A source is trusted after so many tickers that agreed, and after so many more for each that never did.
 _AGREED_LEAST, _AGREED_SHARE = 5, 3
 #: After so many losses that nothing explained a market is let alone, until so many tickers agreed for each.
@@ -611,7 +611,7 @@ def _resets(market: _Market, seen: _Seen, *, has_fallen: bool) -> tuple[list[tup
     if has_fallen and market.starts is not None:
         low, high = bisect_left(order, market.agreed_ms or 0), len(order)
     else:
-        midnight_ms = seen.exchange_ms - (seen.exchange_ms + _KST_MS) % _DAY_MS
+        midnight_ms = day_start_ms(seen.exchange_ms)
         known_ms = market.agreed_ms or market.began_ms
         if known_ms > midnight_ms + _RESET_MS or market.began_ms > midnight_ms - _RESET_MS:
             return [], 0

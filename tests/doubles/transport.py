@@ -1,4 +1,4 @@
-"""Celery as other programs use it, and a listener's way out with it, to be put behind the ledger."""
+"""Celery as other programs use it, and a listener's way out with it, to be put behind the in_flight."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ class AppTransport:
         self._app = app
 
     def send(self, letter: Envelope) -> None:
-        """Publish one batch under the id by which the ledger knows it."""
+        """Publish one batch under the id by which the in-flight log knows it."""
         self._app.send_task(
             TASKS[letter.kind],
             args=(letter.text,),

@@ -20,10 +20,10 @@ from collector.analytics.depth import Book
 from collector.analytics.exact import EXACT, ZERO, ratio
 from collector.cli.render import values
 from collector.model import Level
+from collector.util.korean_time import DAY_MS
 
 UP, DOWN, LINE = "#1a9c87", "#e0524d", "#3b6fd4"
 INK, QUIET, GRID, SHADE = "#1f2430", "#7a8194", "#eceef3", "#f1b54a"
-DAY_MS = 86_400_000
 #: Share of its interval a candle takes.
 BODY = 0.72
 #: Fewer candles than this keep the width they would have among so many.

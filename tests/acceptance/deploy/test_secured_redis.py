@@ -37,10 +37,10 @@ QUEUES = "trade,orderbook,ticker,analysis"
 CLIENT = """
 import sys
 from collector.batch import TradeBatch, decode
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.publish.sender import Sender
 sender = Sender(30)
-sender.send(letter_of(decode(sys.argv[1], TradeBatch), 1))
+sender.send(envelope_of(decode(sys.argv[1], TradeBatch), 1))
 sender.limit_rates({"tasks.analysis.vwap": "40/s"})
 """
 FILES = {"tls_ca_file": "ca.crt", "tls_cert_file": "client.crt", "tls_key_file": "client.key"}

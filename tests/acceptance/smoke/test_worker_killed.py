@@ -11,7 +11,7 @@ from collector.batch import Batch, Kind, make
 from collector.clock import SystemClock
 from collector.model import Trade
 from collector.publish.in_flight import InFlightLog, Names
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.settings import Settings
 from collector.store.keys import Keys
 from tests.acceptance.smoke.test_worker_container import MINUTE, show, trades
@@ -35,8 +35,8 @@ def test_batches_of_a_killed_worker_are_delivered_again(
 ) -> None:
     """Killed in the middle of 18,000 trades and started again: the candle is exact to the last digit.
 
-    The batches go through the ledger, as a listener sends them: Celery alone forgets a message whose worker
-    dies between taking it and noting so (docs/decisions/0007).
+    The batches go through the in-flight log, as a listener sends them: Celery alone forgets a message whose
+    worker dies between taking it and noting so (docs/decisions/0007).
     """
     rows = trades(BATCHES * ROWS)
     client = redis.Redis.from_url(celery_setup.broker.container.celeryconfig["host_url"])
@@ -45,9 +45,9 @@ def test_batches_of_a_killed_worker_are_delivered_again(
     transport = AppTransport(celery_setup.app)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
     unreadable: list[int] = []
-    ledger = InFlightLog(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
+    in_flight = InFlightLog(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
     for batch in batches(rows):
-        ledger.send(letter_of(batch, shards=1))
+        in_flight.send(envelope_of(batch, shards=1))
     eventually(lambda: client.llen("trade") < BATCHES - 5 and client.hlen("unacked"), 30, "work under way")
     worker.kill()
     in_hand, waiting = client.hlen("unacked"), client.llen("trade")
@@ -57,7 +57,7 @@ def test_batches_of_a_killed_worker_are_delivered_again(
     worker.restart()
 
     def is_done() -> bool:
-        ledger.send_again(queue_age_ms=0)
+        in_flight.send_again(queue_age_ms=0)
         return not client.llen("trade") and not client.hlen("unacked") and not client.hlen(keys.unconfirmed)
 
     eventually(is_done, 60, "every batch is stored")

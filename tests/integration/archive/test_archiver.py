@@ -23,13 +23,14 @@ from collector.archive import ArchiveBusy, ArchiveUnavailable
 from collector.archive import source as source_module
 from collector.archive.archiver import Archiver
 from collector.archive.files import Files
-from collector.archive.partitions import DAY_MS, FOLDER, HOUR_MS
+from collector.archive.partitions import FOLDER, HOUR_MS
 from collector.archive.schema import BOOKS, CANDLES, GAPS, TABLES, TICKERS, TRADES, Table
 from collector.model import Channel, Gap, Source, Trade
 from collector.settings import ArchiveSettings, Settings
 from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.store import Store
+from collector.util.korean_time import DAY_MS
 from tests.samples.rows import BTC, T0, batches, book, copies, ticker, trade
 
 ROOT = Path(__file__).resolve().parents[3]

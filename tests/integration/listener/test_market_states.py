@@ -7,11 +7,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from collector.listener.market_states import MarketStates, today_of
+from collector.listener.market_states import MarketStates
 from collector.settings import Settings
 from collector.store.read import Reader
 from collector.store.redis_client import connect
 from collector.store.store import Store
+from collector.util.korean_time import date_of
 from tests.samples.rows import ticker, trade
 
 NOW_MS = int(datetime(2026, 11, 29, 15, 0, tzinfo=UTC).timestamp() * 1000)
@@ -19,7 +20,7 @@ NOW_MS = int(datetime(2026, 11, 29, 15, 0, tzinfo=UTC).timestamp() * 1000)
 
 def test_the_exchanges_day_begins_at_midnight_in_korea() -> None:
     """15:00 UTC the day before."""
-    assert (today_of(NOW_MS), today_of(NOW_MS - 1)) == ("2026-11-30", "2026-11-29")
+    assert (str(date_of(NOW_MS)), str(date_of(NOW_MS - 1))) == ("2026-11-30", "2026-11-29")
 
 
 def test_every_market_ever_seen_is_listed_or_not(redis_url: str, settings: Settings) -> None:

@@ -17,7 +17,7 @@ from collector.model import Channel, OrderBook, Ticker, Trade
 from collector.protocol.codec import Subscription
 from collector.protocol.current import CurrentCodec
 from collector.publish.handoff import HandoffQueue
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.recording import Recording, open_recording
 from collector.settings import BatchSettings, Settings, StoreSettings
 from collector.store.redis_client import connect
@@ -62,7 +62,7 @@ def taken(handoff: HandoffQueue) -> Iterator[Any]:
     """Yield the rows of all batches that wait, as a worker reads them."""
     batch: Batch | None
     while batch := handoff.take(0, states=STATES):
-        letter = letter_of(batch, 1)
+        letter = envelope_of(batch, 1)
         cls: Any = CLASSES[letter.kind]
         yield from decode(letter.text, cls).rows
 

@@ -12,7 +12,7 @@ from collector.clock import SystemClock
 from collector.listener.outbound import new_spool
 from collector.listener.returning import Returning
 from collector.model import Channel, Gap, Trade
-from collector.publish.publisher import letter_of, pack, times_of
+from collector.publish.publisher import envelope_of, pack, times_of
 from collector.publish.sender import Envelope
 from collector.settings import PublishSettings, Settings
 from collector.store.keys import Keys
@@ -66,7 +66,7 @@ def leave_behind(settings: Settings, *trades: Trade) -> str:
     """Put batches of a trade each on disk, as a listener does that dies then; return the spool's name."""
     with new_spool(settings, SystemClock()) as spool:
         for each in trades:
-            letter = letter_of(batches.make(Kind.TRADE, [each], listener="t", now_ms=T0), 1)
+            letter = envelope_of(batches.make(Kind.TRADE, [each], listener="t", now_ms=T0), 1)
             payload = pack(letter)
             spool.append(payload, times_of(payload))
         return spool.id

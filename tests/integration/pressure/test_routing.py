@@ -8,7 +8,7 @@ import pytest
 from collector.batch import Kind, make
 from collector.host.services import ingest_queues
 from collector.model import OrderBook, Ticker, Trade
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.publish.sender import Sender
 from collector.settings import current
 from tests.acceptance.scenarios import waits
@@ -31,7 +31,7 @@ def sender(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sender:
 
 def send(sender: Sender, row: Trade | Ticker | OrderBook, kind: Kind) -> None:
     """Send one row as the listener does."""
-    sender.send(letter_of(make(kind, [row], listener="test", now_ms=T0), shards=1))
+    sender.send(envelope_of(make(kind, [row], listener="test", now_ms=T0), shards=1))
 
 
 def test_old_tickers_and_books_expire_and_old_trades_do_not(line: Line, sender: Sender) -> None:
@@ -94,7 +94,7 @@ def test_a_flood_of_books_does_not_delay_trades(line: Line, sender: Sender) -> N
     line.ready(line.worker("trades", "trade"), line.worker("books", "orderbook,ticker"))
     calm_s = [stored_after_s(line, sender, number) for number in range(ROUNDS)]
     rows = [book(market=f"KRW-M{number % 100}") for number in range(500)]
-    flood = letter_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), shards=1)
+    flood = envelope_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), shards=1)
     flooder = Sender(state_expires_s=None)
     for _ in range(FLOOD):
         flooder.send(flood)

@@ -22,7 +22,7 @@ from collector import settings as settings_module
 from collector.batch import Kind
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import PrivateRedis
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.publish.sender import TASKS, Envelope, Sender
 from collector.settings import RedisSettings, Settings
 from tests.samples.events import T0, book, gap, ticker, trade
@@ -69,7 +69,7 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def letter(*rows: Any, kind: Kind = Kind.TRADE, shards: int = 1) -> Envelope:
-    return letter_of(batches.make(kind, rows, listener="t", now_ms=T0), shards)
+    return envelope_of(batches.make(kind, rows, listener="t", now_ms=T0), shards)
 
 
 def received(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
@@ -261,12 +261,12 @@ def test_a_send_that_hangs_is_ended_by_another_thread(
     """A stop need not wait for the socket timeout."""
     monkeypatch.setattr(f"{__name__}.TIMEOUT_S", 30.0)
     sender = new_sender()
-    sender.send(letter_of(batches.make(Kind.TRADE, [trade(1)], listener="t", now_ms=T0), 1))
+    sender.send(envelope_of(batches.make(Kind.TRADE, [trade(1)], listener="t", now_ms=T0), 1))
     failures: list[BaseException] = []
 
     def send() -> None:
         with pytest.raises(BrokerUnavailable) as failure:
-            sender.send(letter_of(batches.make(Kind.TRADE, [trade(2)], listener="t", now_ms=T0), 1))
+            sender.send(envelope_of(batches.make(Kind.TRADE, [trade(2)], listener="t", now_ms=T0), 1))
         failures.append(failure.value)
 
     assert server.pid is not None

@@ -12,7 +12,7 @@ from collector.clock import ManualClock
 from collector.counters import Counter
 from collector.host.redis_clock import JUMP_MS, SYNC_S, RedisClock
 from collector.model import OrderBook, Ticker
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.publish.sender import Sender
 from collector.settings import Settings, current
 from collector.store.read import Reader
@@ -67,7 +67,7 @@ def send(expires_s: int, row: Ticker | OrderBook, kind: Kind, client: redis.Redi
         return int(seconds) * 1000 + int(micros) // 1000
 
     sender = Sender(expires_s, redis_ms)
-    sender.send(letter_of(make(kind, [row], listener="test", now_ms=T0), shards=1))
+    sender.send(envelope_of(make(kind, [row], listener="test", now_ms=T0), shards=1))
     sender.close()
 
 

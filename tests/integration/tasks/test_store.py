@@ -19,10 +19,11 @@ from collector.errors import BrokerUnavailable, StoreConflict
 from collector.model import Channel, Gap, OrderBook, Source, Trade
 from collector.settings import Settings, StoreSettings
 from collector.store import store as store_module
-from collector.store.keys import DAY_MS, Keys
+from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.redis_client import connect
 from collector.store.store import Store
+from collector.util.korean_time import DAY_MS
 from tests.samples.plain import PlainCandle, candles
 from tests.samples.rows import BTC, T0, batches, book, copies, ticker, trade
 

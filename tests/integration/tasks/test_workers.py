@@ -15,7 +15,7 @@ from collector.batch import Kind, encode, make
 from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
 from collector.publish.in_flight import InFlightLog, Names
-from collector.publish.publisher import letter_of
+from collector.publish.publisher import envelope_of
 from collector.settings import Settings
 from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.keys import Keys
@@ -106,26 +106,26 @@ def test_workers_killed_in_the_middle_count_every_trade_once(
 ) -> None:
     """Two workers share repeated, shuffled batches; one is killed with its children, another takes over.
 
-    The batches go through the ledger, as a listener sends them: Celery alone forgets a message whose worker
-    dies between taking it and noting so (docs/decisions/0007).
+    The batches go through the in-flight log, as a listener sends them: Celery alone forgets a message whose
+    worker dies between taking it and noting so (docs/decisions/0007).
     """
     clock = SystemClock()
     transport = AppTransport(sender)
     names = Names(keys.unconfirmed, keys.unconfirmed_due, keys.unconfirmed_from)
-    ledger = InFlightLog(client, transport, names, 8_000, clock.now_ms, on_unreadable=print)
+    in_flight = InFlightLog(client, transport, names, 8_000, clock.now_ms, on_unreadable=print)
     trades = some_trades(seed=1)
     rounds = [trades[start : start + 100] for start in range(0, len(trades), 100)]
     rounds += random.Random(2).sample(rounds, 10)
     options = ("-Q", QUEUES, "-c", "2")
     victim = start_worker(*options, COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="5")
     for batch in rounds:
-        ledger.send(letter_of(make(Kind.TRADE, batch, listener="test", now_ms=clock.now_ms()), shards=1))
+        in_flight.send(envelope_of(make(Kind.TRADE, batch, listener="test", now_ms=clock.now_ms()), shards=1))
     eventually(lambda: reader.counters().get("trades_counted", 0) > 300, 10, "some progress")
     os.killpg(victim.pid, signal.SIGKILL)
     start_worker(*options, COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="5")
 
     def is_done() -> bool:
-        ledger.send_again(queue_age_ms=0)
+        in_flight.send_again(queue_age_ms=0)
         return settled(reader) and not client.hlen(keys.unconfirmed)
 
     eventually(is_done, 40, "the backlog and the killed worker's batches")

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.feed.paging import Walk, before, kst_day, start_of
+from collector.feed.paging import Walk, before, start_of
+from collector.util.korean_time import date_of
 from tests.doubles.exchange import DAY, HOUR, KST, S
 
 MIDNIGHT_MS = 20_000 * DAY - KST
@@ -21,7 +22,7 @@ def test_the_first_query_reaches_the_end_and_not_much_more(age_ms: int, now_of_d
         assert age_ms < 120_000
         return
     clock = datetime.strptime(str(query["to"]), "%H:%M:%S").time()
-    day = kst_day(now_ms) - timedelta(days=int(query.get("daysAgo", 0)))
+    day = date_of(now_ms) - timedelta(days=int(query.get("daysAgo", 0)))
     before_ms = int(datetime.combine(day, clock, UTC).timestamp() * 1000) - KST
     assert latest_ms < before_ms <= latest_ms + S
 

@@ -19,7 +19,7 @@ from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.model import Source, Trade
 from collector.publish import segment
 from collector.publish.handoff import HandoffQueue
-from collector.publish.publisher import Loss, Publisher, at_home, letter_of, pack, times_of, unpack
+from collector.publish.publisher import Loss, Publisher, at_home, envelope_of, pack, times_of, unpack
 from collector.publish.revoke import Revoked
 from collector.publish.sender import Envelope
 from collector.publish.spool import Spool
@@ -418,7 +418,7 @@ def test_a_record_of_another_version_does_not_stop_the_drain(tmp_path: Path, eve
     with opened(tmp_path) as it:
         for payload in (b"v9 what\nis this", b"\xff\xfe", b""):
             it.append(payload)
-        it.append(pack(letter_of(batches.make(Kind.TRADE, [trade(7)], listener="t", now_ms=T0), 1)))
+        it.append(pack(envelope_of(batches.make(Kind.TRADE, [trade(7)], listener="t", now_ms=T0), 1)))
     with bench(tmp_path) as running:
         eventually(lambda: running.broker.trade_ids() == [7])
         assert running.publisher.counts["spool_batches_unreadable"] == 3
@@ -493,7 +493,7 @@ def test_what_is_out_of_danger(tmp_path: Path, eventually: Eventually) -> None:
 
 def test_a_letter_that_was_packed_before_there_were_times() -> None:
     """Its rows tell them."""
-    whole = letter_of(batches.make(Kind.TRADE, [trade(7), trade(8, ms=T0 + 5)], listener="t", now_ms=T0), 1)
+    whole = envelope_of(batches.make(Kind.TRADE, [trade(7), trade(8, ms=T0 + 5)], listener="t", now_ms=T0), 1)
     address, _, text = pack(whole).partition(b"\n")
     assert unpack(pack(whole)) == whole
     assert unpack(b" ".join(address.split()[:5]) + b"\n" + text) == replace(whole, to_ms=T0 + 105)
@@ -525,7 +525,7 @@ def test_every_trade_is_sent_kept_or_reported(tmp_path: Path, seed: int) -> None
 
 def test_letters_survive_their_packing() -> None:
     """Address and text come back as they were; anything else is refused by name."""
-    letter = letter_of(batches.make(Kind.TRADE, [trade(1)], listener="수집기", now_ms=T0), 1)
+    letter = envelope_of(batches.make(Kind.TRADE, [trade(1)], listener="수집기", now_ms=T0), 1)
     assert unpack(pack(letter)) == letter
     for payload in (b"", b"a b c d e\n", b"trade trade 1 x id\n", b"\xff"):
         with pytest.raises(InvalidBatch):
@@ -534,9 +534,9 @@ def test_letters_survive_their_packing() -> None:
 
 def test_queues_of_shards() -> None:
     """Trades go to their share's queue; a share that is no more falls back to `trade`."""
-    letter = letter_of(batches.make(Kind.TRADE, [trade(1, "KRW-BTC")], listener="t", now_ms=T0), 8)
+    letter = envelope_of(batches.make(Kind.TRADE, [trade(1, "KRW-BTC")], listener="t", now_ms=T0), 8)
     assert letter.queue == "trade.5"
     assert at_home(letter, 8).queue == "trade.5"
     assert [at_home(letter, shards).queue for shards in (1, 2, 5)] == ["trade"] * 3
-    assert letter_of(batches.make(Kind.GAP, [gap()], listener="t", now_ms=T0), 8).queue == "trade"
+    assert envelope_of(batches.make(Kind.GAP, [gap()], listener="t", now_ms=T0), 8).queue == "trade"
     assert BatchSettings().shards == 1

@@ -3,8 +3,9 @@
 from collections import Counter
 
 from collector.model import OrderBook, Ticker, Trade
-from collector.stream.doubts import HOLD_S, KST_MS, Doubts, MarketEvent
+from collector.stream.doubts import HOLD_S, Doubts, MarketEvent
 from collector.stream.exchange_time import ExchangeTime
+from collector.util.korean_time import KST_MS
 from tests.samples.events import T0, book, ticker, trade
 
 DAY_MS = 86_400_000
