@@ -27,7 +27,8 @@ from collector.util.korean_time import day_start_ms
 
 #: Trades may come later than the ticker that counts them: so long nothing is concluded.
 GRACE_S = 3.0
-#: A fetch that takes longer is not waited for: the start is learned anew, without what it may bring.
+#: A fetch that takes longer is not waited for: what is missing by now is a loss of its own, from the same
+#: moment on. Doubled each time: a REST that is away for hours is not asked for more and more.
 PATIENCE_S = 60.0
 #: Trades are remembered for so long, or since shortly before the last ticker that agreed, within bounds.
 _KEPT_MS, _MARGIN_MS, _KEPT_LONGEST_MS = 90_000, 6_000, 300_000
@@ -122,9 +123,10 @@ class _Market:
         self.day_before: tuple[tuple[Decimal, ...], int, list[_Seen]] | None = None
         #: The ticker that showed the loss that is being fetched.
         self.claim: _Seen | None = None
-        #: Whether the newest such ticker has agreed since.
-        self.is_explained = False
+        #: Time of the newest such ticker that has agreed since.
+        self.explained_ms: int | None = None
         self.paused_until_s: float | None = None
+        self.patience_s = PATIENCE_S
         self.unexplained = 0
         #: Decimals of the longest turnover printed so far.
         self.places = 0
@@ -230,7 +232,8 @@ class Totals:
             if _is_stale(market, seen):
                 return
             if len(market.waiting) >= _WAITING_MAX:
-                del market.waiting[_WAITING_MAX // 2]
+                middle = _WAITING_MAX // 2
+                del market.waiting[middle + (market.waiting[middle] is market.claim)]
             market.waiting.append(seen)
             self._open.add(name)
 
@@ -242,7 +245,7 @@ class Totals:
         if market.starts is None:
             market.waiting = []  # what is learned from comes after the gap, so that is part of the start
         else:
-            market.paused_until_s = now_s + PATIENCE_S
+            market.paused_until_s = now_s + market.patience_s
             self._open.add(name)
 
     # What is concluded
@@ -261,7 +264,8 @@ class Totals:
             if market.paused_until_s is not None:
                 if now_s < market.paused_until_s:
                     continue
-                self._learn_anew(market)
+                market.paused_until_s = None
+                market.patience_s *= 2
             if not market.waiting:
                 if market.day_before is None:
                     self._open.discard(name)
@@ -291,10 +295,12 @@ class Totals:
         verdict = self._verdict(market, until_ms)
         if verdict is False and is_complete and is_last and self._is_rounding(market):
             verdict = True
+        if verdict and market.claim is not None:
+            return True  # of an earlier gap; the one that the totals showed is on its way
         if not verdict and not is_last and not (verdict is None and is_complete):
             return verdict
-        market.paused_until_s = None
-        claim, market.claim, market.is_explained = market.claim, None, False
+        market.paused_until_s, market.patience_s = None, PATIENCE_S
+        claim, market.claim, market.explained_ms = market.claim, None, None
         if verdict is False:
             self._failed[(claim or market.waiting[-1]).source] += 1
             market.unexplained += 1
@@ -321,10 +327,12 @@ class Totals:
     def _verdict(self, market: _Market, until_ms: int) -> bool | None:
         if market.starts is None:
             return None
+        if market.explained_ms is not None and until_ms <= market.explained_ms:
+            return True  # whatever later tickers show was lost after that
+        if self._is_proven(market, until_ms):
+            return True
         if market.claim is not None or (market.waiting and self._is_trusted(market, market.waiting)):
             return False
-        if not market.waiting and (market.is_explained or self._is_proven(market, until_ms)):
-            return True
         return None
 
     def _is_proven(self, market: _Market, until_ms: int) -> bool:
@@ -350,9 +358,9 @@ class Totals:
             self._learn_anew(market)
             return None
         self.counts["totals_lost"] += 1
-        market.claim, market.is_explained = market.waiting[-1], False
+        market.claim, market.explained_ms = market.waiting[-1], None
         newest = market.claim
-        market.paused_until_s = now_s + PATIENCE_S
+        market.paused_until_s = now_s + market.patience_s
         to_ms = newest.exchange_ms
         from_ms = market.agreed_ms if market.agreed_ms is not None else market.began_ms
         return Missing(name, min(from_ms, to_ms), to_ms, missing.pop() if len(missing) == 1 else None)
@@ -411,7 +419,7 @@ class Totals:
             self._agreed[seen.source] += 1
             self.counts["totals_agree"] += 1
             market.agreements += 1
-        market.starts = tuple({start for start, _ in found})
+        market.starts, market.looked_at = tuple({start for start, _ in found}), -1
         market.newest[seen.source] = seen.turnover
         if has_fallen and not is_reset:
             return True  # older than what agreed before
@@ -424,7 +432,7 @@ class Totals:
             market.whole = seen
         market.waiting = [other for other in market.waiting if other.turnover > seen.turnover]
         if market.claim is not None and market.claim.turnover <= seen.turnover:
-            market.claim, market.is_explained = None, True
+            market.claim, market.explained_ms = None, market.claim.exchange_ms
             self.counts["totals_recovered"] += 1
         return True
 

@@ -428,19 +428,40 @@ def test_a_fetch_that_brings_all_but_one_trade_is_not_proven() -> None:
 
 
 def test_a_backfill_that_cannot_reach_the_exchange_does_not_blind_the_ledger() -> None:
-    """After a minute it learns anew; what the backfill brings later is left out of it."""
+    """After a minute what is missing is a loss of its own; a later one is found once that is fetched."""
     exchange = Exchange()
     exchange.run(20)
     lost = [exchange.trade(lose=True) for _ in range(5)]
     exchange.totals.pause("KRW-BTC", exchange.now_s)
     exchange.run(PATIENCE_S + 10)
-    exchange.trade(lose=True)
+    ((_, loss),) = exchange.losses
+    assert loss.from_ms <= lost[0].exchange_ms <= lost[-1].exchange_ms <= loss.to_ms
+    later = exchange.trade(lose=True)
     exchange.run(5)
-    assert len(exchange.losses) == 1
     exchange.totals.recovered(lost, exchange.now_ms)
+    assert exchange.totals.settle("KRW-BTC", loss.to_ms) is True
+    exchange.run(5)
+    _, (_, second) = exchange.losses
+    assert second.from_ms <= later.exchange_ms <= second.to_ms
     assert exchange.fetch() is True
     exchange.run(20)
-    assert len(exchange.losses) == 1
+    assert len(exchange.losses) == 2
+
+
+def test_losses_that_go_on_do_not_keep_a_gap_from_being_proven() -> None:
+    """A trade is lost each second, also while others are fetched: each gap is proven by itself."""
+    exchange = Exchange()
+    exchange.run(20)
+    fetched = 0
+    for _ in range(60):
+        exchange.trade(lose=True)
+        exchange.run(1)
+        for at_s, loss in exchange.losses[fetched:]:
+            if exchange.now_s - at_s >= 3:
+                assert exchange.fetch(loss=loss) is True
+                fetched += 1
+    assert fetched > 5
+    assert exchange.totals.counts["totals_unexplained"] == 0
 
 
 def test_a_trade_stamped_a_day_ahead_is_counted_where_the_exchange_counted_it() -> None:
