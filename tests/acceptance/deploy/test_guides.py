@@ -44,7 +44,7 @@ FOREIGN = re.compile(r"^(FLOWER_BASIC_AUTH|FLOWER_UNAUTHENTICATED_API)$")
 
 def test_every_page_is_in_the_index() -> None:
     """`docs/README.md` leads to all of them."""
-    linked = re.findall(r"\]\(([\w-]+)\.md\)", page("README"))
+    linked = re.findall(r"\]\(([\w.-]+)\.md\)", page("README"))
     assert [name for name in PAGES if name not in (*linked, "README")] == []
 
 
