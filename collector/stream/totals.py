@@ -432,7 +432,7 @@ class Totals:
             market.whole = seen
         market.waiting = [other for other in market.waiting if other.turnover > seen.turnover]
         if market.claim is not None and market.claim.turnover <= seen.turnover:
-            market.claim, market.explained_ms = None, market.claim.exchange_ms
+            market.explained_ms, market.claim = market.claim.exchange_ms, None
             self.counts["totals_recovered"] += 1
         return True
 
