@@ -24,6 +24,9 @@ STATES = {
     "waiting": WARN,
 }
 
+#: A worker's figure that is a length of time; the others that end in `_ms` are times.
+CLOCK_AHEAD = "clock_ahead_ms"
+
 Row = Mapping[str, Any]
 
 
@@ -163,6 +166,8 @@ def _title(name: str) -> str:
 
 
 def _cell(name: str, value: object, now_ms: int) -> str:
+    if name == CLOCK_AHEAD and isinstance(value, int):
+        return f"{'-' if value < 0 else ''}{values.duration(abs(value))}"
     if name.endswith("_ms") and isinstance(value, int):
         return age(value, now_ms)
     if isinstance(value, int) and name != "pid":

@@ -11,6 +11,7 @@ from rich.console import Console
 from collector import settings as settings_module
 from collector.cli.render import values
 from collector.cli.render.analysis_tables import answer, figure
+from collector.cli.render.health import workers
 from collector.settings import Settings
 
 D = Decimal
@@ -153,3 +154,11 @@ def test_answer_has_a_table_for_each_list() -> None:
     assert "large_trades" in text
     assert "1.5" in text
     assert "runs: none" in text
+
+
+@pytest.mark.parametrize(("ahead_ms", "shown"), [(0, "0 ms"), (11_000, "11.0 s"), (-2_500, "-2.5 s")])
+def test_how_far_a_clock_is_ahead_is_a_length_of_time(ahead_ms: int, shown: str) -> None:
+    """Not a moment: it would be shown as so many days ago."""
+    rows = [{"hostname": "ingest@a", "started_ms": 1_790_000_000_000, "clock_ahead_ms": ahead_ms}]
+    columns = {column.title: column.cells for column in workers(rows, 1_790_000_060_000).columns}
+    assert columns == {"hostname": ["ingest@a"], "started": ["1 min 0 s ago"], "clock ahead": [shown]}
