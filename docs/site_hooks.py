@@ -8,6 +8,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = {"README.md": "overview.md", "README.ko.md": "overview.ko.md"}
+#: What the theme would load for search in files.
+SHIM = "https://unpkg.com/iframe-worker/shim"
 _LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
 
 
@@ -22,6 +24,17 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401 - mkdocs' own 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Point links to the READMEs at their pages; links to other files of the repository lead nowhere."""
     return _LINK.sub(_within_docs, markdown)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:  # noqa: ANN401, ARG001 - mkdocs' own types
+    """Load the script for search without a server from the site itself, not from the network."""
+    up = "../" * page.url.count("/")
+    return output.replace(SHIM, f"{up}assets/file-search.js")
+
+
+def on_post_template(output_content: str, **_: object) -> str:
+    """Do the same for pages without a source, such as 404."""
+    return output_content.replace(SHIM, "assets/file-search.js")
 
 
 def _within_docs(link: re.Match[str]) -> str:
