@@ -45,7 +45,7 @@ ELSEWHERE = {
         "tests/acceptance/documented/test_commands.py",
         "test_benchmarks_are_there",
     ),
-    r"python -m tests\.recorded\.report.*": (
+    r"python -m tests\.acceptance\.recorded\.report.*": (
         "tests/acceptance/recorded/test_recorded.py",
         "plain computation",
     ),
