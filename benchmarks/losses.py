@@ -55,8 +55,9 @@ class Found:
 class Listener:
     """The ledger, and what a listener does with what it names."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, totals_lag: bool) -> None:
         self.totals = Totals()
+        self._totals_lag = totals_lag
         self.found = Found()
         #: What is lost and not found yet, by market: the trade and when a ticker came after it.
         self._lost: dict[str, list[tuple[Trade, float | None]]] = {}
@@ -79,8 +80,7 @@ class Listener:
             self._rest.setdefault(event.market, deque(maxlen=ROWS)).append(event)
             self.totals.trade(event, now_ms)
         elif event.quote_volume_day is not None:
-            lost = self._lost.get(event.market, [])
-            self._lost[event.market] = [(trade, now_s if at_s is None else at_s) for trade, at_s in lost]
+            self._note_ticker(event, now_s)
             self.totals.ticker(
                 event.market,
                 event.quote_volume_day,
@@ -89,6 +89,14 @@ class Listener:
                 Source.STREAM,
                 now_s,
             )
+
+    def _note_ticker(self, ticker: Ticker, now_s: float) -> None:
+        """Note that a ticker counts what is lost; where totals lag, the trade it names is not counted yet."""
+        lost = self._lost.get(ticker.market, [])
+        for place, (trade, at_s) in enumerate(lost):
+            is_counted = not self._totals_lag or (ticker.trade_ms or 0) > trade.exchange_ms
+            if at_s is None and is_counted:
+                lost[place] = trade, now_s
 
     def tick(self, now_s: float) -> None:
         """Look, and fetch what is due."""
@@ -149,7 +157,7 @@ def _events(pace: Pace) -> Iterator[tuple[float, list[Trade | Ticker]]]:
 def measure(*, totals_lag: bool = False, totals_are_rounded: bool = False) -> Found:
     """Return how soon losses are found where totals behave like this."""
     pace = Pace(rate=RATE, books_per_trade=0, totals_lag=totals_lag, totals_are_rounded=totals_are_rounded)
-    dice, listener, ticked_s = random.Random(1), Listener(), 0.0
+    dice, listener, ticked_s = random.Random(1), Listener(totals_lag=totals_lag), 0.0
     for now_s, events in _events(pace):
         for event in events:
             if isinstance(event, Trade) and dice.random() < SHARE:
@@ -177,9 +185,9 @@ def main() -> None:
             f"p50 {percentile(found.since_trade_s, 0.5) or 0:.1f} s, "
             f"p99 {percentile(found.since_trade_s, 0.99) or 0:.1f} s, "
             f"the last {max(found.since_trade_s, default=0):.1f} s after the trade; "
-            f"p99 {after_ticker:.1f} s after the first ticker that could show it   bar <= 10 s; "
+            f"p99 {after_ticker:.1f} s after the first ticker that counts it   bar <= 10 s; "
             f"{found.before_learned} more before the totals of their market were learned, "
-            f"{found.without_ticker} had no ticker after them, {found.not_found} were not found, "
+            f"{found.without_ticker} were counted by no ticker, {found.not_found} were not found, "
             f"{found.without_loss} gaps without a loss"
         )
 

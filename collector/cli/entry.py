@@ -108,7 +108,16 @@ def demo(
     )
 
 
-@app.command(epilog="Example: collector simulate --port 8765 --markets 50 --rate 200 --truth truth.jsonl")
+@app.command(
+    epilog=(
+        "Faults: cut, close, error, list, delist, ahead, stall, silent-channel, unlist, halt, "
+        "maintenance, reject429, reject503, accept-close, rest429, rest503, rest-limit, garbage, "
+        "duplicate, shuffle, lose, leave-out, vanish, cut-every. Rules: rest-lag, rest-ids, cursor, "
+        "midnight, limit, first-day, snapshot-trades, totals, totals-decimals, kst, candle-volumes. "
+        "What they mean: docs/simulator.md.\n\n"
+        "Example: collector simulate --port 8765 --markets 50 --rate 200 --truth truth.jsonl"
+    )
+)
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 takes a free one.")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

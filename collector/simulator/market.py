@@ -52,8 +52,10 @@ class SimMarket:
         asks, bids = tuple(self.book.asks), tuple(self.book.bids)
         self.view = SimBook(self.code, now_us, asks, bids, asks, bids)
         self.is_halted = False
-        #: Whether tickers leave the trade they name out of the totals of the day; whether those are rounded.
-        self.totals_lag = self.totals_are_rounded = False
+        #: Whether tickers leave the trade they name out of the totals of the day.
+        self.totals_lag = False
+        #: Whether turnover and volumes of the day are rounded.
+        self.totals_are_rounded = self.volumes_are_rounded = False
         self.trades: list[SimTrade] = []
         self.minutes: dict[int, SimCandle] = {}
         #: 0 where there is none: in a market's first day.
@@ -93,9 +95,10 @@ class SimMarket:
                 sell_volume=ticker.sell_volume - made.volume * (not made.buy),
             )
         if self.totals_are_rounded:
+            ticker = ticker._replace(day_value=_to_four_decimals(ticker.day_value, 2 * PLACES))
+        if self.totals_are_rounded or self.volumes_are_rounded:
             ticker = ticker._replace(
                 day_volume=_to_four_decimals(ticker.day_volume, PLACES),
-                day_value=_to_four_decimals(ticker.day_value, 2 * PLACES),
                 buy_volume=_to_four_decimals(ticker.buy_volume, PLACES),
                 sell_volume=_to_four_decimals(ticker.sell_volume, PLACES),
             )

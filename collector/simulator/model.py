@@ -39,6 +39,7 @@ class Pace:
     first_day_markets: int = 0
     totals_lag: bool = False
     totals_are_rounded: bool = False
+    volumes_are_rounded: bool = False
 
 
 class MarketModel:
@@ -107,6 +108,7 @@ class MarketModel:
         market = SimMarket(listing, krw_per_quote, now_us, self._rng, kept, is_first_day=is_first_day)
         market.totals_lag = self._pace.totals_lag
         market.totals_are_rounded = self._pace.totals_are_rounded
+        market.volumes_are_rounded = self._pace.volumes_are_rounded
         self.markets[listing.code] = market
 
     def _rank(self) -> None:

@@ -47,7 +47,10 @@ RULES: dict[str, tuple[str, tuple[str, ...]]] = {
         "tickers' totals of the day have the trade that they name; lag by that one",
         ("included", "lagging"),
     ),
-    "totals-decimals": ("totals of the day have all their decimals; four, rounded", ("all", "4")),
+    "totals-decimals": (
+        "totals of the day have all their decimals; volumes have four, rounded; turnover too",
+        ("all", "volumes", "4"),
+    ),
     "kst": (
         "what is stamped in Korean time as if it were UTC, in the current protocol's frames",
         ("none", "trade", "ticker", "orderbook"),

@@ -337,5 +337,6 @@ def _source(options: SimulatorOptions, rules: Rules, now_us: int) -> SimulatorSo
         first_day_markets=rules.first_day,
         totals_lag=rules.totals == "lagging",
         totals_are_rounded=rules.totals_decimals == "4",
+        volumes_are_rounded=rules.totals_decimals == "volumes",
     )
     return MarketSource(MarketModel(options.markets, pace, options.seed, now_us))

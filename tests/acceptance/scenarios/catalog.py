@@ -342,6 +342,7 @@ OPEN = (
         name="Redis can't be read while a restarted listener asks where the last run ended",
         acts=(Act(2, "kill listener", 1), Act(2.5, "pause redis", 5)),
         seconds=12,
+        deaths=True,
         settle_s=60,
         seen=("trades_backfilled",),
     ),
@@ -351,7 +352,7 @@ OPEN = (
         acts=(Act(5, "stop listener", 1),),
         seconds=12,
         settle_s=60,
-        seen=("trade_ahead",),
+        seen=("trades_backfilled",),
     ),
     Scenario(
         name="one ticker and one book stamped a day ahead, then the listener is killed",
@@ -365,6 +366,7 @@ OPEN = (
         acts=(Act(2, "stop listener", 1), Act(2.5, "pause redis", 4), Act(9, "put clock right")),
         clock_s=-2 * 86_400,
         seconds=14,
+        deaths=True,
         settle_s=60,
         seen=("trades_backfilled",),
     ),
@@ -524,7 +526,7 @@ _RULES = {
     "first-day": ("0", "2"),
     "snapshot-trades": ("0", "1", "5"),
     "totals": ("included", "lagging"),
-    "totals-decimals": ("all", "4"),
+    "totals-decimals": ("all", "volumes", "4"),
     "kst": ("none", "trade", "ticker", "orderbook"),
     "candle-volumes": ("exact", "rounded"),
 }

@@ -226,6 +226,17 @@ def test_totals_of_the_day_by_every_rule(lag: bool, rounded: bool) -> None:
     assert market.ticker_as_of(last.ms) == market.ticker(last.ms)
 
 
+def test_volumes_alone_can_be_rounded() -> None:
+    """Beside exact turnover, as one old frame of the exchange had them."""
+    shown = {}
+    for rounded in (False, True):
+        model = MarketModel(1, Pace(rate=300, volumes_are_rounded=rounded), seed=3, now_us=US)
+        shown[rounded] = [event for event in run(model, 2) if isinstance(event, SimTicker)]
+    assert [it.day_value for it in shown[True]] == [it.day_value for it in shown[False]]
+    assert any(it.day_volume % 10**4 for it in shown[False])
+    assert not any(it.day_volume % 10**4 for it in shown[True])
+
+
 def test_one_event_is_stamped_ahead_and_a_kind_in_korean_time() -> None:
     """On the wire alone."""
     step = MarketStep(run(MarketModel(1, Pace(rate=300), seed=3, now_us=US), 0.5), US // 1000)
