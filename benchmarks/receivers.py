@@ -54,6 +54,6 @@ def _sent(listener: Listener) -> int:
 
 if __name__ == "__main__":
     side, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    rest_s = load().connection.rest_ms / 1000
+    rest_s = load().connection.coalesce_ms / 1000
     found = asyncio.run(bare(port, count)) if side == "bare" else event_loop.run(ours(count), rest_s)
     print(json.dumps(found))

@@ -88,7 +88,7 @@ def measure(case: Case, folder: Path) -> tuple[float, float]:
         env = {
             "REDIS_URL": server.url,
             "COLLECTOR_DATA_DIR": str(folder / "data"),
-            "COLLECTOR_BATCH__SHARDS": str(case.shards),
+            "COLLECTOR_BATCH__TRADE_QUEUES": str(case.shards),
         }
         _fill(case, env, folder)
         workers = [_worker(number, case, env, folder).start() for number in range(case.workers)]

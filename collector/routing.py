@@ -34,11 +34,11 @@ ROUTES: dict[str, dict[str, str]] = {
 }
 
 
-def trade_queues(shards: int) -> tuple[str, ...]:
-    """Return the queues trades may come through: `trade`, and `trade.0 …` where there are several shards."""
-    return (TRADE, *(f"{TRADE}.{shard}" for shard in range(shards if shards > 1 else 0)))
+def trade_queues(count: int) -> tuple[str, ...]:
+    """Return the queues trades may come through: `trade`, and `trade.0 …` where there are several."""
+    return (TRADE, *(f"{TRADE}.{number}" for number in range(count if count > 1 else 0)))
 
 
-def all_queues(shards: int) -> tuple[str, ...]:
+def all_queues(count: int) -> tuple[str, ...]:
     """Return every queue a worker should listen to."""
-    return (*trade_queues(shards), ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)
+    return (*trade_queues(count), ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)

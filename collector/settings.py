@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -52,6 +52,18 @@ LEGACY_WEBSOCKET_URL = "wss://pubwss.bithumb.com/pub/ws"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    #: Name of a field that was renamed -> its name now; both are understood.
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_names(cls, values: Any) -> Any:  # noqa: ANN401 - whatever pydantic is given
+        if not isinstance(values, dict):
+            return values
+        old = {name: values[name] for name in cls.renamed if name in values}
+        now = {cls.renamed[name]: value for name, value in old.items()}
+        return {**now, **{name: value for name, value in values.items() if name not in old}}
 
 
 class ExchangeSettings(_Section):
@@ -106,6 +118,8 @@ class ExchangeSettings(_Section):
 class ConnectionSettings(_Section):
     """One WebSocket's life."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"rest_ms": "coalesce_ms"}
+
     open_timeout_s: float = Field(10, gt=0, le=60, description="limit for the whole handshake")
     ping_interval_s: float = Field(
         20, ge=5, le=30, description="keepalive; the exchange cuts a socket idle for 60 s"
@@ -134,8 +148,8 @@ class ConnectionSettings(_Section):
         120, gt=0, description="a channel silent this long is stalled whatever its rhythm was"
     )
     stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
-    rest_ms: float = Field(
-        8, ge=0, le=100, description="frames that come within it are read together; 0 = each as it comes"
+    coalesce_ms: float = Field(
+        8, ge=0, le=100, description="coalescing window for reads of the sockets; 0 disables it"
     )
     refresh_h: float = Field(
         0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"
@@ -145,12 +159,14 @@ class ConnectionSettings(_Section):
 class BatchSettings(_Section):
     """When a batch is full."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"shards": "trade_queues"}
+
     max_rows: int = Field(2000, ge=1, le=10_000, description="rows in a batch at the most")
     max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="size before compression, about")
     max_age_ms: int = Field(
         50, ge=1, le=60_000, description="age of the oldest row when a batch is closed; of tickers twice that"
     )
-    shards: int = Field(1, ge=1, le=64, description="trade queues `trade.0 … trade.N-1`; 1 = just `trade`")
+    trade_queues: int = Field(1, ge=1, le=64, description="queues `trade.0 … trade.N-1`; 1 = just `trade`")
 
 
 class PublishSettings(_Section):
@@ -526,6 +542,17 @@ def variable_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> I
             yield str(field.validation_alias or f"{prefix}{name.upper()}"), field
 
 
+def old_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> dict[str, str]:
+    """Return the variables that were renamed, each with its name now; both are understood."""
+    found: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            section = f"{prefix}{name.upper()}{NESTING}"
+            for old, now in field.annotation.renamed.items():
+                found[f"{section}{old.upper()}"] = f"{section}{now.upper()}"
+    return found
+
+
 def unknown_variables(environment: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each `COLLECTOR_` variable that is no setting."""
     known = [name for name, _ in variable_names()]
@@ -533,7 +560,7 @@ def unknown_variables(environment: Mapping[str, Any]) -> list[str]:
     sentences = []
     for variable in environment:
         name = variable.upper()
-        if not name.startswith(PREFIX) or name in known:
+        if not name.startswith(PREFIX) or name in known or name in old_names():
             continue
         bare = name.removeprefix(PREFIX)  # REDIS_URL has no prefix
         close = difflib.get_close_matches(bare, bare_names, n=1)
@@ -615,11 +642,13 @@ def reference() -> str:
         "| variable | default | meaning |",
         "| --- | --- | --- |",
     ]
+    before = {now: old for old, now in old_names().items()}
     for name, field in variable_names():
         default = field.get_default()
         shown = default.get_secret_value() if isinstance(default, SecretStr) else default
         text = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-        lines.append(f"| `{name}` | {f'`{text}`' if text else 'empty'} | {field.description} |")
+        old = f" (before: `{before[name]}`, still understood)" if name in before else ""
+        lines.append(f"| `{name}` | {f'`{text}`' if text else 'empty'} | {field.description}{old} |")
     return "\n".join(lines)
 
 

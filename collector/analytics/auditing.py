@@ -14,6 +14,7 @@ ago than REST is taken to lag and no socket brought later trades. A market whose
 over a minute had no trade in it.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,6 +24,7 @@ from collector.analytics.candles import Minute
 from collector.analytics.reconcile import Figures, Match, figures_of, match
 from collector.analytics.verdicts import fingerprint_of
 from collector.model import MINUTE_MS
+from collector.util import backoff
 
 #: Reason of the gaps that a comparison opens; a backfill alone does not close them.
 AUDIT = "audit"
@@ -279,7 +281,7 @@ class Plan:
         if again.fetches >= _FETCHES_MAX:
             again.not_before_ms = _NEVER_MS  # but for what another backfill brings
             return
-        again.not_before_ms = now_ms + _FETCHING_MS * 2**again.fetches
+        again.not_before_ms = now_ms + _doubled(_FETCHING_MS, again.fetches)
         again.fetches += 1
         looked.lacking.append(open_ms)
         if again.fetches == 1:
@@ -288,7 +290,7 @@ class Plan:
     def _take_more(self, state: _Market, looked: Looked, open_ms: int, kind: Match, now_ms: int) -> None:
         again = state.again.setdefault(open_ms, _Again(0))
         if again.looks < _LOOKS_MAX:
-            again.not_before_ms = now_ms + _FIRST_PAUSE_MS * 2**again.looks
+            again.not_before_ms = now_ms + _doubled(_FIRST_PAUSE_MS, again.looks)
             again.looks += 1
             return
         del state.again[open_ms]
@@ -333,3 +335,8 @@ def runs(opens: Iterable[int]) -> list[tuple[int, int]]:
 def touched(from_ms: int, to_ms: int) -> Sequence[int]:
     """Return the opens of the minutes that a stretch touches, both ends included."""
     return range(from_ms - from_ms % MINUTE_MS, to_ms + 1, MINUTE_MS)
+
+
+def _doubled(first_ms: int, times: int) -> int:
+    """Return the pause after so many tries; their number is bounded, so its length is."""
+    return round(backoff.delay_s(times + 1, first_ms / 1000, math.inf) * 1000)

@@ -4,7 +4,6 @@ A file is written beside its place, brought to the disk and then renamed, so a r
 new one, whole. What can't be read is put aside under another name, said aloud, and never deleted.
 """
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,11 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from collector.archive import ArchiveBusy, ArchiveUnavailable, library, parquet
+from collector.archive import ArchiveBusy, ArchiveUnavailable, library, manifest, parquet
 from collector.archive.parquet import Arrow
 from collector.archive.partitions import (
     DAMAGED,
     DAY_FILE,
-    TEMPORARY,
     day_in,
     day_of,
     folder_of,
@@ -26,6 +24,8 @@ from collector.archive.partitions import (
     span_of,
 )
 from collector.archive.schema import Table
+from collector.util.atomic_file import TEMPORARY, replacing
+from collector.util.file_lock import FileLock
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,11 @@ class Files:
         """
         with _refusals(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / LOCK).open("wb")
+            lock = FileLock(self.root / LOCK)
+            is_ours = lock.acquire()
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArchiveBusy(f"another process is writing {self.root}: it will do the work") from None
+            if not is_ours:
+                raise ArchiveBusy(f"another process is writing {self.root}: it will do the work")
             yield
 
     def days(self, table: Table) -> list[date]:
@@ -108,18 +107,14 @@ class Files:
         Raises:
             ArchiveUnavailable: it can't be written; the one before is still there.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
         with _refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("w+b") as file:
+            with replacing(path) as temporary:
+                with temporary.open("wb") as file:
                     parquet.write(table, rows, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-                _sync(path.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+                entry = manifest.entry_of(temporary)
+                manifest.allow(path, entry)
+            manifest.settle(path, entry)
 
     def compact(self, table: Table, day: date) -> bool:
         """Make one file of a day's hours; tell whether anything was done.
@@ -139,6 +134,8 @@ class Files:
         with _refusals(folder):
             for name in names:
                 (folder / name).unlink(missing_ok=True)
+            if names:
+                manifest.prune(folder)
         return bool(names)
 
     def remove(self, table: Table, day: date) -> None:
@@ -196,12 +193,3 @@ def _refusals(path: Path) -> Iterator[None]:
         raise ArchiveUnavailable(
             f"{path} can't be written ({error.strerror or error}): free some space or set COLLECTOR_DATA_DIR"
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    """Bring a rename to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,10 +1,11 @@
-"""Files of the layout before decimals: exact numbers and ratios are text, and the footer tells their digits.
+"""Files of earlier versions: before decimals, exact numbers and ratios were text, their digits in the footer.
 
 They go on being read as they are. What is written again, the hour of a late trade or a compacted day, gets
 today's layout.
 """
 # ruff: noqa: S608 - names of our own tables and columns
 
+import zlib
 from typing import Any
 
 from collector.archive import library
@@ -13,6 +14,9 @@ from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Table
 
 #: In the footer of such a file: column -> [digits before the point, digits after it].
 DIGITS_KEY = b"bithumb-collector.digits"
+#: In the footer of files before manifests: its own CRC-32 in hexadecimal, made with zeros in this place.
+FOOTER_CRC = b"bithumb-collector.footer-crc32"
+NO_CRC = b"00000000"
 #: Columns that such a file is too old to have.
 LATER = frozenset({"verified"})
 
@@ -90,3 +94,13 @@ def _rounded(table: Table) -> str:
             exact = f"""'"' || {column} || '"'"""
         misfits.append(f"""CASE WHEN NOT {fits} THEN '"{name}":' || {exact} END""")
     return f"nullif('{{' || concat_ws(',', {', '.join(misfits)}) || '}}', '{{}}')"
+
+
+def is_footer_sound(footer: bytes) -> bool:
+    """Compare a footer with the checksum in it; one from before there were any is believed."""
+    name = footer.rfind(FOOTER_CRC)
+    if name < 0:
+        return True
+    place = name + len(FOOTER_CRC) + 2  # behind its name, its type and its length
+    zeroed = footer[:place] + NO_CRC + footer[place + len(NO_CRC) :]
+    return f"{zlib.crc32(zeroed):08x}".encode() == footer[place : place + len(NO_CRC)]

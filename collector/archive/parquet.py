@@ -1,8 +1,6 @@
 """Rows to Arrow tables and back, and what a file of ours looks like inside."""
 
 import json
-import os
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -10,7 +8,7 @@ from typing import IO, Any, NamedTuple
 from msgspec import structs
 
 from collector.analytics.market_states import MarketRow
-from collector.archive import decimals, legacy, library
+from collector.archive import decimals, legacy, library, manifest
 from collector.archive.decimals import Fixed
 from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
 
@@ -22,12 +20,6 @@ COMPRESSION_LEVEL = 6
 ROW_GROUP = 32_768
 #: In a file's footer: column -> how many of its numbers are rounded.
 ROUNDED_KEY = b"bithumb-collector.rounded"
-#: In a file's footer: its own CRC-32 in hexadecimal, made with zeros in this place. Parquet's checksums are
-#: those of pages alone; a wrong bit in the footer can hide rows, or end the process that reads it.
-FOOTER_CRC = b"bithumb-collector.footer-crc32"
-NO_CRC = b"00000000"
-MAGIC = b"PAR1"
-
 #: Numbers that do not fit their column: by row, the number.
 Misfits = dict[int, object]
 
@@ -149,7 +141,7 @@ def in_order(table: Table, arrow: Arrow) -> Arrow:
 
 
 def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
-    """Write a Parquet file; `file` can be read, too."""
+    """Write a Parquet file."""
     numbers = table.of(Kind.TIME, Kind.INTEGER)
     words = table.of(Kind.TEXT, Kind.PRICE, Kind.RATE)
     rounded = arrow.column(ROUNDED).drop_null().to_pylist() if table.may_round else []
@@ -164,14 +156,7 @@ def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
         store_schema=False,
     ) as writer:
         writer.write_table(arrow, row_group_size=ROW_GROUP)
-        counts = json.dumps(decimals.count(rounded))
-        writer.add_key_value_metadata({ROUNDED_KEY: counts, FOOTER_CRC: NO_CRC})
-    start, footer = _footer(file)
-    place = _place_of_crc(footer)
-    if place is None:
-        raise ValueError("this version of pyarrow writes the footer in a way we do not know")
-    file.seek(start + place)
-    file.write(_crc(footer, place))
+        writer.add_key_value_metadata({ROUNDED_KEY: json.dumps(decimals.count(rounded))})
 
 
 def read(table: Table, path: Path) -> Arrow:
@@ -218,40 +203,17 @@ def footer(table: Table, path: Path) -> Footer:
 
 
 def check_footer(path: Path) -> None:
-    """Compare a file's footer with its checksum; one written before there were any is believed.
+    """Compare a file's footer with the manifest; one without an entry with the checksum in itself.
 
     Raises:
         OSError: the file can't be read, has no footer, or another than was written.
     """
-    with path.open("rb") as file:
-        _, footer = _footer(file)
-    place = _place_of_crc(footer)
-    if place is not None and _crc(footer, place) != footer[place : place + len(NO_CRC)]:
+    expected, found = manifest.expected(path), manifest.entry_of(path)
+    if expected and found not in expected:  # it may have been replaced between the two looks
+        expected, found = manifest.expected(path), manifest.entry_of(path)
+    is_sound = found in expected if expected else legacy.is_footer_sound(manifest.read_footer(path).footer)
+    if not is_sound:
         raise OSError(f"the footer of {path} fails its checksum")
-
-
-def _footer(file: IO[bytes]) -> tuple[int, bytes]:
-    """Return where a file's footer starts, and the footer."""
-    tail = len(MAGIC) + 4
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - tail))
-    end = file.read()
-    start = size - tail - int.from_bytes(end[:4], "little")
-    if not end.endswith(MAGIC) or start < len(MAGIC):
-        raise OSError("the file does not end as a Parquet file does")
-    file.seek(start)
-    return start, file.read(size - tail - start)
-
-
-def _place_of_crc(footer: bytes) -> int | None:
-    """Return where in the footer its checksum is: behind its name, its type and its length."""
-    name = footer.rfind(FOOTER_CRC)
-    return name + len(FOOTER_CRC) + 2 if name >= 0 else None
-
-
-def _crc(footer: bytes, place: int) -> bytes:
-    zeroed = footer[:place] + NO_CRC + footer[place + len(NO_CRC) :]
-    return f"{zlib.crc32(zeroed):08x}".encode()
 
 
 def dataset(schema: Arrow, paths: Sequence[Path]) -> Arrow:

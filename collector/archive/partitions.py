@@ -13,8 +13,6 @@ FOLDER = "archive"
 HOUR_MS = 3_600_000
 DAY_FILE = "day.parquet"
 SUFFIX = ".parquet"
-#: A file being written, or left by a writer that was killed; never read.
-TEMPORARY = ".tmp"
 DAMAGED = ".damaged"
 
 

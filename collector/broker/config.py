@@ -32,7 +32,9 @@ broker_url = result_backend = _way.url
 broker_use_ssl = redis_backend_use_ssl = _way.ssl
 
 # -- what goes where
-task_queues = [Queue(name, Exchange(name), routing_key=name) for name in all_queues(_settings.batch.shards)]
+task_queues = [
+    Queue(name, Exchange(name), routing_key=name) for name in all_queues(_settings.batch.trade_queues)
+]
 task_routes = ROUTES
 task_default_queue = ANALYSIS
 

@@ -1,7 +1,6 @@
 """`collector chart`: a market as a picture in a file."""
 
 import logging
-import os
 from pathlib import Path
 
 from collector.analytics.candles import interval_ms
@@ -11,6 +10,7 @@ from collector.cli.store import open_reader
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
+from collector.util.atomic_file import replacing
 from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,10 @@ def chart(
 
 def _write(path: Path, data: bytes) -> None:
     """Put the file in place in one step: a picture is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path, durable=False) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise ConfigurationError(
             f"{path} can't be written ({error.strerror}): choose another --out"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

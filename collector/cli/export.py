@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -25,6 +24,7 @@ from collector.cli.render import output
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
 from collector.store.rows import plain, to_json
+from collector.util.atomic_file import replacing
 from collector.util.korean_time import DAY_MS
 from collector.util.times import Span, nothing
 
@@ -218,14 +218,10 @@ FORMATS: dict[str, tuple[Reader, Callable[[IO[bytes]], Any]]] = {
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` once it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
             yield file
-        temporary.replace(path)
     except OSError as error:
         raise ConfigurationError(
             f"{path} can't be written ({error.strerror or error}): choose another --out"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

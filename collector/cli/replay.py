@@ -27,6 +27,7 @@ from collector.listener.replay import Replay
 from collector.publish.probe import Probe
 from collector.publish.sender import Sender
 from collector.recording import Frame, Recording, open_recording
+from collector.routing import ORDERBOOK, TICKER, trade_queues
 from collector.settings import Settings
 from collector.store.read import to_json
 from collector.util.times import Span, nothing
@@ -129,8 +130,7 @@ def _send(
     *,
     as_json: bool,
 ) -> None:
-    shards = settings.batch.shards
-    queues = ["trade", "orderbook", "ticker", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+    queues = [*trade_queues(settings.batch.trade_queues), ORDERBOOK, TICKER]
     client = connect_redis(settings)
     try:
         probe = Probe(client, queues, clock=SystemClock())

@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 def run(settings: Settings) -> int:
     """Listen until SIGINT or SIGTERM; return the exit code."""
-    return event_loop.run(_run(settings), settings.connection.rest_ms / 1000)
+    return event_loop.run(_run(settings), settings.connection.coalesce_ms / 1000)
 
 
 async def _run(settings: Settings) -> int:

@@ -19,6 +19,7 @@ from collector.errors import RestError, RestRefused
 from collector.feed.paging import DAYS_MAX, RECENT_MS, Name, Proof, Seen, Walk, judge
 from collector.model import Trade
 from collector.protocol.rest import TradePage
+from collector.util import backoff
 from collector.util.korean_time import date_of
 
 log = logging.getLogger(__name__)
@@ -205,11 +206,13 @@ class Backfill:
                 self._end(job.gap, recovered=True)
             case Proof.STALE if job.stale < _STALE_MAX:
                 self.counts["backfills_stale"] += 1
-                self._again(job, min(SETTLE_S * _STALE_GROWTH**job.stale, _LONGEST_STALE_S))
+                self._again(
+                    job, backoff.delay_s(job.stale + 1, SETTLE_S, _LONGEST_STALE_S, factor=_STALE_GROWTH)
+                )
                 job.stale += 1
             case Proof.UNPROVEN if job.unproven < _UNPROVEN_MAX:
                 job.unproven += 1
-                self._again(job, _FIRST_RETRY_S * 2**job.unproven)
+                self._again(job, backoff.delay_s(job.unproven + 1, _FIRST_RETRY_S, _LONGEST_RETRY_S))
             case _:
                 level = logging.ERROR if proof is Proof.LOST else logging.DEBUG
                 log.log(level, "a gap of %s stays: %s", job.gap.market, reason or proof.value)
@@ -294,7 +297,7 @@ class Backfill:
             log.error("backfill of %s given up: %s", job.gap.market, error)
             self._end(job.gap, recovered=False)
             return
-        delay_s = min(_FIRST_RETRY_S * 2 ** (job.failures - 1), _LONGEST_RETRY_S)
+        delay_s = backoff.delay_s(job.failures, _FIRST_RETRY_S, _LONGEST_RETRY_S)
         if job.failures >= _LOUD_FAILURES:
             self._warn(job.gap, delay_s, error)
         self._again(job, delay_s)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from collector.errors import ConnectFailed
 from collector.settings import ConnectionSettings
+from collector.util import backoff
 
 TOO_MANY_REQUESTS = 429
 
@@ -42,8 +43,9 @@ class ReconnectPolicy:
         settings = self.settings
         if settings.retries_max and failures > settings.retries_max:
             return GiveUp(failures)
-        growth = settings.backoff_factor ** min(failures - 1, 64)
-        ceiling_s = min(settings.backoff_max_s, settings.backoff_initial_s * growth)
+        ceiling_s = backoff.delay_s(
+            failures, settings.backoff_initial_s, settings.backoff_max_s, factor=settings.backoff_factor
+        )
         delay_s = ceiling_s * (0.5 + 0.5 * random())
         return Retry(max(delay_s, self._least_wait_s(cause)))
 

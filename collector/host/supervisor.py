@@ -29,6 +29,7 @@ from pathlib import Path
 from collector.errors import CollectorError, ConfigurationError, PipelineError
 from collector.host.parent_death import bound
 from collector.host.redis_server import last_line
+from collector.util import backoff
 
 LOG_BYTES_MAX = 5 << 20
 LOG_CHECK_S = 5.0
@@ -98,8 +99,7 @@ class RestartPolicy:
 
     def delay_s(self, failures: int) -> float:
         """Return the wait after so many failures in a row."""
-        exponent = min(failures - 1, 64)  # far past any ceiling, far from overflow
-        return min(self.initial_s * self.factor**exponent, self.max_s)
+        return backoff.delay_s(failures, self.initial_s, self.max_s, factor=self.factor)
 
 
 class Supervisor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from collector.errors import ConfigurationError
 from collector.market_names import ANY, did_you_mean, find, tidy
-from collector.stream.batcher import shard_of
+from collector.stream.batcher import partition_of
 
 _EXAMPLES = 3
 
@@ -36,7 +36,7 @@ def choose(names: Iterable[str], listed: Iterable[str], *, index: int = 0, count
             missing.append(_sentence(name, match.close))
     if not chosen:
         raise ConfigurationError(f"COLLECTOR_MARKETS: {'; '.join(missing)}{_examples(listed)}")
-    ours = tuple(sorted(market for market in chosen if shard_of(market, count) == index))
+    ours = tuple(sorted(market for market in chosen if partition_of(market, count) == index))
     return Choice(ours, tuple(missing))
 
 

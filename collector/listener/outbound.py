@@ -10,6 +10,7 @@ from collector.publish.in_flight import InFlightLog, Names
 from collector.publish.probe import Probe
 from collector.publish.publisher import Transport, times_of
 from collector.publish.spool import Spool
+from collector.routing import ANALYSIS, ORDERBOOK, TICKER, trade_queues
 from collector.settings import Settings
 from collector.store.keys import Keys
 
@@ -54,11 +55,10 @@ def new_in_flight_log(
 
 def new_probe(settings: Settings, client: redis.Redis, clock: Clock) -> Probe:
     """Return what reads how full the queues are."""
-    shards = settings.batch.shards
-    trade_queues = ["trade", *(f"trade.{n}" for n in range(shards) if shards > 1)]
+    trades = trade_queues(settings.batch.trade_queues)
     return Probe(
         client,
-        [*trade_queues, "orderbook", "ticker", "analysis"],
-        aged=[*trade_queues, "orderbook", "ticker"],
+        [*trades, ORDERBOOK, TICKER, ANALYSIS],
+        aged=[*trades, ORDERBOOK, TICKER],
         clock=clock,
     )

@@ -186,7 +186,7 @@ class Replay:
             self._stop.wait(min(left_s, 0.2))
 
     def _send(self, batch: Batch) -> None:
-        envelope = envelope_of(batch, self._settings.batch.shards)
+        envelope = envelope_of(batch, self._settings.batch.trade_queues)
         for attempt in range(_SEND_ATTEMPTS):
             try:
                 self._sender.send(envelope)

@@ -23,6 +23,7 @@ import redis
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.publish.publisher import Transport, pack, unpack
 from collector.publish.sender import FACTS, Envelope
+from collector.util import backoff
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,14 @@ class InFlightLog:
         for envelope in envelopes:
             times = self._sent_again.get(envelope.id, 0)
             self._sent_again[envelope.id] = times + 1
-            self._note(envelope, now_ms + self._timeout_ms * 2 ** min(times, _DOUBLINGS_MAX))
+            self._note(envelope, now_ms + self._again_ms(times))
             self._transport.send(envelope)
         return len(envelopes)
+
+    def _again_ms(self, times: int) -> int:
+        """Return how long to wait for a worker's confirmation once a batch was sent again so often."""
+        longest_ms = self._timeout_ms * 2**_DOUBLINGS_MAX
+        return round(backoff.delay_s(times + 1, self._timeout_ms, longest_ms))
 
     def oldest_ms(self, stuck_s: float) -> int | None:
         """Return the oldest time in what is not stored yet, if some of it was sent `stuck_s` ago or earlier.

@@ -8,6 +8,7 @@ take the lease there either.
 import redis
 
 from collector.errors import BrokerUnavailable
+from collector.util.lua import read_script
 
 
 class Lease:
@@ -24,6 +25,7 @@ class Lease:
         self._key = key
         self._owner = owner
         self._ttl_ms = round(ttl_s * 1000)
+        self._release = client.register_script(read_script("collector.publish", "release"))
 
     def take(self) -> str | None:
         """Take or renew the lease; return None, or the name of the listener that has it.
@@ -47,14 +49,13 @@ class Lease:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
 
     def give_up(self) -> None:
-        """Let a standby take over at once.
+        """Let a standby take over at once; a lease that is somebody else's by now stays as it is.
 
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
         """
         try:
-            if self._holder() == self._owner:
-                self._client.delete(self._key)
+            self._release(keys=[self._key], args=[self._owner])
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
 

@@ -23,7 +23,7 @@ from collector.publish.revoke import Revoked
 from collector.publish.sender import FACTS, Envelope
 from collector.publish.spool import LONG_MS, Spool, Times
 from collector.settings import Settings
-from collector.stream.batcher import STATES, shard_of
+from collector.stream.batcher import STATES, partition_of
 from collector.stream.pressure import PressurePolicy, PressureSample, PressureState
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class Publisher:
                 if batch.channel in STATES:
                     self.counts[f"{batch.channel}_rows_dropped"] += len(batch.rows)
                 else:
-                    self._keep(batch, envelope_of(batch, self._settings.batch.shards))
+                    self._keep(batch, envelope_of(batch, self._settings.batch.trade_queues))
         except BaseException as error:
             self.failure = error
             raise
@@ -242,7 +242,7 @@ class Publisher:
 
     def _deliver(self, batch: Batch) -> None:
         is_state = batch.channel in STATES
-        envelope = envelope_of(batch, self._settings.batch.shards)
+        envelope = envelope_of(batch, self._settings.batch.trade_queues)
         if not is_state and (self.decision.trades_to_disk or self._failing):
             self._keep(batch, envelope)
             return
@@ -301,7 +301,7 @@ class Publisher:
 
     def _send_spooled(self, payload: bytes) -> None:
         try:
-            envelope = at_home(unpack(payload), self._settings.batch.shards)
+            envelope = at_home(unpack(payload), self._settings.batch.trade_queues)
         except InvalidBatch as error:  # sound by its checksum: another version wrote it
             log.error("a spooled batch is given up, and what it held is fetched again: %s", error)
             self._losses.extend(_losses_of(payload, self._clock.now_ms()))
@@ -446,11 +446,11 @@ def _losses_of(payload: bytes, now_ms: int) -> list[Loss]:
     ]
 
 
-def envelope_of(batch: Batch, shards: int) -> Envelope:
+def envelope_of(batch: Batch, queues: int) -> Envelope:
     """Return `batch` in its wire form, addressed to its queue."""
     return Envelope(
         batch.channel,
-        _queue(batch, shards),
+        _queue(batch, queues),
         len(batch.rows),
         batch.created_ms,
         batch.id,
@@ -460,9 +460,9 @@ def envelope_of(batch: Batch, shards: int) -> Envelope:
     )
 
 
-def _queue(batch: Batch, shards: int) -> str:
-    if batch.channel is Kind.TRADE and shards > 1:
-        return f"trade.{shard_of(batch.rows[0].market, shards)}"
+def _queue(batch: Batch, queues: int) -> str:
+    if batch.channel is Kind.TRADE and queues > 1:
+        return f"trade.{partition_of(batch.rows[0].market, queues)}"
     return "trade" if batch.channel is Kind.GAP else str(batch.channel)
 
 
@@ -497,10 +497,10 @@ def _timed(envelope: Envelope) -> Envelope:
     return replace(envelope, from_ms=from_ms, to_ms=max(to_ms for _, to_ms in found), mark_ms=from_ms)
 
 
-def at_home(envelope: Envelope, shards: int) -> Envelope:
+def at_home(envelope: Envelope, queues: int) -> Envelope:
     """Return `envelope` with a queue that is served: one of a share that is no more goes to `trade`."""
     name, _, share = envelope.queue.partition(".")
-    return envelope if not share or int(share) < shards > 1 else replace(envelope, queue=name)
+    return envelope if not share or int(share) < queues > 1 else replace(envelope, queue=name)
 
 
 def resident_mb() -> float:

@@ -13,25 +13,7 @@ import redis
 
 from collector.errors import BrokerUnavailable
 from collector.publish.probe import PRIORITY_SUFFIXES
-
-#: KEYS: the lists of one queue. ARGV: task ids. Returns the ids it removed, and how many messages are left.
-_SCRIPT = """
-local ours, taken, left = {}, {}, 0
-for _, id in ipairs(ARGV) do ours[id] = true end
-for _, key in ipairs(KEYS) do
-    for _, message in ipairs(redis.call('LRANGE', key, 0, -1)) do
-        local is_json, read = pcall(cjson.decode, message)
-        local headers = is_json and type(read) == 'table' and read.headers
-        local id = type(headers) == 'table' and headers.id
-        if id and ours[id] then
-            redis.call('LREM', key, 1, message)
-            taken[#taken + 1] = id
-        end
-    end
-    left = left + redis.call('LLEN', key)
-end
-return {taken, left}
-"""
+from collector.util.lua import read_script
 
 
 class Revoked(NamedTuple):
@@ -50,7 +32,7 @@ class Revoker:
     """
 
     def __init__(self, client: redis.Redis, *, key_prefix: str = "") -> None:
-        self._script = client.register_script(_SCRIPT)
+        self._script = client.register_script(read_script("collector.publish", "revoke"))
         self._prefix = key_prefix
 
     def revoke(self, queue: str, ids: Collection[str]) -> Revoked:

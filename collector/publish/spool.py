@@ -17,7 +17,6 @@ Numbers of segments are never used twice and an owner appends only to segments o
 never hides a record. One thread owns a spool; nothing here is guarded against a second.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -33,6 +32,8 @@ from typing import NamedTuple, Self
 from collector.clock import Clock
 from collector.errors import ConfigurationError, SpoolFull
 from collector.publish import segment as records
+from collector.util.atomic_file import TEMPORARY, replacing, sync
+from collector.util.file_lock import FileLock
 
 MB = 1 << 20
 #: Segments the bound is split into at least: space comes back only when a whole one is acknowledged.
@@ -128,13 +129,13 @@ class Spool:
         self._synced_at = clock.monotonic()
         self._times_of = times_of
         self._before_ms: int | None = None  # from when on the trades of the last sound record read are
-        self._lock: int | None = _own(directory)
+        self._lock = _own(directory)
         try:
             self.id = self._load_id()
             self._last_number = self._recover()
             self._name_anew()
         except OSError as error:
-            os.close(self._lock)
+            self._lock.release()
             raise ConfigurationError(_unusable(directory, error)) from error
 
     def __len__(self) -> int:
@@ -243,14 +244,13 @@ class Spool:
 
     def close(self) -> None:
         """Sync, and let go of the directory. Closing twice is harmless."""
-        if self._lock is None:
+        if self._lock.fd < 0:
             return
         try:
             self.sync()
         finally:
             self._close_writer()
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
     # Writing
 
@@ -268,7 +268,7 @@ class Spool:
         path = self.directory / f"{self._last_number:010}.spool"
         self._writer = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._segments.append(_Segment(self._last_number, path))
-        _fsync_directory(self.directory)
+        sync(self.directory)
         return self._segments[-1]
 
     def _write(self, segment: _Segment, record: bytes) -> None:
@@ -346,9 +346,8 @@ class Spool:
             self._cursor_moved = False
 
     def _replace(self, name: str, content: bytes) -> None:
-        new = self.directory / f"{name}.new"
-        new.write_bytes(content)
-        new.replace(self.directory / name)
+        with replacing(self.directory / name, durable=False) as new:
+            new.write_bytes(content)
 
     # Recovery
 
@@ -433,20 +432,20 @@ def _drop_oldest(segment: _Segment) -> None:
     segment.times.popleft()
 
 
-def _own(directory: Path) -> int:
-    """Take `directory` for this process alone; return the descriptor that holds it until closed."""
+def _own(directory: Path) -> FileLock:
+    """Take `directory` for this process alone; return the lock that holds it."""
+    lock = FileLock(directory / "lock")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        is_ours = lock.acquire()
     except OSError as error:
         raise ConfigurationError(_unusable(directory, error)) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
+    if not is_ours:
         raise ConfigurationError(
             f"the spool {directory} belongs to a running listener: stop it or change COLLECTOR_DATA_DIR"
-        ) from error
+        )
+    for left in directory.glob(f".*{TEMPORARY}"):
+        left.unlink(missing_ok=True)
     return lock
 
 
@@ -459,11 +458,3 @@ def _pwrite_all(descriptor: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,6 @@ The index is replaced whole each time a file is complete, so a kill costs the in
 that one stays beside it as `….part`, readable by its own name.
 """
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -20,6 +19,7 @@ import msgspec
 from collector.errors import ConfigurationError
 from collector.recording.format import Frame, Protocol
 from collector.recording.writer import RecordingWriter
+from collector.util.atomic_file import replacing
 
 FORMAT: Literal["bithumb-recording-index"] = "bithumb-recording-index"
 VERSION = 1
@@ -133,13 +133,9 @@ class RotatingWriter:
 
     def _write_index(self) -> None:
         lines = [msgspec.json.encode(line) for line in (Header(protocol=self._protocol), *self._parts)]
-        new = self._path.with_name(f"{self._path.name}.part")
         try:
-            with new.open("wb") as file:
-                file.write(b"\n".join((*lines, b"")))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            with replacing(self._path) as new:
+                new.write_bytes(b"\n".join((*lines, b"")))
         except OSError as error:
             raise ConfigurationError(f"{self._path} can't be written: {error.strerror}") from None
 

@@ -1,6 +1,5 @@
 """Writes our own form of recording."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from collector.errors import ConfigurationError
 from collector.recording import own
 from collector.recording.format import Frame, Protocol
 from collector.recording.sealed import SealedWriter
+from collector.util.atomic_file import sync
 
 FLUSH_S = 1.0
 FLUSH_FRAMES = 1_000
@@ -72,9 +72,9 @@ class RecordingWriter:
             return
         with self._writing():
             self._file.close()
-            with self._part.open("rb") as part:
-                os.fsync(part.fileno())
+            sync(self._part)
             self._part.replace(self.path)
+            sync(self.path.parent)
 
     def __enter__(self) -> Self:
         return self

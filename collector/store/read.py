@@ -332,7 +332,7 @@ class Reader:
 
     def queues(self) -> dict[str, int]:
         """Return batches waiting per queue, batches being worked on (`unacked`), and dead letters."""
-        names = all_queues(self._settings.batch.shards)
+        names = all_queues(self._settings.batch.trade_queues)
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for name in names:

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
+
+from collector.util.lua import read_script
 
 Argument = str | bytes | int
 
@@ -16,7 +17,7 @@ class Script:
     """One file of `collector/store/lua`; the key schema is at its top."""
 
     def __init__(self, name: str) -> None:
-        self.text = files("collector.store").joinpath("lua", f"{name}.lua").read_text()
+        self.text = read_script("collector.store", name)
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def queue(self, pipeline: Pipeline, keys: Sequence[str], arguments: Sequence[Argument]) -> None:

@@ -29,11 +29,12 @@ from collector.settings import StoreSettings
 from collector.store import scripts
 from collector.store.keys import Keys
 from collector.store.redis_client import translated
+from collector.util.backoff import delay_s
 
 #: Attempts at one minute or state before `StoreConflict`. In every round of a conflict somebody succeeds.
 ROUNDS_MAX = 50
 #: Longest pause between two rounds, in seconds; the first pauses are far shorter.
-PAUSE_MAX_S = 0.05
+PAUSE_FIRST_S, PAUSE_MAX_S = 0.001, 0.05
 
 #: Fields of one call of `newest.lua`, which holds three times as many values on Lua's stack of about 8000.
 TIMES_AT_ONCE = 2000
@@ -366,7 +367,7 @@ def _settle(work: list[T], attempt: Callable[[list[T]], list[T]]) -> None:
         work = attempt(work)
         if not work:
             return
-        time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.001 * 2 ** min(number, 10))))
+        time.sleep(random.uniform(0, delay_s(number + 1, PAUSE_FIRST_S, PAUSE_MAX_S)))
     raise StoreConflict(
         f"{len(work)} writes lost against other workers {ROUNDS_MAX} times in a row: try again"
     )

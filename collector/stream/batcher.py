@@ -71,7 +71,7 @@ class Batcher:
         """Take one row; return the batch it filled, if it did."""
         kind = KINDS[type(row)]
         is_state = kind in STATES
-        key = (kind, self._shard(row.market) if kind is Kind.TRADE else 0)
+        key = (kind, self._queue(row.market) if kind is Kind.TRADE else 0)
         open_batch = self._open.get(key)
         if open_batch is None:
             open_batch = self._open[key] = _Open(now_s)
@@ -105,7 +105,7 @@ class Batcher:
 
     def close_trades(self, market: str, now_ms: int) -> Batch | None:
         """Return the batch that trades of `market` are collected in, if one is open."""
-        key = (Kind.TRADE, self._shard(market))
+        key = (Kind.TRADE, self._queue(market))
         return self._close(key, now_ms) if key in self._open else None
 
     @property
@@ -130,11 +130,11 @@ class Batcher:
         rows: Any = self._open.pop(key).rows
         return batch.make(key[0], rows, listener=self._listener, now_ms=now_ms)
 
-    def _shard(self, market: str) -> int:
-        return shard_of(market, self._settings.shards)
+    def _queue(self, market: str) -> int:
+        return partition_of(market, self._settings.trade_queues)
 
 
-def shard_of(market: str, count: int) -> int:
+def partition_of(market: str, count: int) -> int:
     """Return the share of `market` among `count`, by a hash that is stable over processes and versions."""
     return crc32(market.encode()) % count if count > 1 else 0
 

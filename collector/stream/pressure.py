@@ -117,12 +117,12 @@ class PressureSample:
 
     @property
     def trade_backlog(self) -> int:
-        """Batches in `trade` and its shards together."""
+        """Batches in all queues of trades together."""
         return sum(n for queue, n in self.queue_lengths.items() if _is_trade(queue))
 
     @property
     def longest_trade_queue(self) -> int:
-        """Batches in the longest of `trade` and its shards."""
+        """Batches in the longest queue of trades."""
         return max((n for queue, n in self.queue_lengths.items() if _is_trade(queue)), default=0)
 
     @property

@@ -14,7 +14,7 @@ from tests.acceptance.scenarios.truth import compare_all
 from tests.acceptance.scenarios.waits import until
 
 RATE, SECONDS = 200, 10
-SHARDS = {"COLLECTOR_BATCH__SHARDS": "2"}
+SHARDS = {"COLLECTOR_BATCH__TRADE_QUEUES": "2"}
 
 
 @pytest.mark.timeout(150)

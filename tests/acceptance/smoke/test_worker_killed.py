@@ -47,7 +47,7 @@ def test_batches_of_a_killed_worker_are_delivered_again(
     unreadable: list[int] = []
     in_flight = InFlightLog(client, transport, names, timeout_ms, SystemClock().now_ms, unreadable.append)
     for batch in batches(rows):
-        in_flight.send(envelope_of(batch, shards=1))
+        in_flight.send(envelope_of(batch, queues=1))
     eventually(lambda: client.llen("trade") < BATCHES - 5 and client.hlen("unacked"), 30, "work under way")
     worker.kill()
     in_hand, waiting = client.hlen("unacked"), client.llen("trade")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from collector.archive import frames, parquet
+from collector.archive import frames, manifest, parquet
 from collector.archive.archiver import Archiver
 from collector.archive.files import Files
 from collector.archive.schema import CANDLES
@@ -198,6 +198,7 @@ def test_files_of_earlier_versions_were_never_compared(
     whole = pq.ParquetFile(path).read()
     with path.open("w+b") as file:
         parquet.write(CANDLES, whole.drop_columns(["verified"]), file)
+    (path.parent / manifest.NAME).unlink()  # there was none
     assert "verified" not in pq.read_schema(path).names
     assert [row[3] for row in ask(SELECTED, alone=True)] == [None, None]
 

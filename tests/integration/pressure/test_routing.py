@@ -31,7 +31,7 @@ def sender(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sender:
 
 def send(sender: Sender, row: Trade | Ticker | OrderBook, kind: Kind) -> None:
     """Send one row as the listener does."""
-    sender.send(envelope_of(make(kind, [row], listener="test", now_ms=T0), shards=1))
+    sender.send(envelope_of(make(kind, [row], listener="test", now_ms=T0), queues=1))
 
 
 def test_old_tickers_and_books_expire_and_old_trades_do_not(line: Line, sender: Sender) -> None:
@@ -75,7 +75,7 @@ def test_workers_that_come_late_find_the_newest_alone(line: Line) -> None:
 def test_two_workers_on_four_trade_shards_are_exact(line: Line, since_ms: int) -> None:
     """Each market's trades go through one queue to one worker; together they are all the trades."""
     trades = 600
-    sharded = {"COLLECTOR_BATCH__SHARDS": "4"}
+    sharded = {"COLLECTOR_BATCH__TRADE_QUEUES": "4"}
     queues = ingest_queues(4, 2)
     workers = [line.worker(f"w{n}", ",".join(names), sharded) for n, names in enumerate(queues)]
     line.ready(*workers)
@@ -94,7 +94,7 @@ def test_a_flood_of_books_does_not_delay_trades(line: Line, sender: Sender) -> N
     line.ready(line.worker("trades", "trade"), line.worker("books", "orderbook,ticker"))
     calm_s = [stored_after_s(line, sender, number) for number in range(ROUNDS)]
     rows = [book(market=f"KRW-M{number % 100}") for number in range(500)]
-    flood = envelope_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), shards=1)
+    flood = envelope_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), queues=1)
     flooder = Sender(state_expires_s=None)
     for _ in range(FLOOD):
         flooder.send(flood)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from collector.host import services
+from collector.settings import Settings
+
 pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -88,3 +91,27 @@ def test_a_foreign_tasks_module_keeps_nobody_from_reading(tmp_path: Path) -> Non
     assert "vwap" in run(tmp_path, "-m", "collector", "analyze", "--list")
     run(tmp_path, "-c", "from collector.store.read import Reader; from collector.broker.ask import ask")
     run(tmp_path, "-c", "import collector.cli.run, collector.listener.app, collector.publish.sender")
+
+
+def test_foreign_modules_in_the_working_folder_are_not_those_of_our_workers(tmp_path: Path) -> None:
+    """What `collector up` starts has our tasks and our settings."""
+    for name in ("tasks", "celeryconfig", "redis"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('a foreign {name}.py was imported')\n")
+    found = services.roles(
+        Settings(data_dir=tmp_path),
+        url="redis://127.0.0.1:1/0",
+        workers=1,
+        python=sys.executable,
+        flower=True,
+    )
+    celery = [role for role in found if "celery" in role.argv]
+    assert {role.name for role in celery} == {"ingest1", "analysis", "flower"}
+    for role in celery:
+        command = role.argv[: role.argv.index("-A") + 2]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **role.env}
+        ended = subprocess.run(
+            [*command, "report"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=LIMIT_S
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "redis://127.0.0.1:1/0" in ended.stdout
+        assert "task_acks_late: True" in ended.stdout

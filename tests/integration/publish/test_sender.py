@@ -68,8 +68,8 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
     sys.modules.pop("collector.broker.config", None)
 
 
-def letter(*rows: Any, kind: Kind = Kind.TRADE, shards: int = 1) -> Envelope:
-    return envelope_of(batches.make(kind, rows, listener="t", now_ms=T0), shards)
+def letter(*rows: Any, kind: Kind = Kind.TRADE, queues: int = 1) -> Envelope:
+    return envelope_of(batches.make(kind, rows, listener="t", now_ms=T0), queues)
 
 
 def received(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ def test_a_replay_lets_nothing_expire(client: redis.Redis, new_sender: Callable[
 
 def test_shards_have_their_queues(client: redis.Redis, new_sender: Callable[..., Sender]) -> None:
     """A share's queue is used as named, also if this process was not configured for it."""
-    new_sender().send(letter(trade(), shards=8))
+    new_sender().send(letter(trade(), queues=8))
     assert len(received(client, "trade.5")) == 1
 
 

@@ -21,6 +21,7 @@ from collector.clock import ManualClock
 from collector.errors import ConfigurationError, SpoolFull
 from collector.publish import segment, spool
 from collector.publish.spool import APART_MS, Spool, Times
+from collector.util import atomic_file
 
 PAYLOADS = [f"batch {number} ".encode() * (1 + number % 3) for number in range(12)]
 RECORD_BYTES = len(segment.pack(PAYLOADS[0], 0))
@@ -63,7 +64,7 @@ def drained(held: Spool) -> list[bytes]:
 
 def crashed(held: Spool) -> None:
     """Let go of the directory as a killed process does: nothing is written any more."""
-    for descriptor in (held._lock, held._writer):
+    for descriptor in (held._lock.fd, held._writer):
         if descriptor is not None:
             os.close(descriptor)
 
@@ -624,7 +625,8 @@ class Story:
         held = opened(self.directory, segment_bytes=90, fsync_interval_s=1, clock=self.clock)
         self.countdown = itertools.count(crash_after, -1)
         with patch.context() as patched:
-            patched.setattr(spool, "os", self.fragile_os())
+            for module in (spool, atomic_file):
+                patched.setattr(module, "os", self.fragile_os())
             for name in ("unlink", "replace", "write_bytes"):
                 patched.setattr(Path, name, self.checked(getattr(Path, name)))
             try:
@@ -669,7 +671,7 @@ class Story:
 
     def checked(self, call: Callable) -> Callable:
         """Return `call` with the end of the process possible right before it."""
-        return lambda *args: (self.check(), call(*args))[1]
+        return lambda *args, **named: (self.check(), call(*args, **named))[1]
 
     def check(self) -> None:
         if next(self.countdown) <= 0:

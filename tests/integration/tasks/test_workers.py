@@ -119,7 +119,7 @@ def test_workers_killed_in_the_middle_count_every_trade_once(
     options = ("-Q", QUEUES, "-c", "2")
     victim = start_worker(*options, COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="5")
     for batch in rounds:
-        in_flight.send(envelope_of(make(Kind.TRADE, batch, listener="test", now_ms=clock.now_ms()), shards=1))
+        in_flight.send(envelope_of(make(Kind.TRADE, batch, listener="test", now_ms=clock.now_ms()), queues=1))
     eventually(lambda: reader.counters().get("trades_counted", 0) > 300, 10, "some progress")
     os.killpg(victim.pid, signal.SIGKILL)
     start_worker(*options, COLLECTOR_WORKER__VISIBILITY_TIMEOUT_S="5")

@@ -76,7 +76,7 @@ def test_environment_carries_the_settings_over(tmp_path: Path, monkeypatch: pyte
         markets=("KRW-BTC", "USDT-*"),
         channels=("trade",),
         exchange=ExchangeSettings(websocket_url="ws://127.0.0.1:9/websocket/v1", market_refresh_s=1.5),
-        batch=BatchSettings(shards=3),
+        batch=BatchSettings(trade_queues=3),
         worker=WorkerSettings(analysis_rate_limit="7/m"),
     )
     for name, value in environment(original).items():

@@ -24,7 +24,7 @@ VOCABULARY = (
 #: Loose modules of `tasks/`.
 WORKERS = (
     *("app", "analysis", "archive_jobs", "consumer_watchdog", "delivery", "events", "expiry", "heartbeat"),
-    *("ingest", "periodic", "periodic_sender", "shutdown"),
+    *("ingest", "periodic", "periodic_sender", "shutdown", "__main__"),
 )
 #: Import paths that were documented before their modules moved; nothing of ours imports them.
 OLD_PATHS = ("ask", "frames", "read")

@@ -539,4 +539,4 @@ def test_queues_of_shards() -> None:
     assert at_home(letter, 8).queue == "trade.5"
     assert [at_home(letter, shards).queue for shards in (1, 2, 5)] == ["trade"] * 3
     assert envelope_of(batches.make(Kind.GAP, [gap()], listener="t", now_ms=T0), 8).queue == "trade"
-    assert BatchSettings().shards == 1
+    assert BatchSettings().trade_queues == 1

@@ -11,7 +11,7 @@ from collector import batch as batches
 from collector.batch import Batch, Kind
 from collector.model import Gap, OrderBook, Source, Ticker, Trade
 from collector.settings import BatchSettings
-from collector.stream.batcher import STATES, Batcher, shard_of
+from collector.stream.batcher import STATES, Batcher, partition_of
 from tests.samples.events import T0, book, gap, levels, ticker, trade
 
 
@@ -104,26 +104,26 @@ def test_the_oldest_that_nothing_else_remembers() -> None:
 
 def test_the_batch_of_one_market_is_closed_on_demand() -> None:
     """With all that are collected beside it, and no other."""
-    it = batcher(shards=4)
+    it = batcher(trade_queues=4)
     assert it.close_trades("KRW-BTC", T0) is None
     for number in range(20):
         it.add(trade(number, f"KRW-M{number}"), 0.0, T0)
     closed = it.close_trades("KRW-M3", T0)
     assert closed is not None
-    shares = {shard_of(row.market, 4) for row in closed.rows}
-    assert shares == {shard_of("KRW-M3", 4)}
+    shares = {partition_of(row.market, 4) for row in closed.rows}
+    assert shares == {partition_of("KRW-M3", 4)}
     assert it.pending() == 20 - len(closed.rows) > 0
 
 
 def test_shards_keep_the_markets_apart() -> None:
     """Every trade batch holds markets of one share only, and a market is always in the same one."""
-    it = batcher(shards=4, max_rows=10_000)
+    it = batcher(trade_queues=4, max_rows=10_000)
     for number in range(400):
         it.add(trade(number, f"KRW-M{number % 40}"), 0.0, T0)
         it.add(ticker(market=f"KRW-M{number % 40}"), 0.0, T0)
     closed = list(it.flush(T0))
     shards = [
-        {shard_of(row.market, 4) for row in batch.rows} for batch in closed if batch.channel is Kind.TRADE
+        {partition_of(row.market, 4) for row in batch.rows} for batch in closed if batch.channel is Kind.TRADE
     ]
     assert sorted(shard for (shard,) in shards) == [0, 1, 2, 3]
     assert sum(batch.channel is Kind.TICKER for batch in closed) == 1
@@ -131,8 +131,8 @@ def test_shards_keep_the_markets_apart() -> None:
 
 def test_a_share_is_the_same_in_every_process_and_version() -> None:
     """Python's own hash is not; these values must never change."""
-    assert [shard_of(market, 8) for market in ("KRW-BTC", "KRW-ETH", "BTC-ETH")] == [5, 0, 4]
-    assert shard_of("KRW-BTC", 1) == 0
+    assert [partition_of(market, 8) for market in ("KRW-BTC", "KRW-ETH", "BTC-ETH")] == [5, 0, 4]
+    assert partition_of("KRW-BTC", 1) == 0
 
 
 def test_merging_keeps_the_newest_per_market_and_counts_the_rest() -> None:
@@ -182,7 +182,7 @@ def test_nothing_is_lost_and_no_order_is_changed(
     script: list[tuple[Any, bool, float, float]], max_rows: int, shards: int, max_age_ms: int
 ) -> None:
     """Facts come out as they went in; of every state the last one comes out, and the rest is counted."""
-    it = batcher(max_rows=max_rows, shards=shards, max_age_ms=max_age_ms)
+    it = batcher(max_rows=max_rows, trade_queues=shards, max_age_ms=max_age_ms)
     now_s, closed = 0.0, []
     for row, merging, wait_s, factor in script:
         now_s += wait_s

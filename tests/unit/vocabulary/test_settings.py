@@ -95,6 +95,18 @@ class TestSources:
         found = settings.load()
         assert (found.redis_url.get_secret_value(), found.redundancy) == ("", 1)
 
+    def test_a_setting_that_was_renamed_keeps_its_old_name(self, monkeypatch, empty_folder):
+        """In the environment, in `.env` and in code; the new name wins where both are set."""
+        (empty_folder / ".env").write_text("COLLECTOR_BATCH__SHARDS=4\n")
+        monkeypatch.setenv("COLLECTOR_CONNECTION__REST_MS", "3")
+        found = settings.load()
+        assert (found.batch.trade_queues, found.connection.coalesce_ms) == (4, 3)
+        monkeypatch.setenv("COLLECTOR_CONNECTION__COALESCE_MS", "5")
+        assert settings.load().connection.coalesce_ms == 5
+        assert settings.BatchSettings.model_validate({"shards": 2}).trade_queues == 2
+        known = {name for name, _ in settings.variable_names()}
+        assert set(settings.old_names().values()) <= known
+
     def test_case_and_spaces_do_not_matter(self, monkeypatch):
         """Lists may have spaces, names any case."""
         monkeypatch.setenv("collector_markets", " btc , BTC-* ")
