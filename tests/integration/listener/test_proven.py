@@ -12,7 +12,7 @@ import pytest
 
 from collector.clock import SystemClock
 from collector.feed import backfill
-from collector.listener import app, maintenance
+from collector.listener import maintenance, market_list
 from collector.model import Channel, Gap, Source
 from collector.settings import Settings
 from collector.simulator import Simulator, SimulatorOptions
@@ -27,7 +27,7 @@ DAY_S = 86_400.0
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "SETTLE_S", 0.2)
     monkeypatch.setattr(backfill, "_FIRST_RETRY_S", 0.2)
-    monkeypatch.setattr(app, "_LIST_RETRY_S", (0.1, 0.2))
+    monkeypatch.setattr(market_list, "RETRY_S", (0.1, 0.2))
 
 
 class HostClock(SystemClock):
