@@ -71,22 +71,22 @@ class ExchangeSettings(_Section):
 
     websocket_url: str = Field(
         "wss://ws-api.bithumb.com/websocket/v1",
-        description="WebSocket address, `ws://` or `wss://`; with `legacy` that socket's own",
+        description="WebSocket address, `ws://` or `wss://`; for `legacy` the address of that socket",
     )
     rest_url: str = Field("https://api.bithumb.com", description="REST address, `http://` or `https://`")
-    protocol: Literal["current", "legacy"] = Field("current", description="which generation of the socket")
+    protocol: Literal["current", "legacy"] = Field("current", description="generation of the WebSocket API")
     format: Literal["DEFAULT", "SIMPLE"] = Field(
-        "DEFAULT", description="field names asked of the socket: long or two-letter; both are understood"
+        "DEFAULT", description="requested field names: long or two-letter; both are accepted"
     )
     rest_timeout_s: float = Field(10, gt=0, le=60, description="limit for one REST call")
     rest_requests_per_s: float = Field(
         20, gt=0, le=100, description="REST budget of this process; the exchange allows 150 per address"
     )
     rest_blocked_s: float = Field(
-        60, ge=0, le=3600, description="all REST calls rest this long once the exchange calls them too many"
+        60, ge=0, le=3600, description="pause of all REST calls after the exchange's rate limit"
     )
     totals_interval_s: float = Field(
-        60, ge=0, description="how often the day's totals are read from REST, 200 markets a call; 0 = never"
+        60, ge=0, description="interval of reading the day's totals from REST, 200 markets a call; 0 = never"
     )
     rest_lag_max_s: float = Field(
         60,
@@ -137,19 +137,19 @@ class ConnectionSettings(_Section):
         60, ge=0, le=3600, description="least wait after HTTP 429; the exchange blocks for 10 minutes"
     )
     healthy_after_s: float = Field(
-        10, gt=0, description="data must flow this long before the delay starts from the beginning again"
+        10, gt=0, description="data must flow this long before the reconnect delay is reset"
     )
     retries_max: int = Field(0, ge=0, description="give up after so many failures in a row; 0 = never")
     first_message_timeout_s: float = Field(
-        15, gt=0, le=120, description="limit from subscribing to the first data"
+        15, gt=0, le=120, description="limit from the subscription to the first data"
     )
-    stall_min_s: float = Field(15, gt=0, description="no channel is called stalled before this silence")
+    stall_min_s: float = Field(15, gt=0, description="a shorter silence is never a stall")
     stall_max_s: float = Field(
-        120, gt=0, description="a channel silent this long is stalled whatever its rhythm was"
+        120, gt=0, description="a channel silent this long is stalled, whatever its usual interval"
     )
     stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
     coalesce_ms: float = Field(
-        8, ge=0, le=100, description="coalescing window for reads of the sockets; 0 disables it"
+        8, ge=0, le=100, description="coalescing window for reads from a socket; 0 disables it"
     )
     refresh_h: float = Field(
         0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"
@@ -161,10 +161,13 @@ class BatchSettings(_Section):
 
     renamed: ClassVar[Mapping[str, str]] = {"shards": "trade_queues"}
 
-    max_rows: int = Field(2000, ge=1, le=10_000, description="rows in a batch at the most")
-    max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="size before compression, about")
+    max_rows: int = Field(2000, ge=1, le=10_000, description="most rows in a batch")
+    max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="approximate size before compression")
     max_age_ms: int = Field(
-        50, ge=1, le=60_000, description="age of the oldest row when a batch is closed; of tickers twice that"
+        50,
+        ge=1,
+        le=60_000,
+        description="added batching latency: age of the oldest row when a batch is closed; tickers twice",
     )
     trade_queues: int = Field(1, ge=1, le=64, description="queues `trade.0 … trade.N-1`; 1 = just `trade`")
 
@@ -172,23 +175,25 @@ class BatchSettings(_Section):
 class PublishSettings(_Section):
     """Handing batches to Celery."""
 
-    queue_batches: int = Field(256, ge=8, description="batches waiting for the publisher at the most")
+    queue_batches: int = Field(256, ge=8, description="most batches that wait for the publisher")
     socket_timeout_s: float = Field(5, gt=0, le=60, description="limit for one Redis reply")
     probe_interval_s: float = Field(0.5, gt=0, le=60, description="how often queue lengths are read")
     confirm_timeout_s: float = Field(
-        15, ge=1, le=3600, description="trades that left their queue and are not stored then are sent again"
+        15, ge=1, le=3600, description="trades not confirmed as stored after this time are sent again"
     )
-    lease_ttl_s: float = Field(6, ge=1, le=300, description="a standby takes over this long after a death")
+    lease_ttl_s: float = Field(
+        6, ge=1, le=300, description="a standby takes over this long after the listener died"
+    )
     state_expires_s: int = Field(10, ge=1, description="a ticker or book batch older than this is dropped")
 
 
 class SpoolSettings(_Section):
     """The disk buffer for trades while the broker is away."""
 
-    max_mb: int = Field(2048, ge=1, description="bound of the whole spool")
+    max_mb: int = Field(2048, ge=1, description="limit of the whole spool")
     segment_mb: int = Field(16, ge=1, le=1024, description="size of one file")
     fsync_interval_ms: int = Field(200, ge=0, le=10_000, description="0 = after every batch")
-    drain_batches_per_s: float = Field(100, gt=0, description="rate of the way back to the broker")
+    drain_batches_per_s: float = Field(100, gt=0, description="rate at which the spool is sent to the broker")
 
 
 class PressureSettings(_Section):
@@ -215,7 +220,9 @@ class PressureSettings(_Section):
     redis_memory_low: float = Field(0.6, gt=0, le=1, description="share below which SPOOL may end")
     local_fill_high: float = Field(0.5, gt=0, le=1, description="share of the local queue that starts MERGE")
     local_fill_low: float = Field(0.1, ge=0, le=1, description="share below which FLOW may return")
-    hold_s: float = Field(3, ge=0, le=600, description="how long all must be well before a step back")
+    hold_s: float = Field(
+        3, ge=0, le=600, description="how long all figures must be low before a better mode is entered"
+    )
     memory_limit_mb: int = Field(512, ge=64, description="ceiling for this listener's own memory")
 
 
@@ -223,19 +230,23 @@ class StoreSettings(_Section):
     """How long Redis keeps what the workers computed."""
 
     key_prefix: str = Field(
-        "bithumb:", pattern=r"^[\w:.-]*$", description="before every key of ours but the queues"
+        "bithumb:", pattern=r"^[\w:.-]*$", description="prefix of all keys except the queues"
     )
     candle_retention_h: int = Field(72, ge=25, description="one-minute candles")
-    trade_retention_h: int = Field(6, ge=1, description="single trades and their ids, after their last write")
+    trade_retention_h: int = Field(
+        6, ge=1, description="single trades and their ids, after the last write of their minute"
+    )
     gap_retention_h: int = Field(72, ge=1, description="gaps")
-    dead_letters_max: int = Field(1000, ge=1, description="dead letters kept, the oldest go first")
+    dead_letters_max: int = Field(1000, ge=1, description="dead letters kept; the oldest are dropped first")
 
 
 class WorkerSettings(_Section):
     """Celery workers."""
 
     concurrency: int = Field(2, ge=1, le=64, description="processes of a worker that is started without `-c`")
-    visibility_timeout_s: int = Field(60, ge=5, description="an unacknowledged batch is sent again after")
+    visibility_timeout_s: int = Field(
+        60, ge=5, description="an unacknowledged batch is delivered again after"
+    )
     attempts_max: int = Field(5, ge=1, description="tries before a batch becomes a dead letter")
     analysis_rate_limit: str = Field(
         "50/s", description="tasks of each analysis in each worker: `50/s`, `5/m`, `1/h`; no mode is faster"
@@ -254,10 +265,11 @@ class AnalysisSettings(_Section):
     """What the workers on the queue `analysis` do by themselves."""
 
     periodic: str = Field(
-        "", description="analyses to repeat, `name [market] [window]`, semicolons between; docs/analyses.md"
+        "",
+        description="periodic analyses, `name [market] [window]`, separated by semicolons; docs/analyses.md",
     )
-    periodic_s: float = Field(60, ge=1, le=86_400, description="how often they are repeated")
-    periodic_kept: int = Field(60, ge=1, le=100_000, description="answers of each that are kept")
+    periodic_s: float = Field(60, ge=1, le=86_400, description="interval of periodic analyses")
+    periodic_kept: int = Field(60, ge=1, le=100_000, description="results of each that are kept")
     book_samples_s: float = Field(10, ge=0, le=3600, description="how often books are sampled; 0 = never")
     book_samples_kept: int = Field(360, ge=2, le=100_000, description="samples of a book that are kept")
 
@@ -267,17 +279,17 @@ class AuditSettings(_Section):
 
     enabled: bool = Field(True, description="whether the listener compares every closed minute")
     requests_per_s: float = Field(
-        5, gt=0, le=50, description="calls for it at the most, inside COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S"
+        5, gt=0, le=50, description="most calls for it, within COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S"
     )
     interval_s: float = Field(
-        60, ge=1, le=3600, description="new minutes of a market are compared once they are so many together"
+        60, ge=1, le=3600, description="minutes of a market are compared once this time of them is new"
     )
     settle_s: float = Field(
         3, ge=0, le=600, description="time after the end of a minute before it is compared"
     )
     daily: bool = Field(
         True,
-        description="whether each day of the exchange is gone through as a whole once it is over",
+        description="whether each KST day is compared as a whole once it is over",
     )
 
 
@@ -286,20 +298,23 @@ class ArchiveSettings(_Section):
 
     enabled: bool = Field(True, description="whether workers on the queue `archive` write Parquet files")
     interval_s: float = Field(
-        300, ge=5, le=3600, description="new trades and candles are written, tickers and books sampled"
+        300,
+        ge=5,
+        le=3600,
+        description="how often new trades and candles are written, tickers and books sampled",
     )
-    compact_after_h: int = Field(72, ge=1, description="the hours of a day become one file this long after")
+    compact_after_h: int = Field(72, ge=1, description="the hours of a day become one file after this time")
     retention_days: int = Field(0, ge=0, description="older days are removed; 0 = never")
     query_memory_mb: int = Field(
         1024,
         ge=64,
-        description="memory a query in SQL may take in DuckDB; one that needs more ends with an error",
+        description="DuckDB's memory limit of a SQL query; one that needs more ends with an error",
     )
-    query_threads: int = Field(2, ge=1, le=256, description="threads a query in SQL may take")
+    query_threads: int = Field(2, ge=1, le=256, description="threads of a SQL query")
 
 
 class RedisSettings(_Section):
-    """The embedded server where `REDIS_URL` is empty, and what an address can't say where it is not."""
+    """The embedded server where `REDIS_URL` is empty, and options that an address cannot contain."""
 
     max_memory_mb: int = Field(1024, ge=32, description="embedded: `maxmemory`; policy `noeviction`")
     start_timeout_s: float = Field(10, gt=0, le=120, description="embedded: limit for the first answer")
@@ -309,9 +324,11 @@ class RedisSettings(_Section):
     sentinel_password: SecretStr = Field(
         SecretStr(""), description="`sentinel://`: password of the Sentinels, not of Redis"
     )
-    tls_ca_file: str = Field("", description="`rediss://`: who signed its certificate; empty: the system's")
-    tls_cert_file: str = Field("", description="`rediss://`: our certificate, where Redis asks for one")
-    tls_key_file: str = Field("", description="`rediss://`: the key of our certificate")
+    tls_ca_file: str = Field(
+        "", description="`rediss://`: file of the certificate authority; empty: the system's"
+    )
+    tls_cert_file: str = Field("", description="`rediss://`: client certificate, where Redis requires one")
+    tls_key_file: str = Field("", description="`rediss://`: key of the client certificate")
 
     @field_validator("tls_ca_file", "tls_cert_file", "tls_key_file")
     @classmethod
@@ -322,7 +339,7 @@ class RedisSettings(_Section):
 
 
 class HealthSettings(_Section):
-    """What a listener tells about itself."""
+    """Reports of a listener."""
 
     interval_s: float = Field(1, gt=0, le=60, description="how often health is written to Redis")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
@@ -331,11 +348,13 @@ class HealthSettings(_Section):
 class LogSettings(_Section):
     """Log lines on stderr."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is said")
-    format: Literal["console", "json"] = Field("console", description="for people or for programs")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level that is logged"
+    )
+    format: Literal["console", "json"] = Field("console", description="text or JSON lines")
 
 
-#: What a `rediss://` address could say to have any server believed.
+#: Arguments of a `rediss://` address that would accept any server.
 _UNCHECKED_TLS = {
     *(("ssl_cert_reqs", value) for value in ("none", "optional", "cert_none", "cert_optional")),
     *(("ssl_check_hostname", value) for value in ("false", "0", "no", "f", "n")),
@@ -361,16 +380,16 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="spool, embedded Redis, recordings, archive")
     time_zone: str = Field(
         "Asia/Seoul",
-        description="zone that tables print, SQL computes in, and times without an offset are read in",
+        description="time zone of tables, of SQL, and of times without an offset",
     )
     markets: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("KRW-*",), description="comma list of markets like `KRW-BTC` or `btc`, `*` allowed"
+        ("KRW-*",), description="comma-separated markets like `KRW-BTC` or `btc`; `*` allowed"
     )
     channels: Annotated[tuple[Channel, ...], NoDecode] = Field(
-        (Channel.TICKER, Channel.ORDERBOOK, Channel.TRADE), description="comma list of channels"
+        (Channel.TICKER, Channel.ORDERBOOK, Channel.TRADE), description="comma-separated channels"
     )
     redundancy: int = Field(2, ge=1, le=4, description="sockets that carry the same subscription")
-    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$", description="this listener's share, `i/n`")
+    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$", description="shard of this listener, `i/n`")
 
     exchange: ExchangeSettings = ExchangeSettings()
     connection: ConnectionSettings = ConnectionSettings()
@@ -396,7 +415,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let a variable that is set and empty stand for the default, whatever `.env` says."""
+        """Let a variable that is set and empty stand for the default, also over `.env`."""
         assert isinstance(dotenv_settings, EnvSettingsSource)  # noqa: S101 - its base class
         empty = {name.lower() for name, value in os.environ.items() if not value}
         known = dotenv_settings.env_vars.items()
@@ -452,7 +471,7 @@ class Settings(BaseSettings):
             )
             if _UNCHECKED_TLS & set(parse_qsl(urlsplit(text).query.lower())):
                 raise ValueError(
-                    "must not switch the check of the certificate off: name its authority's file in"
+                    "must not disable the certificate check: put its authority's file into"
                     " COLLECTOR_REDIS__TLS_CA_FILE"
                 )
             _check_arguments(text)
@@ -488,7 +507,9 @@ def _checked_url(url: str, schemes: set[str]) -> str:
             f"must be an address that starts with {' or '.join(f'{s}://' for s in sorted(schemes))}"
         )
     if parts.scheme in _WEB and "@" in parts.netloc:
-        raise ValueError("must not hold a user or a password: the exchange asks for none, and logs show it")
+        raise ValueError(
+            "must not contain a user or a password: the exchange needs none, and it would be logged"
+        )
     return url
 
 
@@ -504,7 +525,7 @@ def _check_arguments(urls: str) -> None:
         taken = _REDIS_ARGUMENTS + tuple(name for name in _arguments(url) if name.startswith("ssl_"))
         if not set(_arguments(url)) <= set(taken if url.startswith("rediss:") else _REDIS_ARGUMENTS):
             raise ValueError(
-                "may hold username, password and db behind the question mark, and nothing else:"
+                "may contain only username, password and db after the question mark:"
                 " timeouts are settings; in a password, write ? as %3F"
             )
         databases = {_arguments(url).get("db", "0")}

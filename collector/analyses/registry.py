@@ -29,32 +29,33 @@ Answer = dict[str, Any]
 
 _HEAD = """# Analyses
 
-Made by `python -m tasks.analysis > docs/analyses.md`. Ask with `collector analyze NAME MARKET`, with
-`tasks.ask.ask`, or with `celery -A tasks call tasks.analysis.NAME --args='["KRW-BTC","15m"]'`; further
-parameters are `--arg name=value`. Windows are whole minutes and end at the newest event of any market.
-Volumes, prices and their sums are exact; quotients, logarithms and roots have 28 digits. Book analyses see
-the newest book, but for `spread` and `book_changes`: these see samples of it, one every
-`COLLECTOR_ANALYSIS__BOOK_SAMPLES_S` where the book has changed, the newest
-`COLLECTOR_ANALYSIS__BOOK_SAMPLES_KEPT` of each market. Samples of longer ago are in the archive:
+Made by `python -m tasks.analysis > docs/analyses.md`. Request an analysis with
+`collector analyze NAME MARKET`, with `tasks.ask.ask`, or with
+`celery -A tasks call tasks.analysis.NAME --args='["KRW-BTC","15m"]'`; further parameters are
+`--arg name=value`. Windows are whole minutes and end at the newest event of any market. Volumes, prices and
+their sums are exact; quotients, logarithms and roots have 28 digits. Order book analyses use the newest
+book. `spread` and `book_changes` use samples of it: one every `COLLECTOR_ANALYSIS__BOOK_SAMPLES_S` if the
+book has changed, the newest `COLLECTOR_ANALYSIS__BOOK_SAMPLES_KEPT` of each market. Older samples are in the
+archive:
 `collector query "SELECT market, avg(spread_bps) FROM books GROUP BY market"`.
 
-An answer is JSON with decimals as text, `null` where a figure has no value. Its models are in
-`collector/analyses/results.py`; `tasks.ask.result` returns them. In brackets stand the fields of a list's
-rows. A question that can't be answered, such as one about an unknown market, is answered with
-`{"error": "…", "kind": "NoData"}` or `"ConfigurationError"`: the task has not failed. `tasks.ask.ask` raises
+A result is JSON with decimals as text, and `null` where a figure has no value. The models are in
+`collector/analyses/results.py`; `tasks.ask.result` returns them. Brackets contain the fields of a list's
+rows. The result of an invalid request, for instance with an unknown market, is
+`{"error": "…", "kind": "NoData"}` or `"ConfigurationError"`; the task does not fail. `tasks.ask.ask` raises
 that error, and `collector analyze` ends with 1 or 2.
 
-## Again and again
+## Periodic analyses
 
     COLLECTOR_ANALYSIS__PERIODIC='vwap KRW-BTC 15m; top_movers * 1h; walls KRW-BTC' collector up
 
-has the workers on the queue `analysis` repeat these, each written `name [market] [window]`, every
-`COLLECTOR_ANALYSIS__PERIODIC_S`. The newest `COLLECTOR_ANALYSIS__PERIODIC_KEPT` answers of each are kept:
+makes the workers of the queue `analysis` repeat these, each written `name [market] [window]`, every
+`COLLECTOR_ANALYSIS__PERIODIC_S`. The newest `COLLECTOR_ANALYSIS__PERIODIC_KEPT` results of each are kept:
 
     collector analyze vwap KRW-BTC --window 15m --kept --json
 
-What can't be answered is said in the worker's log, and the others go on. While nothing happens on the market,
-no answer is added.
+Errors are in the worker's log and do not affect the other analyses. While there are no new events, no result
+is added.
 """
 
 

@@ -1,4 +1,4 @@
-"""The `collector` command: arguments in, one line of error out, an exit code that tells.
+"""The `collector` command: arguments in, at most one line of error out, and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command lives in `collector.cli` and
 is imported when it runs, so that `--help` is quick.
@@ -20,7 +20,7 @@ from collector.host import logs
 
 app = typer.Typer(
     name="collector",
-    help="A Bithumb market data feed to trust: every trade counted exactly once, every loss reported.",
+    help="Bithumb market data: every trade counted exactly once, every loss reported as a gap.",
     cls=Group,
     epilog="Example: collector demo, then collector show candles KRW-BTC; each command has a --help.",
     pretty_exceptions_enable=False,
@@ -33,21 +33,23 @@ INTERRUPTED = 130
 Markets = Annotated[
     str | None,
     typer.Option(
-        help="Comma list of markets, `*` allowed; default COLLECTOR_MARKETS.", autocompletion=reading.known
+        help="Comma-separated markets, `*` allowed; default COLLECTOR_MARKETS.", autocompletion=reading.known
     ),
 ]
 Channels = Annotated[
-    str | None, typer.Option(help="Comma list of ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
+    str | None, typer.Option(help="Comma-separated ticker, orderbook, trade; default COLLECTOR_CHANNELS.")
 ]
-Flower = Annotated[bool, typer.Option("--flower", help="Watch the workers in a browser, on loopback.")]
-FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="Port of Flower.")]
+Flower = Annotated[
+    bool, typer.Option("--flower", help="Start Flower, the web view of the workers, on loopback.")
+]
+FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="The port Flower listens on.")]
 Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
 
 
 def _load(**overrides: str | None) -> settings.Settings:
     """Read the settings, command-line choices before the environment."""
     for name, value in overrides.items():
-        if value == "":  # from an unset shell variable, say: never all markets in silence
+        if value == "":  # for instance an unset shell variable; it must not mean all markets
             raise ConfigurationError(f"--{name} is empty: name some, or leave the option out")
         if value is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = value
@@ -81,7 +83,7 @@ def up(
 
 @app.command(epilog="Example: collector demo --seconds 60 --rate 200 --faults 'cut@10s/10s'")
 def demo(
-    seconds: Annotated[float, typer.Option(min=5, max=86_400, help="How long.")] = 30,
+    seconds: Annotated[float, typer.Option(min=5, max=86_400, help="Duration in seconds.")] = 30,
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Trades per second over all markets.")] = 100,
     faults: Faults = "",
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
@@ -89,9 +91,9 @@ def demo(
     flower_port: FlowerPort = 5555,
     as_json: reading.Json = False,
 ) -> None:
-    """Run everything against a simulated exchange for a while.
+    """Run the whole system against a simulated exchange.
 
-    At the end it compares what was counted with what the exchange made.
+    At the end it compares the counted trades with those that the exchange made.
     """
     from collector.cli import demo as command
 
@@ -119,24 +121,26 @@ def demo(
     )
 )
 def simulate(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 selects a free one.")
+    ] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    markets: Annotated[int, typer.Option(min=1, max=2_000, help="How many markets.")] = 20,
+    markets: Annotated[int, typer.Option(min=1, max=2_000, help="Number of markets.")] = 20,
     rate: Annotated[float, typer.Option(min=0, help="Trades per second over all markets.")] = 50,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
-    recording: Annotated[Path | None, typer.Option(help="Play this recording instead.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed makes the same trades.")] = 1,
+    recording: Annotated[Path | None, typer.Option(help="Recording to play instead.")] = None,
     speed: Annotated[
-        float, typer.Option(min=0, help="Speed of the recording; 0 = as fast as it is read.")
+        float, typer.Option(min=0, help="Speed of the recording: 1 as recorded, 0 as fast as possible.")
     ] = 1,
     faults: Faults = "",
     rules: Annotated[
         str,
-        typer.Option(help="What is not known of the exchange: `rest-lag=15s,rest-ids=shared`."),
+        typer.Option(help="Unconfirmed properties of the exchange: `rest-lag=15s,rest-ids=shared`."),
     ] = "",
-    truth: Annotated[
-        Path | None, typer.Option(help="Write every trade made to this file, JSON lines.")
+    truth: Annotated[Path | None, typer.Option(help="File for every trade made, as JSON lines.")] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(min=0, help="Make no more trades after this number.")
     ] = None,
-    stop_after: Annotated[int | None, typer.Option(min=0, help="Go quiet after so many trades.")] = None,
 ) -> None:
     """Run a local, simulated Bithumb.
 
@@ -164,17 +168,17 @@ def simulate(
 
 @app.command(epilog="Example: collector record session.zst --markets KRW-BTC --seconds 60")
 def record(
-    file: Annotated[Path, typer.Argument(help="Where to write; with --rotate-… the index of several files.")],
+    file: Annotated[Path, typer.Argument(help="File to write; with --rotate-… the index of several files.")],
     markets: Markets = None,
     channels: Channels = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop after so long; default: Ctrl-C.")
+        float | None, typer.Option(min=0.1, help="Duration in seconds; default: until Ctrl-C.")
     ] = None,
     rotate_mb: Annotated[
-        float | None, typer.Option(min=0.001, help="Begin another file after so many MB.")
+        float | None, typer.Option(min=0.001, help="Begin a new file after this number of MB.")
     ] = None,
     rotate_s: Annotated[
-        float | None, typer.Option(min=1, help="Begin another file after so many seconds.")
+        float | None, typer.Option(min=1, help="Begin a new file after this number of seconds.")
     ] = None,
     as_json: reading.Json = False,
 ) -> None:
@@ -189,9 +193,9 @@ def record(
 
 @app.command(epilog="Example: collector replay session.zst --speed 10 --from 2026-09-21T09:00")
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recording of ours, its index, or one of cryptofeed.")],
-    speed: Annotated[float, typer.Option(min=0, help="1 = as recorded; 0 = as fast as possible.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="Workers, if none is running yet.")] = 1,
+    file: Annotated[Path, typer.Argument(help="A recording, the index of one, or a capture of cryptofeed.")],
+    speed: Annotated[float, typer.Option(min=0, help="1 as recorded, 0 as fast as possible.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Workers to start, if none is running.")] = 1,
     from_: reading.From = None,
     to: reading.To = None,
     as_json: reading.Json = False,
@@ -208,7 +212,9 @@ def replay(
 
 @app.command(epilog="Example: collector metrics --port 9464")
 def metrics(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 9464,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 selects a free one.")
+    ] = 9464,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve /metrics, /healthz and /readyz of the whole system.
@@ -239,7 +245,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; never shows a stack trace for what the user can put right."""
+    """Run the command line; user errors are one line without a stack trace."""
     signal.signal(signal.SIGTERM, _interrupt)
     command = typer.main.get_command(app)
     try:
@@ -267,6 +273,6 @@ def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what `sign
 
 
 def _fail(message: str, code: int) -> None:
-    if message:  # else it has been said already, by a process of ours
+    if message:  # else one of our processes has printed it already
         print(f"collector: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

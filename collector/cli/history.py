@@ -28,14 +28,14 @@ def _load() -> settings.Settings:
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over trades, candles, tickers, books, gaps.")],
     as_json: Json = False,
-    rows: Annotated[int, typer.Option(min=1, help="Rows shown in a table; --json gives all.")] = 200,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows of a table; --json prints all.")] = 200,
     vertical: Annotated[
-        bool, typer.Option("--vertical", help="Every row as a record: all columns at any width.")
+        bool, typer.Option("--vertical", help="Print each row as a record with all columns.")
     ] = False,
 ) -> None:
-    """Ask the archive, and what is newer in Redis, in SQL.
+    """Query the archive and the newer data in Redis with SQL.
 
-    The engine is DuckDB; nothing can be changed.
+    The engine is DuckDB. Queries are read-only.
     """
     from collector.cli import query as command
 
@@ -66,27 +66,26 @@ def export(
 @app.command(epilog="Example: collector audit --all --date yesterday")
 def audit(
     market: OneMarket = None,
-    everything: Annotated[bool, typer.Option("--all", help="All markets that are collected.")] = False,
-    date: Annotated[
-        str | None, typer.Option(help="A day of the exchange, KST: 2026-09-21, yesterday.")
-    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All collected markets.")] = False,
+    date: Annotated[str | None, typer.Option(help="A KST day: 2026-09-21, yesterday.")] = None,
     from_: From = None,
     to: To = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Have a running listener fetch what lacks trades.")
+        bool,
+        typer.Option("--repair", help="Request a backfill of the differences from the running listener."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare our one-minute candles with the exchange's.
 
-    The exit code is 0 only if every minute is the exchange's.
+    The exit code is 0 only if every minute equals the exchange's.
     """
     from collector.cli import audit as command
 
     if date is not None and (from_ is not None or to is not None):
-        raise ConfigurationError("say --date, or --from and --to, not both")
+        raise ConfigurationError("give either --date, or --from and --to")
     if (market is None) is not everything:
-        raise ConfigurationError("name one market, or say --all")
+        raise ConfigurationError("give one market, or --all")
     loaded = _load()
     now_ms = SystemClock().now_ms()
     span = command.day_span(date, now_ms) if date is not None else span_of(loaded, from_, to)

@@ -26,7 +26,7 @@ WHAT = (
 
 
 def known(incomplete: str) -> list[str]:
-    """Return the stored markets that what is typed so far may become, for completion."""
+    """Return the stored markets that complete what was typed."""
     from collector.cli.completion import markets
 
     return markets(incomplete)
@@ -44,19 +44,20 @@ AnyMarket = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs: exact decimals, times in ms.")]
 Interval = Annotated[
-    str | None, typer.Option(help="Of candles: 1m 3m 5m 15m 30m 1h 4h 1d; default 1m.", show_default=False)
+    str | None,
+    typer.Option(help="Candles of 1m 3m 5m 15m 30m 1h 4h 1d; default 1m.", show_default=False),
 ]
 From = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Not before: 2026-07-31 09:00, 09:00, yesterday, -2h, ISO 8601 or epoch ms; "
+        help="Start time: 2026-07-31 09:00, 09:00, yesterday, -2h, ISO 8601 or epoch ms; "
         "without an offset in COLLECTOR_TIME_ZONE.",
     ),
 ]
-To = Annotated[str | None, typer.Option("--to", help="Not after: like --from; a day is included.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="The newest so many, of each market.")]
-LetterId = Annotated[str | None, typer.Argument(metavar="[ID]", help="As listed.")]
+To = Annotated[str | None, typer.Option("--to", help="End time, written like --from; a day is included.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Number of newest rows of each market.")]
+LetterId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The id from `dead-letters list`.")]
 
 
 def _load() -> settings.Settings:
@@ -66,7 +67,7 @@ def _load() -> settings.Settings:
 
 
 def span_of(loaded: settings.Settings, from_: str | None, to: str | None) -> "Span":
-    """Return what `--from` and `--to` mean now.
+    """Return the interval of `--from` and `--to`.
 
     Raises:
         ConfigurationError: not a time, or the end is before the beginning.
@@ -92,7 +93,9 @@ def show(
     from_: From = None,
     to: To = None,
     limit: Limit = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of gaps: every one, the recovered too.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="For gaps: all of them, including recovered ones.")
+    ] = False,
 ) -> None:
     """Show stored prices, candles, books, gaps, proof or health."""
     from collector.cli import show as command
@@ -108,22 +111,24 @@ def show(
 
 @app.command(epilog="Example: collector analyze vwap KRW-BTC --window 15m --json")
 def analyze(
-    name: Annotated[str | None, typer.Argument(help="As listed by --list.", autocompletion=_analyses)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The name of an analysis, from --list.", autocompletion=_analyses)
+    ] = None,
     market: AnyMarket = None,
     window: Annotated[
-        str | None, typer.Option(help="How far back from the newest data: 15m, 4h, 1d.", show_default=False)
+        str | None, typer.Option(help="Window before the newest data: 15m, 4h.", show_default=False)
     ] = None,
     arg: Annotated[
-        list[str] | None, typer.Option(help="What else it takes, as name=value; see docs/analyses.md.")
+        list[str] | None, typer.Option(help="Further parameter, as name=value; see docs/analyses.md.")
     ] = None,
     as_json: Json = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait for a worker.")] = 10,
     list_: Annotated[bool, typer.Option("--list", help="List the analyses.")] = False,
     kept: Annotated[
-        bool, typer.Option("--kept", help="Show the kept answers of COLLECTOR_ANALYSIS__PERIODIC.")
+        bool, typer.Option("--kept", help="Show the kept results of COLLECTOR_ANALYSIS__PERIODIC.")
     ] = False,
 ) -> None:
-    """Have the workers analyse one, several or all markets."""
+    """Run an analysis of one, several or all markets in the workers."""
     from collector.cli import analyze as command
 
     if list_:
@@ -150,16 +155,16 @@ def analyze(
 @app.command(epilog="Example: collector chart KRW-BTC --interval 5m --out btc.png")
 def chart(
     market: Market,
-    interval: Annotated[str, typer.Option(help="1m 3m 5m 15m 30m 1h 4h 1d.")] = "1m",
+    interval: Annotated[str, typer.Option(help="Candle interval: 1m 3m 5m 15m 30m 1h 4h 1d.")] = "1m",
     out: Annotated[
-        Path | None, typer.Option(help="A .png, .svg, .pdf or .html; default MARKET-INTERVAL.png.")
+        Path | None, typer.Option(help="A .png, .svg, .pdf or .html file; default MARKET-INTERVAL.png.")
     ] = None,
     from_: From = None,
     to: To = None,
     limit: Limit = None,
-    title: Annotated[str, typer.Option(help="Instead of the market's code.")] = "",
+    title: Annotated[str, typer.Option(help="Title; default: the market's code.")] = "",
 ) -> None:
-    """Draw a market's candles, volume and book as a picture. Stretches with losses are shaded."""
+    """Draw a market's candles, volume and book as a picture. Incomplete candles are hatched."""
     from collector.cli import chart as command
 
     loaded = _load()
@@ -188,7 +193,7 @@ app.add_typer(letters, name="dead-letters")
 
 @letters.command(name="list", epilog="Example: collector dead-letters list --limit 5")
 def list_letters(as_json: Json = False, limit: Limit = None) -> None:
-    """List them, oldest first, with the reason of each."""
+    """List the dead letters, oldest first, with their reasons."""
     from collector.cli import dead_letters as command
 
     raise typer.Exit(command.show(_load(), limit=limit, as_json=as_json))
@@ -196,7 +201,7 @@ def list_letters(as_json: Json = False, limit: Limit = None) -> None:
 
 @letters.command(name="retry", epilog="Example: collector dead-letters retry")
 def retry_letters(letter_id: LetterId = None) -> None:
-    """Send one, or all, to the workers again. Nothing is counted twice."""
+    """Send one dead letter, or all, to the workers again. No trade is counted twice."""
     from collector.cli import dead_letters as command
 
     raise typer.Exit(command.retry(_load(), letter_id))
@@ -204,20 +209,20 @@ def retry_letters(letter_id: LetterId = None) -> None:
 
 @letters.command(name="drop", epilog="Example: collector dead-letters drop --all")
 def drop_letters(
-    letter_id: LetterId = None, all_: Annotated[bool, typer.Option("--all", help="Every one.")] = False
+    letter_id: LetterId = None, all_: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False
 ) -> None:
-    """Forget one, or all. The data in it are lost then."""
+    """Delete one dead letter, or all. Their data are lost."""
     from collector.cli import dead_letters as command
 
     if (letter_id is None) is not all_:
-        raise ConfigurationError("name one dead letter, or say --all (`collector dead-letters list`)")
+        raise ConfigurationError("give the id of one dead letter, or --all (`collector dead-letters list`)")
     raise typer.Exit(command.drop(_load(), letter_id))
 
 
 @app.command(epilog="Example: collector check")
 def check(
     as_json: Json = False,
-    all_: Annotated[bool, typer.Option("--all", help="Show the settings at their defaults too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Also show the settings at their defaults.")] = False,
 ) -> None:
     """Test Redis, disk, clock and exchange; show the settings."""
     from collector.cli import check as command
@@ -226,8 +231,8 @@ def check(
 
 
 @app.command(epilog="Example: collector top")
-def top(once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False) -> None:
-    """Watch rates, lag, queues, losses and markets; `q` leaves."""
+def top(once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False) -> None:
+    """Watch rates, lag, queues, losses and markets; `q` exits."""
     from collector.cli import top as command
 
     raise typer.Exit(command.top(_load(), once=once))

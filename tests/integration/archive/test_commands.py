@@ -434,8 +434,8 @@ def test_audit_says_where_our_data_begin(run: Run, store: Store, exchange: Excha
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 2, "name one market, or say --all"),
-        ((BTC, "--all"), 2, "name one market, or say --all"),
+        ((), 2, "give one market, or --all"),
+        ((BTC, "--all"), 2, "give one market, or --all"),
         (("KRW-NO",), 1, "KRW-NO is not a market of the exchange"),
         ((BTC, "--date", "tomorrow"), 2, "--date 'tomorrow' is not a day"),
         ((BTC, "--date", "2026-09-21", "--from", "0"), 2, "not both"),

@@ -312,7 +312,7 @@ class TestSecrets:
     def test_not_in_an_address_that_logs_show(self, monkeypatch, name, scheme):
         """The exchange asks for no password, and logs show its addresses: one with a password is refused."""
         sentence = refusal(monkeypatch, **{name: f"{scheme}://user:{SECRET}@api.example"})
-        assert sentence.startswith(f"{name}: must not hold a user or a password")
+        assert sentence.startswith(f"{name}: must not contain a user or a password")
         assert SECRET not in sentence
 
     @pytest.mark.parametrize(
