@@ -657,8 +657,8 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "From the environment or `.env`, which comes second; a variable that is set and empty stands for the",
-        "default. Made by `python -m collector.settings > docs/settings.md`.",
+        "Settings are read from the environment, then from `.env`. A variable that is set and empty stands for the",
+        "default. This page is the output of `python -m collector.settings > docs/settings.md`.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",
@@ -668,7 +668,7 @@ def reference() -> str:
         default = field.get_default()
         shown = default.get_secret_value() if isinstance(default, SecretStr) else default
         text = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-        old = f" (before: `{before[name]}`, still understood)" if name in before else ""
+        old = f" (formerly `{before[name]}`, still accepted)" if name in before else ""
         lines.append(f"| `{name}` | {f'`{text}`' if text else 'empty'} | {field.description}{old} |")
     return "\n".join(lines)
 

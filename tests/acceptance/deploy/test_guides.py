@@ -37,7 +37,7 @@ from tests.doubles import containers
 ROOT = Path(__file__).resolve().parents[3]
 GUIDES = ("operate", "grow", "troubleshooting", "comparison", "data-model")
 PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
-SETTINGS = {name for name, _ in settings.variable_names()}
+SETTINGS = {name for name, _ in settings.variable_names()} | set(settings.old_names())
 #: Celery and Flower have their own settings, which they read themselves.
 FOREIGN = re.compile(r"^(FLOWER_BASIC_AUTH|FLOWER_UNAUTHENTICATED_API)$")
 
