@@ -657,8 +657,8 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Settings are read from the environment, then from `.env`. A variable that is set and empty stands for the",
-        "default. This page is the output of `python -m collector.settings > docs/settings.md`.",
+        "Settings come from the environment, then from `.env`. A variable that is set and empty stands for",
+        "the default. This page is the output of `python -m collector.settings > docs/settings.md`.",
         "",
         "| variable | default | meaning |",
         "| --- | --- | --- |",
