@@ -7,6 +7,7 @@ and what is stored is compared with what was made. Timeouts are scaled down, see
 
     python -m benchmarks.reliability            print the table
     python -m benchmarks.reliability --write    and put it into docs/reliability.md
+    python -m benchmarks.reliability open [WORDS]    the second table, or its rows with these words
 """
 
 import os
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from collector import __version__
-from tests.acceptance.scenarios.catalog import DISK_FULL, EACH
+from tests.acceptance.scenarios.catalog import DISK_FULL, EACH, TABLE
 from tests.acceptance.scenarios.disk import can_mount
 from tests.acceptance.scenarios.play import Act, Outcome, Scenario, play
 from tests.acceptance.scenarios.system import SHORT_TIMES, System
@@ -68,6 +69,8 @@ PEERS = {
 
 def main() -> int:
     """Play everything, print the table; 1 if anything was lost or doubled."""
+    if sys.argv[1:2] == ["open"]:
+        return _open(" ".join(sys.argv[2:]))
     beside = list(_outcomes(BESIDE, SHORT_TIMES))
     with tempfile.TemporaryDirectory() as folder:
         each = (*EACH, DISK_FULL) if can_mount(Path(folder)) else EACH
@@ -85,6 +88,27 @@ def _outcomes(scenarios: Iterable[Scenario], times: dict[str, str]) -> Iterator[
             outcome = play(scenario, system)
             print(f"{outcome} {outcome.complaints() or ''}", file=sys.stderr, flush=True)
             yield outcome
+
+
+def _open(words: str) -> int:
+    """Play the second table."""
+    outcomes = list(_outcomes([each for each in TABLE if words in each.name], SHORT_TIMES))
+    head = (
+        "| the exchange, the host, Redis | sent | lost | doubled | wrong candles | of them called complete |"
+    )
+    print("\n".join([*_about(), f"{head} exact after |", "|---|---:|---:|---:|---:|---:|---:|"]))
+    for outcome in outcomes:
+        print(_open_row(outcome))
+    return 1 if any(outcome.complaints() for outcome in outcomes) else 0
+
+
+def _open_row(outcome: Outcome) -> str:
+    verdict = outcome.verdict
+    lost = f"{verdict.lost:,}" + (f", all said: {verdict.admitted:,}" if verdict.admitted else "")
+    return (
+        f"| {outcome.scenario.name} | {verdict.sent:,} | {lost} | {verdict.doubled:,} "
+        f"| {len(verdict.wrong) + verdict.incomplete} | {len(verdict.wrong)} | {outcome.settled_s:.0f} s |"
+    )
 
 
 def _about() -> Iterator[str]:

@@ -355,6 +355,26 @@ OPEN = (
         seen=("trades_backfilled",),
     ),
     Scenario(
+        name="one socket cut twice, REST 15 s behind",
+        faults="cut@4s,cut@9s",
+        rules="rest-lag=15s",
+        settings={"COLLECTOR_REDUNDANCY": "1", "COLLECTOR_EXCHANGE__REST_LAG_MAX_S": "18"},
+        faults_over_s=9,
+        seconds=14,
+        settle_s=90,
+        seen=("trades_recovered", "backfills_stale"),
+    ),
+    Scenario(
+        name="sockets refused for 5 s, REST 12 s behind",
+        faults="cut@4s,reject503@4s:5s",
+        rules="rest-lag=12s",
+        settings={"COLLECTOR_EXCHANGE__REST_LAG_MAX_S": "15"},
+        faults_over_s=9,
+        seconds=14,
+        settle_s=90,
+        seen=("trades_recovered", "backfills_stale"),
+    ),
+    Scenario(
         name="one ticker and one book stamped a day ahead, then the listener is killed",
         faults="ahead=ticker@4s,ahead=orderbook@5s",
         acts=(Act(5, "kill listener", 1),),
@@ -369,6 +389,29 @@ OPEN = (
         deaths=True,
         settle_s=60,
         seen=("trades_backfilled",),
+    ),
+)
+
+#: The second table of docs/reliability.md: what loses trades, or hides that they are lost, where a collector
+#: believes what its sockets show it.
+TABLE = (
+    *OPEN,
+    *(
+        each
+        for each in EACH
+        if each.name.startswith(
+            (
+                "one socket cut twice, REST gives all trades of a millisecond one id",
+                "a market in its first day",
+                "Redis flushed",
+                "Redis killed, the last 60 KB",
+                "Redis set back",
+                "a standby takes over while the disk",
+                "Redis paused for 4 s, a third of what is on disk damaged",
+                "a third of the batches that wait are of another version",
+                "one trade in a hundred reaches no socket, and REST has lost it too",
+            )
+        )
     ),
 )
 
