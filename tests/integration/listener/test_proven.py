@@ -180,16 +180,17 @@ async def test_a_host_that_slept_has_a_gap_as_long_as_its_sleep(
     assert 30 <= span <= 35
 
 
-async def test_a_restart_with_a_clock_that_is_slow_misses_nothing(
-    settings: Settings, tmp_path: Path, eventually_async: Eventually
+@pytest.mark.parametrize("wrong_s", [-60, 60])
+async def test_a_restart_with_a_clock_that_is_slow_or_fast_misses_nothing(
+    wrong_s: float, settings: Settings, tmp_path: Path, eventually_async: Eventually
 ) -> None:
-    """A minute behind: the gap of the start ends where the exchange's data begin."""
+    """By a minute: the gap of the start ends where the exchange's data begin."""
     truth = tmp_path / "truth.jsonl"
     async with Simulator(options(truth, stop_trading_after=1_200)) as exchange:
         async with listening(quick(settings, exchange)) as (_, first):
             await eventually_async(lambda: len(first.trades()) > 300, 20)
         await eventually_async(lambda: exchange.trades_made > len(first.trades()) + 150)
-        async with listening(quick(settings, exchange), clock=HostClock(-60)) as (listener, second):
+        async with listening(quick(settings, exchange), clock=HostClock(wrong_s)) as (listener, second):
             await eventually_async(lambda: exchange.finished, 30)
             await all_came(eventually_async, truth, first, second)
             assert -1_000 < listener._pipeline.lags_ms[-1] < 5_000
