@@ -27,4 +27,4 @@ USER collector
 WORKDIR /data
 # No shell and no wrapper in between: the process itself gets SIGTERM.
 CMD ["collector", "run"]
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python", "/opt/healthcheck.py", "listener"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "/opt/healthcheck.py", "listener"]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
@@ -14,19 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from benchmarks.overload_run import Run, Sample
 from benchmarks.pressure_plot import BLUE, COLOURS, GREY, ORANGE, RED
 from collector.settings import Settings
 from collector.stream.pressure import Mode
 
-if TYPE_CHECKING:
-    from benchmarks.overload import Run, Sample
-
 #: Seconds on the axis of ages, unless something got older.
 AGE_SHOWN_S = 8.0
-Figure = Callable[["Sample"], float | None]
+Figure = Callable[[Sample], float | None]
 
 
-def draw(runs: "Sequence[Run]", path: Path) -> None:
+def draw(runs: Sequence[Run], path: Path) -> None:
     """Draw all runs side by side into `path`."""
     figure, axes = plt.subplots(
         3, len(runs), figsize=(6 * len(runs), 9), sharex="col", sharey="row", squeeze=False

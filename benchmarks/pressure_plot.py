@@ -2,7 +2,6 @@
 
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
@@ -12,18 +11,16 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from benchmarks.pressure_trace import Trace
 from collector.settings import Settings
 from collector.stream.pressure import Mode
-
-if TYPE_CHECKING:
-    from benchmarks.pressure_simulation import Trace
 
 COLOURS = {Mode.FLOW: "#e3f1df", Mode.MERGE: "#ffedb8", Mode.SPOOL: "#f6c6c0"}
 BLUE, ORANGE, GREY, RED = "#1f4e9c", "#d9730d", "#777777", "#a61b1b"
 SHOWN = 1200  # points of a line: each is the worst of its stretch
 
 
-def draw(traces: "list[Trace]", settings: Settings, path: Path) -> None:
+def draw(traces: list[Trace], settings: Settings, path: Path) -> None:
     """Draw all runs side by side into `path`."""
     figure, axes = plt.subplots(3, len(traces), figsize=(4.2 * len(traces), 9), squeeze=False, sharex="col")
     for column, trace in enumerate(traces):

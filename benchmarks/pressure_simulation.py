@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import ceil, exp, log
 from pathlib import Path
 
+from benchmarks.pressure_trace import Scenario, Trace
 from collector.settings import Settings
 from collector.stream.pressure import (
     MEANS,
@@ -34,17 +35,6 @@ WORKERS = 2.0  # seconds of work done in a second
 STATE_AGE_MAX_S = 3.0
 TRADE_BYTES, STATE_BYTES, MAXMEMORY = 60, 350, 1 << 30  # compressed rows in Redis
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "pressure.png"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What happens: times the ordinary load, workers alive, and whether Redis answers, by the second."""
-
-    name: str
-    hours: float
-    load: Callable[[float], float]
-    workers: Callable[[float], float] = lambda _: 1.0
-    redis: Callable[[float], bool] = lambda _: True
 
 
 def between(start_min: float, end_min: float) -> Callable[[float], bool]:
@@ -118,31 +108,6 @@ class Pile:
 
     def age_s(self, now_s: float) -> float:
         return now_s - self.cells[0][0] if self.cells else 0.0
-
-
-@dataclass
-class Trace:
-    """What a run looked like, one entry per reading."""
-
-    scenario: Scenario
-    minutes: list[float] = field(default_factory=list)
-    offered: list[float] = field(default_factory=list)
-    done: list[float] = field(default_factory=list)
-    trades: list[float] = field(default_factory=list)
-    states: list[float] = field(default_factory=list)
-    spooled: list[float] = field(default_factory=list)
-    trade_age_s: list[float] = field(default_factory=list)
-    state_age_s: list[float] = field(default_factory=list)
-    redis_memory: list[float] = field(default_factory=list)
-    modes: list[Mode] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    missing_trades: float = 0.0
-
-    @property
-    def changes(self) -> list[tuple[float, Mode, str]]:
-        """Return (minute, mode entered, reason)."""
-        rows = zip(self.minutes, self.modes, self.reasons, strict=True)
-        return [row for row in rows if row[2]]
 
 
 class Pipeline:

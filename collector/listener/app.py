@@ -56,7 +56,7 @@ from collector.publish.publisher import Handing, Publisher, Transport
 from collector.publish.revoke import Revoker
 from collector.publish.sender import Sender
 from collector.settings import Settings
-from collector.store.keys import Keys
+from collector.store.keys import Keys, listener_name
 from collector.store.verified import Verified
 from collector.stream.batcher import Batcher
 from collector.stream.exchange_time import ExchangeClock, ExchangeTime
@@ -72,7 +72,7 @@ _LEAVE_TIMEOUT_S = 0.3
 
 def listener_id(settings: Settings) -> str:
     """Return the name of this listener: machine, process and share."""
-    return f"{socket.gethostname()}-{os.getpid()}-{settings.shard.replace('/', 'of')}"
+    return listener_name(socket.gethostname(), os.getpid(), settings.shard)
 
 
 def new_lease(settings: Settings, client: redis.Redis) -> Lease:

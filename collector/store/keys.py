@@ -55,6 +55,11 @@ def _day(number: int) -> str:
     return strftime("%Y%m%d", gmtime(number * 86_400))
 
 
+def listener_name(host: str, pid: int, shard: str) -> str:
+    """Return the name of a listener: machine, process and share (`i/n`)."""
+    return f"{host}-{pid}-{shard.replace('/', 'of')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The names of our keys under one prefix."""

@@ -208,7 +208,7 @@ def test_options_of_compose_exist() -> None:
 def test_settings_and_links_of_a_guide_exist(guide: str) -> None:
     """No setting was renamed away, no page or picture moved."""
     text = page(guide)
-    names = set(re.findall(r"COLLECTOR_[A-Z_]*[A-Z]\b", text)) - {"COLLECTOR_IMAGE"}
+    names = set(re.findall(r"COLLECTOR_[A-Z_]*[A-Z]\b", text)) - {"COLLECTOR_IMAGE", *settings.old_names()}
     assert names <= SETTINGS
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / "docs" / target).exists(), target
