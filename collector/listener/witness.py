@@ -58,6 +58,7 @@ class Witness:
     async def look(self, markets: Sequence[str]) -> None:
         """Ask once, and compare; where REST does not answer, the next look will do."""
         turnovers: dict[str, Decimal] = {}
+        failure: RestError | None = None
         for start in range(0, len(markets), TICKERS_MAX):
             try:
                 await self._ask(markets[start : start + TICKERS_MAX], turnovers)
@@ -65,12 +66,13 @@ class Witness:
                 return  # calls rest, so this says nothing of the exchange
             except RestError as error:
                 log.debug("the totals of the day can't be read: %s", error)
-                if isinstance(error, RestUnreachable):
-                    self._quiet.on_unreachable()
-                else:
-                    self._quiet.on_refused(self._pipeline.now_s())
-                return
-        self._quiet.on_totals(turnovers, self._pipeline.now_s())
+                failure = error
+        if failure is None or turnovers:
+            self._quiet.on_totals(turnovers, self._pipeline.now_s())
+        elif isinstance(failure, RestUnreachable):
+            self._quiet.on_unreachable()
+        else:
+            self._quiet.on_refused(self._pipeline.now_s())
 
     async def _ask(self, markets: Sequence[str], turnovers: dict[str, Decimal]) -> None:
         """Ask about some markets; one that is not listed any more costs all, so halves are asked about."""
