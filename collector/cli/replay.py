@@ -30,6 +30,7 @@ from collector.recording import Frame, Recording, open_recording
 from collector.routing import ORDERBOOK, TICKER, trade_queues
 from collector.settings import Settings
 from collector.store.read import to_json
+from collector.util.signals import StopSignals
 from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
@@ -73,9 +74,10 @@ def _check(url: str, settings: Settings) -> None:
 
 def _on_signals(stop: threading.Event) -> None:
     """Set `stop` at the first SIGINT or SIGTERM, leave at once at the second."""
+    signals = StopSignals()
 
     def on_signal(number: int, _: object) -> None:  # noqa: ARG001 - what `signal` calls with
-        if stop.is_set():
+        if signals.arrived() > 1:
             os._exit(INTERRUPTED)
         stop.set()
 

@@ -19,6 +19,7 @@ from collector.listener.returning import Returning
 from collector.settings import Settings
 from collector.store.condition import WORTH_A_WARNING
 from collector.store.read import Reader
+from collector.util.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +143,10 @@ async def _unless(
 def watch_signals(stop: asyncio.Event) -> list[signal.Signals]:
     """Set `stop` at the first SIGINT or SIGTERM, leave at once at the second; return a list that fills up."""
     received: list[signal.Signals] = []
+    signals = StopSignals()
 
     def on_signal(number: signal.Signals) -> None:
-        if received:
+        if signals.arrived() > 1:
             os._exit(INTERRUPTED)
         received.append(number)
         stop.set()

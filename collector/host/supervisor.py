@@ -30,6 +30,7 @@ from collector.errors import CollectorError, ConfigurationError, PipelineError
 from collector.host.parent_death import bound
 from collector.host.redis_server import last_line
 from collector.util import backoff
+from collector.util.signals import StopSignals
 
 LOG_BYTES_MAX = 5 << 20
 LOG_CHECK_S = 5.0
@@ -131,7 +132,7 @@ class Supervisor:
         policy = policy or RestartPolicy()
         self._runners = [_Runner(role, _log_of(role, log_dir), policy, self._fail) for role in roles]
         self._stop = asyncio.Event()
-        self._signals_seen = 0
+        self._signals = StopSignals()
         self._failure: CollectorError | None = None
 
     @property
@@ -167,7 +168,7 @@ class Supervisor:
                     bounding.cancel()
         if self._failure is not None:
             raise self._failure
-        return self._signals_seen < 2
+        return self._signals.wishes < 2
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         for stage in Stage:
@@ -228,10 +229,10 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         self.is_interrupted |= number == signal.SIGINT
-        self._signals_seen += 1
-        if self._signals_seen == 1:
+        wish = self._signals.arrived()
+        if wish == 1:
             self._on_first_signal()
-        else:
+        elif wish > 1:
             self._stop.set()
             for runner in self._runners:
                 runner.kill()

@@ -24,6 +24,7 @@ from collector.host.redis_server import PrivateRedis
 from collector.host.services import redis_role
 from collector.host.supervisor import RestartPolicy, Service, Stage, Supervisor
 from collector.settings import RedisSettings, Settings
+from collector.util.signals import COPY_S
 from tests.doubles.durable import wait_until_on_disk
 
 pytestmark = pytest.mark.server
@@ -111,11 +112,27 @@ async def test_second_signal_leaves_at_once(tmp_path: Path, eventually_async: Wa
     await eventually_async(lambda: read(tmp_path / "mule.log") == "up\n")
     begin = time.monotonic()
     os.kill(os.getpid(), signal.SIGINT)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(COPY_S + 0.1)
     assert not running.done()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await running is False
     assert time.monotonic() - begin < ROLE_S / 2
+
+
+async def test_a_copy_of_the_signal_cuts_no_stop_short(tmp_path: Path, eventually_async: Waiter) -> None:
+    """`timeout 60 collector up` sends SIGTERM twice at once: what is held is flushed all the same."""
+    program = (
+        "import signal, sys, time\n"
+        "signal.signal(15, lambda *_: (time.sleep(0.3), print('flushed', flush=True), sys.exit()))\n"
+        f"print('up', flush=True); time.sleep({ROLE_S})"
+    )
+    system = Supervisor([script("steady", program, stop_timeout_s=ROLE_S)], tmp_path)
+    running = asyncio.create_task(system.run())
+    await eventually_async(lambda: read(tmp_path / "steady.log") == "up\n")
+    for number in (signal.SIGTERM, signal.SIGINT):  # two of one number may arrive as one
+        os.kill(os.getpid(), number)
+    assert await running is True
+    assert read(tmp_path / "steady.log") == "up\nflushed\n"
 
 
 async def test_wrong_settings_end_everything(tmp_path: Path) -> None:
