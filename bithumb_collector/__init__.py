@@ -1,4 +1,4 @@
-"""Bithumb market data in Python: what the collector stored, as rows or data frames.
+"""Bithumb market data in Python: the collector's results as rows or data frames.
 
     import bithumb_collector as bc
 
@@ -6,9 +6,9 @@
     bc.ticker("eth").price
     bc.analyze("vwap", "btc", "15m")
 
-Results come from the Redis that the settings name (`REDIS_URL`, else the private server of `collector up` in
-`COLLECTOR_DATA_DIR`). Markets are named as people write them: `btc`, `KRW-BTC`, `BTC/KRW`. Prices and volumes
-are exact `Decimal` in rows; in frames they are floats unless `exact=True`. Times are aware.
+Results are read from the Redis of the settings (`REDIS_URL`, else the private server of `collector up` in
+`COLLECTOR_DATA_DIR`). A market can be written as `btc`, `KRW-BTC` or `BTC/KRW`. Prices and volumes are exact
+`Decimal` in rows; in frames they are floats unless `exact=True`. Times have a time zone.
 
 Importing this package loads no Celery; only `analyze` does.
 """

@@ -11,9 +11,9 @@ from collector.store.read import Book, Candle, Change, GapRow, Health, Reader, T
 
 
 class AsyncReader:
-    """The reads of `Reader` as coroutines: the loop goes on while Redis is asked in a thread.
+    """The methods of `Reader` as coroutines; Redis is read in a thread.
 
-    Arguments, rows and errors are those of `collector.store.read.Reader`. Several reads may run at once.
+    Arguments, rows and errors are those of `collector.store.read.Reader`. Reads can run at the same time.
 
         async with bc.AsyncReader() as reader:
             candles = await reader.candles("btc", "5m", limit=12)
@@ -29,7 +29,7 @@ class AsyncReader:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection, unless it was lent to this reader."""
+        """Close the connection, unless a client was passed in."""
         await asyncio.to_thread(self._reader.close)
 
     async def markets(self) -> list[str]:
@@ -62,11 +62,11 @@ class AsyncReader:
     async def trades(
         self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
     ) -> list[TradeRow]:
-        """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
+        """Return the stored trades in `from_ms … to_ms`, the newest `limit` of them."""
         return await asyncio.to_thread(self._reader.trades, market, from_ms, to_ms, limit)
 
     async def volume(self, market: str) -> list[Volume]:
-        """Return what was traded in the last 1m 5m 15m 1h 24h."""
+        """Return the traded volume of the last 1m 5m 15m 1h 24h."""
         return await asyncio.to_thread(self._reader.volume, market)
 
     async def changes(self, market: str) -> list[Change]:
@@ -78,5 +78,5 @@ class AsyncReader:
         return await asyncio.to_thread(self._reader.gaps, market)
 
     async def health(self) -> Health:
-        """Return who is alive, the queue lengths and the sums of all counters."""
+        """Return live listeners and workers, queue lengths and the sums of all counters."""
         return await asyncio.to_thread(self._reader.health)

@@ -1,4 +1,4 @@
-"""Points in time as Python users give them. Pure."""
+"""Points in time as arguments. Pure."""
 
 from datetime import datetime
 
@@ -10,10 +10,10 @@ Moment = int | str | datetime
 
 
 def epoch_ms(moment: Moment | None, name: str, settings: Settings, now_ms: int, *, ends: bool) -> int | None:
-    """Return the epoch milliseconds that `moment` means; what has no zone is read in `COLLECTOR_TIME_ZONE`.
+    """Return `moment` in epoch milliseconds; times without a zone are read in `COLLECTOR_TIME_ZONE`.
 
     Raises:
-        ConfigurationError: it means no time.
+        ConfigurationError: `moment` is not a time.
     """
     if moment is None or (isinstance(moment, int) and not isinstance(moment, bool)):
         return moment

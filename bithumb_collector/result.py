@@ -1,7 +1,6 @@
-"""Rows as they were read, and as the data frame of whoever asks: polars, pandas or Arrow.
+"""Results as rows, and as polars, pandas or Arrow data frames.
 
-The libraries are imported when they are asked for: the extra `history` brings polars and pyarrow, `pandas`
-brings pandas.
+The libraries are imported on use. The extra `history` installs polars and pyarrow, `pandas` installs pandas.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +31,11 @@ class Shape:
     """How rows of a kind become columns.
 
     Attributes:
-        row: the class of the rows; its annotations tell the types of the other columns.
+        row: the class of the rows; its annotations are the types of the other columns.
         columns: names in order, each a field of the row.
-        decimals: those that hold decimals, and of what kind; a quotient (`Kind.RATIO`) has no exact decimal.
-        times: those that hold epoch milliseconds, or an aware `datetime`, and become aware timestamps; the
-            first is the index in pandas.
+        decimals: columns with decimals, and their kinds; a quotient (`Kind.RATIO`) has no exact decimal.
+        times: columns with epoch milliseconds or an aware `datetime`, which become timestamps with a time
+            zone; the first is the index in pandas.
     """
 
     row: type[Any]
@@ -57,12 +56,12 @@ def _plain(hint: Any) -> type:  # noqa: ANN401 - an annotation
 
 
 class Result(Sequence[Row], Generic[Row]):
-    """A sequence of rows, oldest first, that becomes a data frame on request.
+    """A sequence of rows, oldest first, that converts to a data frame.
 
     Args:
-        rows: frozen structs with the fields of the JSON promise.
-        shape: how they become columns.
-        zone: the zone of timestamps in frames (`COLLECTOR_TIME_ZONE`, Korea by default).
+        rows: frozen structs with the fields of the JSON output.
+        shape: the columns of the data frame.
+        zone: the time zone of timestamps in frames (`COLLECTOR_TIME_ZONE`, Korea by default).
     """
 
     def __init__(self, rows: Sequence[Row], shape: Shape, zone: ZoneInfo) -> None:
@@ -94,17 +93,17 @@ class Result(Sequence[Row], Generic[Row]):
         return list(self._rows)
 
     def json(self) -> str:
-        """Return the array that `collector show … --json` prints: decimals are strings without exponent."""
+        """Return a JSON array like `collector show … --json`: decimals are strings without exponent."""
         return to_json(self._rows)
 
     def pandas(self, *, exact: bool = False) -> Frame:
         """Return a pandas DataFrame, indexed by time where the rows have one.
 
-        Shape: a row each; candles have `open high low close` first. The index is a tz-aware DatetimeIndex in
-        `COLLECTOR_TIME_ZONE`.
+        Shape: one line per row; candles begin with `open high low close`. The index is a tz-aware
+        DatetimeIndex in `COLLECTOR_TIME_ZONE`.
 
         Args:
-            exact: prices and volumes are `Decimal` objects, not float64.
+            exact: prices and volumes are `Decimal` objects instead of float64.
 
         Raises:
             ConfigurationError: pandas is not installed.
@@ -120,8 +119,8 @@ class Result(Sequence[Row], Generic[Row]):
         """Return a polars DataFrame; times are Datetime[ms] in `COLLECTOR_TIME_ZONE`.
 
         Args:
-            exact: prices and volumes are Decimal, one type for each kind whatever the rows are, as in SQL and
-                `tasks.frames` (docs/archive.md), not Float64; `rounded` has every digit of the rare number
+            exact: prices and volumes are Decimal instead of Float64, with one type per kind of column, as
+                in SQL and `tasks.frames` (docs/archive.md). The column `rounded` has all digits of a number
                 that does not fit.
 
         Raises:

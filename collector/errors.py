@@ -1,42 +1,42 @@
-"""Every error this package raises on purpose.
+"""All errors of this package.
 
     CollectorError
-    ├── ConfigurationError      settings or arguments the user can put right
-    ├── ExchangeError           the exchange, or the way to it
+    ├── ConfigurationError      invalid settings or arguments
+    ├── ExchangeError           errors of the exchange or of the connection to it
     │   ├── ConnectFailed       a WebSocket could not be opened
     │   ├── GaveUp              the allowed number of reconnects is used up
     │   ├── RestError           a REST call failed or was refused
-    │   │   ├── RestRefused     the exchange understood the call and refuses it: repeating it is no use
-    │   │   ├── RestLimited     too many calls: all REST work has to rest
-    │   │   └── RestUnreachable no answer at all
-    │   └── MalformedMessage    a frame or reply that is not what the protocol promises
+    │   │   ├── RestRefused     the exchange refused the call; a retry is useless
+    │   │   ├── RestLimited     rate limit; all REST calls must pause
+    │   │   └── RestUnreachable no answer
+    │   └── MalformedMessage    a frame or reply that violates the protocol
     └── PipelineError           between the batcher and the stored result
         ├── BrokerUnavailable   Redis refuses, is full or does not answer
-        ├── SpoolFull           the disk buffer reached its bound
-        ├── InvalidBatch        a batch that can't be decoded or breaks a promise
+        ├── SpoolFull           the spool has reached its size limit
+        ├── InvalidBatch        a batch that cannot be decoded or violates the contract
         ├── StoreConflict       too many concurrent writers on one candle: try again
-        ├── LeaseLost           another listener serves this share
-        └── NoData              a read that has nothing to answer with
+        ├── LeaseLost           another listener serves this shard
+        └── NoData              a read without a result
 
-Foreign exceptions are translated into these at the border where they arise. The message is one line that
-says what to do; `exit_code` is what a command ends with.
+Exceptions of libraries are translated into these where they occur. The message is one line with a remedy;
+`exit_code` is the exit status of a command.
 """
 
 
 class CollectorError(Exception):
-    """Root of everything raised on purpose."""
+    """Base class of all errors of this package."""
 
     exit_code = 1
 
 
 class ConfigurationError(CollectorError):
-    """A setting or an argument is unusable."""
+    """A setting or an argument is invalid."""
 
     exit_code = 2
 
 
 class ExchangeError(CollectorError):
-    """The exchange refused, broke off, or said something unintelligible."""
+    """The exchange refused, disconnected, or sent something that cannot be parsed."""
 
 
 class ConnectFailed(ExchangeError):
@@ -64,22 +64,22 @@ class RestError(ExchangeError):
 
 
 class RestRefused(RestError):
-    """The exchange understood the call and refuses it: repeating it is no use."""
+    """The exchange refused the call; a retry is useless."""
 
 
 class RestLimited(RestError):
-    """The exchange refuses because there were too many calls: all REST work has to rest."""
+    """The rate limit is reached; all REST calls must pause."""
 
 
 class RestUnreachable(RestError):
-    """There was no answer at all: nothing can be said of the exchange."""
+    """There was no answer, so the state of the exchange is unknown."""
 
 
 class MalformedMessage(ExchangeError):
-    """A frame or reply that is not what the protocol promises.
+    """A frame or reply that violates the protocol.
 
     Attributes:
-        reason: a short stable name, used as a counter label (`not_json`, `unknown_type`, `invalid_field` …).
+        reason: short stable name, used as a counter label (`not_json`, `unknown_type`, `invalid_field` …).
         raw: the first bytes of the offending message.
     """
 
@@ -101,11 +101,11 @@ class BrokerUnavailable(PipelineError):
 
 
 class SpoolFull(PipelineError):
-    """The disk buffer reached its bound."""
+    """The spool has reached its size limit."""
 
 
 class InvalidBatch(PipelineError):
-    """A batch that can't be decoded or breaks a promise."""
+    """A batch that cannot be decoded or violates the contract."""
 
 
 class StoreConflict(PipelineError):
@@ -113,8 +113,8 @@ class StoreConflict(PipelineError):
 
 
 class LeaseLost(PipelineError):
-    """Another listener serves this share now."""
+    """Another listener serves this shard now."""
 
 
 class NoData(PipelineError):
-    """A read that has nothing to answer with (an unknown market, an empty window)."""
+    """A read without a result: an unknown market, or an empty window."""

@@ -1,4 +1,4 @@
-"""Read what the workers stored: the Python API behind `collector show`.
+"""Read the stored results: the Python API behind `collector show`.
 
     from tasks.read import Reader, to_json
 
@@ -7,10 +7,10 @@
             print(candle.open_time, candle.close, candle.base_volume)
         print(reader.ticker("KRW-BTC").price)
 
-Rows are frozen structs whose fields are those of the JSON promise, in its order: `Candle`, `Volume`,
+Rows are frozen structs with the fields of the JSON output, in its order: `Candle`, `Volume`,
 `Change`, `Book`, `TickerRow`, `TradeRow`, `GapRow`, `MarketRow`, `Health`. Prices and volumes are `Decimal`,
 `open_time` an aware `datetime` in UTC, all other times epoch milliseconds UTC. Lists are oldest first and
-empty where there is nothing; a market that was never seen is `NoData`.
+empty where there are no rows; an unknown market raises `NoData`.
 """
 
 from collections import Counter
@@ -72,21 +72,20 @@ Row = TypeVar("Row")
 
 
 class Reader:
-    """Reads results from Redis.
+    """Read results from Redis.
 
     Args:
         source: a client, an address, or None for the Redis of the settings (`REDIS_URL`, else the private
-            server found through the data folder). A client stays its owner's: `close`, and the end of a
-            `with`, leave it open.
+            server found through the data folder). A client that is passed in is not
+            closed by `close` or at the end of a `with`.
         settings: those of this process by default.
 
-    A market may be given as people write it (`btc`, `BTC/KRW`); the rows have its code. The methods that
-    other packages build on take codes alone: `opens`, `known`, `minutes`, `minutes_of`, `ends_before`,
+    A market can be written as `KRW-BTC`, `btc` or `BTC/KRW`; the rows have its code. The methods that other
+    packages build on take codes only: `opens`, `known`, `minutes`, `minutes_of`, `ends_before`,
     `book_samples`, `last_trade_ms`, `open_trade_gaps`.
 
-    Every method raises:
-        NoData: the market was never seen, or it is not clear which is meant.
-        BrokerUnavailable: Redis does not answer.
+    Every method can raise `NoData` (the market is unknown or ambiguous) and `BrokerUnavailable` (Redis does
+    not answer).
     """
 
     def __init__(self, source: redis.Redis | str | None = None, settings: Settings | None = None) -> None:
@@ -106,7 +105,7 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, unless it was lent to this reader."""
+        """Close the connection, unless a client was passed in."""
         if self._is_own:
             self._redis.close()
 
@@ -116,7 +115,7 @@ class Reader:
             return sorted(_text(market) for market in self._redis.smembers(self._keys.markets))
 
     def market_rows(self) -> list[MarketRow]:
-        """Return what the exchange says of every market ever seen, sorted by name."""
+        """Return the state at the exchange of every market ever seen, sorted by name."""
         names = self.markets()
         with translated():
             stored = self._redis.hgetall(self._keys.listings)
@@ -136,7 +135,7 @@ class Reader:
     @overload
     def ticker(self, market: None = None) -> list[TickerRow]: ...
     def ticker(self, market: str | None = None) -> TickerRow | list[TickerRow]:
-        """Return the newest ticker of `market`; without one those of all markets, as `tickers` does.
+        """Return the newest ticker of `market`; without a market those of all, as `tickers` does.
 
         Raises:
             NoData: also where the market has no ticker yet.
@@ -160,7 +159,7 @@ class Reader:
     @overload
     def book(self, market: None = None) -> list[Book]: ...
     def book(self, market: str | None = None) -> Book | list[Book]:
-        """Return the newest order book of `market`; without one those of all markets, as `books` does.
+        """Return the newest order book of `market`; without a market those of all, as `books` does.
 
         Raises:
             NoData: also where the market has no order book yet.
@@ -171,7 +170,7 @@ class Reader:
         """Return the newest order book of each of `markets` that has one, in their order.
 
         Args:
-            markets: as of `tickers`.
+            markets: as for `tickers`.
         """
         return [decode_book(value) for value in self._states(Channel.ORDERBOOK, markets)]
 
@@ -183,7 +182,7 @@ class Reader:
         return [sample for sample in samples if from_ms <= sample.exchange_ms <= to_ms]
 
     def kept_answers(self, analysis: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the kept answers of a periodic analysis, oldest first."""
+        """Return the kept results of a periodic analysis, oldest first."""
         with translated():
             stored = self._redis.lrange(self._keys.answers(analysis, arguments), 0, -1)
         return [msgspec.json.decode(value) for value in stored]
@@ -218,7 +217,7 @@ class Reader:
         return view(market, minutes, interval, known, missing=chosen, verdicts=verdicts)
 
     def volume(self, market: str) -> list[Volume]:
-        """Return what was traded in the last 1m 5m 15m 1h 24h."""
+        """Return the traded volume of the last 1m 5m 15m 1h 24h."""
         market = self.check(market)
         as_of_ms = self.as_of_ms()
         opens = self.opens([market])
@@ -246,7 +245,7 @@ class Reader:
     def trades(
         self, market: str, from_ms: int | None = None, to_ms: int | None = None, limit: int | None = None
     ) -> list[TradeRow]:
-        """Return the executions in `from_ms … to_ms` that are still kept, the newest `limit` of them."""
+        """Return the stored trades in `from_ms … to_ms`, the newest `limit` of them."""
         market = self.check(market)
         rows: list[TradeRow] = []
         minutes = self._kept_minutes(market, from_ms, to_ms)
@@ -274,7 +273,7 @@ class Reader:
     def gaps(self, market: str | None = None) -> list[GapRow]:
         """Return the gaps of `market`, or of all, of every channel, oldest first.
 
-        An outage that lasts is one of each of its markets, which ends with the newest data so far.
+        An outage in progress is a gap of each of its markets that ends with the newest data.
         """
         names = self.markets() if market is None else [self.check(market)]
         gaps = self._gaps(names) + self._proofs.outages(names, self.as_of_ms())
@@ -293,7 +292,7 @@ class Reader:
         return [] if as_of_ms is None else [*self._proofs.of_markets(self._codes(markets), as_of_ms)]
 
     def health(self) -> Health:
-        """Return who is alive, the queue lengths and the sums of all counters."""
+        """Return live listeners and workers, queue lengths and the sums of all counters."""
         listeners = self.listeners()
         counters = Counter(self.counters())
         for listener in listeners:
@@ -302,11 +301,11 @@ class Reader:
         return Health(listeners, self.queues(), self.workers(), counted, self.condition(), self.proof())
 
     def proof(self) -> Proof:
-        """Return how far all that is collected is proven, what is open, and what was recovered."""
+        """Return the proven time of all markets together, with open gaps and recovered trades."""
         return self._proofs.summary(self.markets())
 
     def condition(self) -> Condition | None:
-        """Return memory and disk of Redis, None where its user may not ask."""
+        """Return memory and disk of Redis, None where its user has no right to read them."""
         try:
             with translated():
                 info = self._redis.info()
@@ -317,21 +316,21 @@ class Reader:
         return condition_of(info, self._settings.pressure.redis_memory_high)
 
     def listeners(self) -> list[dict[str, Any]]:
-        """Return what each live listener said last, its own `counters` among it."""
+        """Return the newest report of each live listener, with its `counters`."""
         return self._reports(self._keys.listener("*"))
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return what each live worker said last."""
+        """Return the newest report of each live worker."""
         return self._reports(self._keys.worker("*"))
 
     def counters(self) -> dict[str, int]:
-        """Return what the workers counted."""
+        """Return the counters of the workers."""
         with translated():
             known = self._redis.hgetall(self._keys.counters)
         return {_text(name): int(number) for name, number in known.items()}
 
     def queues(self) -> dict[str, int]:
-        """Return batches waiting per queue, batches being worked on (`unacked`), and dead letters."""
+        """Return the numbers of waiting batches by queue, of unacknowledged batches, of dead letters."""
         names = all_queues(self._settings.batch.trade_queues)
         with translated():
             pipeline = self._redis.pipeline(transaction=False)
@@ -346,7 +345,7 @@ class Reader:
         return DeadLetters(self._redis, self._settings.store).list(limit)
 
     def recovered_trades(self, markets: Sequence[str]) -> dict[str, int]:
-        """Return how many trades of each of `markets` are counted because a backfill brought them."""
+        """Return the number of trades of each of `markets` that only a backfill brought."""
         if not markets:
             return {}
         with translated():
@@ -358,11 +357,11 @@ class Reader:
         return self._history.last_trade_ms(markets)
 
     def open_trade_gaps(self, markets: Sequence[str]) -> list[Gap]:
-        """Return the stretches of `markets` in which trades are missing."""
+        """Return the open gaps in the trades of `markets`."""
         return [gap for gap in self._gaps(markets) if is_open(gap)]
 
     def lasting(self) -> dict[str, Ongoing]:
-        """Return of each market of which trades are missing now, and on, since when and why."""
+        """Return the outages in progress by market, with their beginning and reason."""
         watches = self._history.watches()
         found = {market: ongoing(watch_of(market, watches)) for market in self.markets()}
         return {market: loss for market, loss in found.items() if loss}
@@ -370,12 +369,12 @@ class Reader:
     def opens(self, markets: Iterable[str]) -> Opens:
         """Return the opens of all stored one-minute candles of each market, oldest first.
 
-        What follows takes them from here; for several markets they are much to read, so read them once.
+        Other methods take them as an argument. For several markets they are large, so read them once.
         """
         return self._history.opens(markets)
 
     def known(self, opens: Opens) -> dict[str, Known]:
-        """Return what may be missing of the trades of each market, and since when there are any."""
+        """Return what may be missing of the trades of each market, and the beginning of its data."""
         return self._history.known(opens)
 
     def minutes_of(self, opens: Opens, from_ms: int, to_ms: int) -> dict[str, dict[int, Minute]]:
@@ -391,31 +390,31 @@ class Reader:
         return {market: end_before(minutes, time_ms) for market, minutes in found.items()}
 
     def minutes(self, market: str, from_ms: int, to_ms: int) -> dict[int, Minute]:
-        """Return what `minutes_of` does, of one market."""
+        """Return the same as `minutes_of` for one market."""
         return self.minutes_of(self.opens([market]), from_ms, to_ms)[market]
 
     def check(self, market: str) -> str:
-        """Return the code of a market given as people write it (`collector.market_names`).
+        """Return the code of a market in any accepted spelling (`collector.market_names`).
 
         Raises:
-            NoData: never seen, or not clear which; the message names markets that are close.
+            NoData: the market is unknown or ambiguous; the message suggests similar markets.
         """
         with translated():
             known = self._redis.sismember(self._keys.markets, market)
         return market if known else market_names.one(market, self.markets())
 
     def several(self, text: str) -> list[str]:
-        """Return the codes of a comma list of markets and patterns such as `KRW-E*`.
+        """Return the codes of a comma-separated list of markets and patterns such as `KRW-E*`.
 
         Raises:
-            NoData: as `check`, or a pattern that fits no market.
+            NoData: as `check`, or a pattern matches no market.
         """
         return market_names.several(text, self.markets())
 
     # -- how it is stored
 
     def _bounds(self, known: Known) -> tuple[int, int]:
-        """Return the stretch in which minutes that are wholly missing can be told from others."""
+        """Return the interval in which minutes can be recognised as missing."""
         lasting = known.losses.lasting
         until_ms = max(self.as_of_ms() or 0, lasting.seen_ms if lasting else 0)
         kept_ms = self._settings.store.candle_retention_h * 3_600_000
