@@ -84,11 +84,20 @@ def look(reader: Reader) -> Snapshot:
 
 
 def _proven(proof: Proof) -> dict[str, float]:
-    until_ms = proof.proven_until_ms
     return {
-        **({} if until_ms is None else {"proven_until_timestamp_milliseconds": until_ms}),
+        **_until(proof.proven_until_ms),
         "unproven_markets": proof.unproven_markets,
         "trade_gaps_open": proof.open_gaps,
         "trade_gaps_recovered": proof.recovered_gaps,
         "markets_without_data": sum(outage.markets for outage in proof.outages),
+    }
+
+
+def _until(until_ms: int | None) -> dict[str, float]:
+    """Return the time until which all is proven, under its name and the old one."""
+    if until_ms is None:
+        return {}
+    return {
+        "proven_until_timestamp_seconds": until_ms / 1000,
+        "proven_until_timestamp_milliseconds": until_ms,
     }

@@ -9,9 +9,10 @@ colon has variants (`rejected:not_json`); in Prometheus the part behind it is th
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collector.counters import MEANING as WORKER_COUNTERS
@@ -99,25 +100,77 @@ COUNTERS: Mapping[str, str] = {
     "mode_changes_to_spool": "entries into mode SPOOL",
 }
 
-#: Field of a listener's health -> (metric, unit and meaning).
-GAUGES: Mapping[str, tuple[str, str]] = {
-    "frames_per_s": ("frames_per_second", "frames received per second"),
-    "lag_ms_p50": ("lag_p50_milliseconds", "exchange time to arrival time, median of the newest events"),
-    "lag_ms_p99": ("lag_p99_milliseconds", "exchange time to arrival time, 99th percentile"),
-    "spool_bytes": ("spool_bytes", "bytes of trades in the spool"),
-    "last_frame_ms": ("last_frame_timestamp_milliseconds", "epoch time of the newest frame"),
-    "markets": ("markets", "markets subscribed to"),
-    "markets_refused": ("markets_refused", "listed names that cannot be market codes"),
-    "backfills_waiting": ("backfills_waiting", "gaps that wait for their backfill"),
-}
+#: Counters that have kinds, each with a label `detail`.
+DETAILED = frozenset({"rejected", "surprise", "tolerated", "stalls"})
 
-#: Field of a worker's health -> (metric, unit and meaning).
-WORKER_GAUGES: Mapping[str, tuple[str, str]] = {
-    "tasks_active": ("tasks_active", "tasks it holds now"),
-    "started_ms": ("started_timestamp_milliseconds", "epoch time of its start"),
-    "clock_ahead_ms": ("clock_ahead_milliseconds", "its machine's clock minus Redis'"),
-    "last_task_ms": ("last_task_timestamp_milliseconds", "epoch time of its newest finished task"),
-}
+
+class Gauge(NamedTuple):
+    """A gauge made of one field of a health row.
+
+    Attributes:
+        divisor: from the field's unit to the metric's.
+        instead: the metric that took its place; it is still exported.
+    """
+
+    field: str
+    metric: str
+    meaning: str
+    divisor: int = 1
+    instead: str = ""
+
+    @property
+    def help(self) -> str:
+        """Its meaning; of an old name also what it is called now."""
+        return f"{self.meaning} (old name, use `{self.instead}`)" if self.instead else self.meaning
+
+
+_MS_IN_S = 1000
+
+GAUGES = (
+    Gauge("frames_per_s", "frames_per_second", "frames received per second"),
+    Gauge("spool_bytes", "spool_bytes", "bytes of trades that wait on disk"),
+    Gauge("last_frame_ms", "last_frame_timestamp_seconds", "epoch time of the newest frame", _MS_IN_S),
+    Gauge("markets", "markets", "markets subscribed to"),
+    Gauge("markets_refused", "markets_refused", "markets listed under names that can't be market codes"),
+    Gauge("backfills_waiting", "backfills_waiting", "gaps that wait to be fetched again"),
+    Gauge("lag_ms_p50", "lag_p50_milliseconds", "median of the newest lags", instead="lag_seconds"),
+    Gauge("lag_ms_p99", "lag_p99_milliseconds", "99th percentile of the newest lags", instead="lag_seconds"),
+    Gauge(
+        "last_frame_ms",
+        "last_frame_timestamp_milliseconds",
+        "epoch time of the newest frame",
+        instead="last_frame_timestamp_seconds",
+    ),
+)
+
+WORKER_GAUGES = (
+    Gauge("tasks_active", "tasks_active", "tasks it holds now"),
+    Gauge("started_ms", "started_timestamp_seconds", "epoch time of its start", _MS_IN_S),
+    Gauge("clock_ahead_ms", "clock_ahead_seconds", "its machine's clock minus Redis'", _MS_IN_S),
+    Gauge("last_task_ms", "last_task_timestamp_seconds", "epoch time of its newest finished task", _MS_IN_S),
+    Gauge(
+        "started_ms",
+        "started_timestamp_milliseconds",
+        "epoch time of its start",
+        instead="started_timestamp_seconds",
+    ),
+    Gauge(
+        "clock_ahead_ms",
+        "clock_ahead_milliseconds",
+        "its machine's clock minus Redis'",
+        instead="clock_ahead_seconds",
+    ),
+    Gauge(
+        "last_task_ms",
+        "last_task_timestamp_milliseconds",
+        "epoch time of its newest finished task",
+        instead="last_task_timestamp_seconds",
+    ),
+)
+
+LAG = "lag_seconds"
+LAG_MEANING = "exchange time to arrival time of each trade, ticker and order book"
+OLD_EVENTS = "old name: each of these counters has a metric of its own"
 
 #: Gauge of the whole system -> unit and meaning; from `collector metrics` alone.
 SYSTEM_GAUGES: Mapping[str, str] = {
@@ -126,9 +179,10 @@ SYSTEM_GAUGES: Mapping[str, str] = {
     "redis_memory_limit_bytes": "its `maxmemory`; 0 = no limit",
     "batches_unacknowledged": "batches held by workers, over all queues",
     "dead_letters": "batches that could not be stored, for an operator to look at",
-    "proven_until_timestamp_milliseconds": (
+    "proven_until_timestamp_seconds": (
         "epoch time until which our candles of every market agree with the exchange's own"
     ),
+    "proven_until_timestamp_milliseconds": "the same (old name, use `proven_until_timestamp_seconds`)",
     "unproven_markets": "markets that were never compared with the exchange's candles",
     "trade_gaps_open": "open gaps in the trades, including outages in progress",
     "trade_gaps_recovered": "recovered gaps in the trades",
@@ -187,7 +241,9 @@ class HealthCollector(Collector):
         yield from _gauges("listener", "id", GAUGES, snapshot.listeners)
         yield _modes(snapshot.listeners)
         yield _connections(snapshot.listeners)
-        yield _counters(snapshot.listeners)
+        yield _lags(snapshot.listeners)
+        yield from _counters(snapshot.listeners)
+        yield _old_counters(snapshot.listeners)
         yield _by_queue("queue_length", "batches ready in a queue", snapshot.queues)
         if snapshot.system:
             yield from _system(snapshot)
@@ -208,7 +264,11 @@ def _system(snapshot: Snapshot) -> Iterable[Metric]:
             problems.add_metric([kind], kind in snapshot.redis_problems)
         yield problems
     yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
-    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", "see docs/metrics.md", labels=["name"])
+    if snapshot.worker_counters:
+        for name, meaning in WORKER_COUNTERS.items():
+            count = snapshot.worker_counters.get(name, 0)
+            yield CounterMetricFamily(f"{NAMESPACE}_worker_{name}", meaning, value=count)
+    events = CounterMetricFamily(f"{NAMESPACE}_worker_events", OLD_EVENTS, labels=["name"])
     for counter, count in snapshot.worker_counters.items():
         events.add_metric([counter], count)
     yield events
@@ -222,15 +282,23 @@ def _workers(snapshot: Snapshot) -> Iterable[Metric]:
     yield done
 
 
-def _gauges(
-    kind: str, identity: str, table: Mapping[str, tuple[str, str]], rows: Iterable[Row]
-) -> Iterable[Metric]:
-    for name, (metric, meaning) in table.items():
-        family = GaugeMetricFamily(f"{NAMESPACE}_{kind}_{metric}", meaning, labels=[kind])
+def _gauges(kind: str, identity: str, table: Iterable[Gauge], rows: Iterable[Row]) -> Iterable[Metric]:
+    for gauge in table:
+        family = GaugeMetricFamily(f"{NAMESPACE}_{kind}_{gauge.metric}", gauge.help, labels=[kind])
         for row in rows:
-            if row.get(name) is not None:
-                family.add_metric([row[identity]], row[name])
+            if row.get(gauge.field) is not None:
+                family.add_metric([row[identity]], row[gauge.field] / gauge.divisor)
         yield family
+
+
+def _lags(listeners: Iterable[Row]) -> Metric:
+    family = HistogramMetricFamily(f"{NAMESPACE}_listener_{LAG}", LAG_MEANING, labels=["listener"])
+    for row in listeners:
+        if lag := row.get("lag"):
+            bounds = [f"{bound:g}" for bound in lag["bounds_s"]] + ["+Inf"]
+            cumulative = list(zip(bounds, accumulate(lag["counts"]), strict=True))
+            family.add_metric([row["id"]], cumulative, lag["sum_s"])
+    return family
 
 
 def _by_queue(name: str, meaning: str, values: Mapping[str, int]) -> Metric:
@@ -261,9 +329,23 @@ def _connections(listeners: Iterable[Row]) -> Metric:
     return family
 
 
-def _counters(listeners: Iterable[Row]) -> Metric:
+def _counters(listeners: Sequence[Row]) -> Iterable[Metric]:
+    for name, meaning in COUNTERS.items():
+        labels = ["listener", "detail"] if name in DETAILED else ["listener"]
+        family = CounterMetricFamily(f"{NAMESPACE}_listener_{name}", meaning, labels=labels)
+        for row in listeners:
+            if name in DETAILED:
+                kinds = {key: count for key, count in row["counters"].items() if key.startswith(f"{name}:")}
+                for key, count in kinds.items():
+                    family.add_metric([row["id"], key.partition(":")[2]], count)
+            else:
+                family.add_metric([row["id"]], row["counters"].get(name, 0))
+        yield family
+
+
+def _old_counters(listeners: Iterable[Row]) -> Metric:
     family = CounterMetricFamily(
-        f"{NAMESPACE}_listener_events", "see docs/metrics.md", labels=["listener", "name", "detail"]
+        f"{NAMESPACE}_listener_events", OLD_EVENTS, labels=["listener", "name", "detail"]
     )
     for row in listeners:
         for counter, count in row["counters"].items():
@@ -285,31 +367,37 @@ def reference() -> str:
         "",
         "Made by `python -m collector.host.metrics > docs/metrics.md`.",
         "",
+        "Units are seconds and bytes. Old names are still exported; their meaning has the new one.",
+        "",
+        f"● `{listener}_{LAG}` is a histogram, label `listener`: {LAG_MEANING}.",
+        "",
         "| gauge | labels | meaning |",
         "| --- | --- | --- |",
-        *(f"| ● `{listener}_{name}` | `listener` | {meaning} |" for name, meaning in GAUGES.values()),
+        *(f"| ● `{listener}_{gauge.metric}` | `listener` | {gauge.help} |" for gauge in GAUGES),
         f"| ● `{listener}_mode` | `listener`, `mode` | 1 for the mode in force, 0 for the others |",
         f"| ● `{listener}_connections` | `listener`, `state` | sockets |",
         f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
         f"| `{NAMESPACE}_redis_problem` | `kind` | {_PROBLEM}: {', '.join(REDIS_PROBLEMS)} |",
         f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
         *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
-        *(f"| ○ `{worker}_{name}` | `worker` | {meaning} |" for name, meaning in WORKER_GAUGES.values()),
+        *(f"| ○ `{worker}_{gauge.metric}` | `worker` | {gauge.help} |" for gauge in WORKER_GAUGES),
         "",
-        f"○ `{worker}_tasks_total`, label `worker`: finished tasks. All other events are counted by",
-        "name, as in `collector show health`.",
+        f"○ `{worker}_tasks_total`, label `worker`: finished tasks.",
         "",
-        f"● `{listener}_events_total`, labels `listener`, `name` and, where there are kinds, `detail`:",
+        "Counters of listeners, label `listener` and, where there are kinds, `detail`; in `collector show",
+        f"health` without `{listener}_` and `_total`. Old name of them all: `{listener}_events_total`,",
+        "label `name`.",
+        "",
+        "| ● counter | meaning |",
+        "| --- | --- |",
+        *(f"| `{listener}_{name}_total` | {meaning} |" for name, meaning in COUNTERS.items()),
+        "",
+        "Counters of all workers together, since the store was created; old name:",
+        f"`{worker}_events_total`, label `name`.",
         "",
         "| counter | meaning |",
         "| --- | --- |",
-        *(f"| `{name}` | {meaning} |" for name, meaning in COUNTERS.items()),
-        "",
-        f"`{worker}_events_total`, label `name`, over all workers since the store was created:",
-        "",
-        "| counter | meaning |",
-        "| --- | --- |",
-        *(f"| `{name}` | {meaning} |" for name, meaning in WORKER_COUNTERS.items()),
+        *(f"| `{worker}_{name}_total` | {meaning} |" for name, meaning in WORKER_COUNTERS.items()),
     ]
     return "\n".join(lines)
 

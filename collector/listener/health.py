@@ -137,6 +137,7 @@ class HealthReport:
             "frames_per_s": round(frames_per_s, 1),
             "lag_ms_p50": percentile(lags, 0.5),
             "lag_ms_p99": percentile(lags, 0.99),
+            "lag": self._pipeline.lags.snapshot(),
             "spool_bytes": publisher.spool_bytes,
             "last_frame_ms": max(last_frames, default=None),
             "markets": len(self._markets.markets),

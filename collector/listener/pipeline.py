@@ -20,11 +20,13 @@ from collector.stream.coverage import LAG_MS, Coverage, EndedOutage, Outage
 from collector.stream.deduplicator import Deduplicator
 from collector.stream.doubts import Doubts
 from collector.stream.exchange_time import AHEAD_MS, ExchangeTime
+from collector.stream.histogram import Histogram
 from collector.stream.pressure import Decision
 from collector.stream.totals import Missing, Totals
 
 #: Latencies remembered for the percentiles in `health`.
 _LAGS_KEPT = 2_000
+_LAG_BOUNDS_MS = (5, 10, 25, 50, 75, 100, 150, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
 #: So many trades that are stamped ahead wait for REST's word at the most.
 _AHEAD_MAX = 100
 #: How often the totals are looked at.
@@ -80,6 +82,8 @@ class EventPipeline:
         self._first_ms: dict[str, int] | None = {}
         #: Milliseconds from the exchange's time to ours, of the newest events.
         self.lags_ms: deque[int] = deque(maxlen=_LAGS_KEPT)
+        #: The same, of all events so far.
+        self.lags = Histogram(_LAG_BOUNDS_MS)
         self._batcher = batcher
         self._handoff = handoff
         self._clock = clock
@@ -134,6 +138,7 @@ class EventPipeline:
             if accept(event, latest_ms):
                 if lags_ms is not None:
                     lags_ms.append(event.received_ms - exchange_ms)
+                    self.lags.observe(lags_ms[-1])
                 self._add(event, now_s, now_ms)
                 if isinstance(event, Trade):
                     self._on_trade(event, latest_ms - AHEAD_MS)

@@ -33,11 +33,12 @@ LISTENER = {
     "frames_per_s": 12.5,
     "lag_ms_p50": 20,
     "lag_ms_p99": 40,
+    "lag": {"bounds_s": [0.025, 1.0], "counts": [3, 2, 1], "sum_s": 2.5},
     "spool_bytes": 0,
     "last_frame_ms": NOW_MS,
     "markets": 1,
     "backfills_waiting": 0,
-    "counters": {"frames": 7, "rejected:not_json": 2},
+    "counters": {"frames": 7, "rejected:not_json": 2, "stalls:trade": 1},
 }
 WORKER = {
     "hostname": "ingest1@here",
@@ -151,12 +152,23 @@ def test_command_serves_listeners_workers_and_queues_until_it_is_stopped(
         'bithumb_queue_workers{queue="trade"} 1.0',
         'bithumb_queue_workers{queue="analysis"} 1.0',
         'bithumb_listener_events_total{detail="not_json",listener="here-1",name="rejected"} 2.0',
+        'bithumb_listener_rejected_total{detail="not_json",listener="here-1"} 2.0',
+        'bithumb_listener_frames_total{listener="here-1"} 7.0',
+        'bithumb_listener_trade_rows_lost_total{listener="here-1"} 0.0',  # a rise from nothing is seen
+        'bithumb_listener_lag_seconds_bucket{le="0.025",listener="here-1"} 3.0',
+        'bithumb_listener_lag_seconds_bucket{le="1",listener="here-1"} 5.0',
+        'bithumb_listener_lag_seconds_bucket{le="+Inf",listener="here-1"} 6.0',
+        'bithumb_listener_lag_seconds_count{listener="here-1"} 6.0',
+        'bithumb_listener_lag_seconds_sum{listener="here-1"} 2.5',
+        "bithumb_worker_trades_counted_total 1.0",
         'bithumb_worker_tasks_total{worker="ingest1@here"} 3.0',
         'bithumb_worker_events_total{name="trades_counted"} 1.0',
         'bithumb_worker_events_total{name="trades_duplicate"} 1.0',
         "bithumb_dead_letters 0.0",
     ):
         assert line in text.splitlines()
-    assert "worker_last_task_timestamp_milliseconds{" not in text  # nothing done is not the year 1970
+    (newest,) = re.findall(r"last_frame_timestamp_seconds\{.*\} (.*)", text)
+    assert float(newest) == NOW_MS / 1000
+    assert "worker_last_task_timestamp_seconds{" not in text  # nothing done is not the year 1970
     assert (ready.status_code, healthy.status_code) == (503, 200)
     assert status == 0
