@@ -69,6 +69,11 @@ E = TypeVar("E", bound=SimTrade | SimBook | SimTicker)
 CHANNELS: dict[type, str] = {SimTrade: "trade", SimBook: "orderbook", SimTicker: "ticker"}
 
 
+def is_repeat(event: Event) -> bool:
+    """Tell whether an event is a book with the levels of the one before."""
+    return isinstance(event, SimBook) and (event.asks, event.bids) == (event.old_asks, event.old_bids)
+
+
 def stamped(event: E, later_ms: int) -> E:
     """Return an event with later stamps."""
     if isinstance(event, SimTicker):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from collector.simulator.dialect import Dialect
-from collector.simulator.events import CHANNELS, Event, SimTrade, stamped
+from collector.simulator.events import CHANNELS, Event, SimTrade, is_repeat, stamped
 from collector.simulator.market import SimMarket
 from collector.simulator.model import MarketModel
 from collector.simulator.requests import Subscription
@@ -31,7 +31,10 @@ class Step(Protocol):
         ...
 
     def ahead(self, channel: str) -> "Step | None":
-        """Return what happened with one event of a channel stamped a day ahead; None if there is none."""
+        """Return what happened with one event of a channel stamped a day ahead; None if there is none.
+
+        A book that repeats the last one is no news, so it is not taken.
+        """
         ...
 
 
@@ -75,7 +78,7 @@ class MarketStep:
 
     def ahead(self, channel: str) -> "MarketStep | None":
         for place, event in enumerate(self._events):
-            if CHANNELS[type(event)] == channel:
+            if CHANNELS[type(event)] == channel and not is_repeat(event):
                 odd = stamped(event, AHEAD_MS)
                 events = [*self._events[:place], odd, *self._events[place + 1 :]]
                 return MarketStep(events, self._now_ms)

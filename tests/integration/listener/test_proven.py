@@ -226,7 +226,7 @@ async def test_one_event_stamped_a_day_ahead_freezes_nothing(
         await eventually_async(lambda: exchange.finished, 30)
         assert exchange.counters["fault_ahead"] == 1
         await all_came(eventually_async, truth, memory)
-        assert listener.counters()[f"{kind}_ahead"] == 1
+        await eventually_async(lambda: listener.counters().get(f"{kind}_ahead") == 1, 30)
         assert listener.counters().get("totals_unexplained", 0) == 0
     newest_ms = max(ms for _, ms, *_ in made(truth))
     assert max(row.exchange_ms for row in memory.rows if not isinstance(row, Gap)) <= newest_ms + 5_000
