@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, get_args
 
+import msgspec
 from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
@@ -212,10 +213,14 @@ def _fields(model: type[Result]) -> str:
 
 def _field(item: tuple[str, FieldInfo]) -> str:
     name, field = item
-    inner = [
-        kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, Result)
-    ]
-    return f"`{name}` ({_fields(inner[0])})" if inner else f"`{name}`"
+    kinds = [(get_args(kind) or (kind,))[0] for kind in get_args(field.annotation)]
+    inner = [_fields(kind) for kind in kinds if issubclass(kind, Result)]
+    inner += [_columns(kind) for kind in kinds if issubclass(kind, msgspec.Struct)]
+    return f"`{name}` ({inner[0]})" if inner else f"`{name}`"
+
+
+def _columns(row: type[msgspec.Struct]) -> str:
+    return " ".join(f"`{name}`" for name in row.__struct_fields__)
 
 
 def _default(parameter: Parameter) -> str:

@@ -4,11 +4,40 @@ Over the wire an answer is the same in plain JSON, decimals as text. A figure th
 nothing, a price of nobody) is null.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
+from collector.analytics import bookstats, change, profile, rankings, risk, trade_clustering
 from collector.model import Side
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class _AsStruct:
+    """Has pydantic check a row with the struct of the analytics that it was computed as."""
+
+    def __get_pydantic_core_schema__(
+        self, source: type[msgspec.Struct], _: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def check(value: object) -> msgspec.Struct:
+            if isinstance(value, Mapping) and (strange := value.keys() - set(source.__struct_fields__)):
+                raise ValueError(f"{source.__name__} has no field {', '.join(sorted(strange))}")
+            try:
+                return msgspec.convert(value, source)
+            except msgspec.ValidationError as error:
+                raise ValueError(str(error)) from error
+
+        written = core_schema.plain_serializer_function_ser_schema(msgspec.structs.asdict)
+        return core_schema.no_info_plain_validator_function(check, serialization=written)
+
+
+#: A row of a list: the struct itself, checked.
+Row = Annotated[S, _AsStruct()]
 
 
 class Result(BaseModel):
@@ -118,57 +147,18 @@ class Changes(TradesResult):
     low: Decimal
 
 
-class Burst(Result):
-    """Trades in quick succession."""
-
-    from_ms: int
-    to_ms: int
-    trade_count: int
-    relative_rate: Decimal | None
-    buy_volume: Decimal
-    sell_volume: Decimal
-    quote_volume: Decimal
-    from_price: Decimal
-    to_price: Decimal
-
-
 class Bursts(TradesResult):
     """In the order of time."""
 
     trade_count: int
-    bursts: list[Burst]
-
-
-class Sweep(Result):
-    """One taker through several levels."""
-
-    side: Side
-    from_ms: int
-    to_ms: int
-    levels: int
-    trade_count: int
-    base_volume: Decimal
-    quote_volume: Decimal
-    from_price: Decimal
-    to_price: Decimal
-    cost_bps: Decimal | None
+    bursts: list[Row[trade_clustering.Burst]]
 
 
 class Sweeps(TradesResult):
     """In the order of time."""
 
     trade_count: int
-    sweeps: list[Sweep]
-
-
-class Run(Result):
-    """Trades of one side without one of the other between them."""
-
-    side: Side
-    from_ms: int
-    to_ms: int
-    trade_count: int
-    base_volume: Decimal
+    sweeps: list[Row[trade_clustering.Sweep]]
 
 
 class Runs(TradesResult):
@@ -180,7 +170,7 @@ class Runs(TradesResult):
     run_count: int
     expected_run_count: Decimal | None
     z_score: Decimal | None
-    runs: list[Run]
+    runs: list[Row[trade_clustering.Run]]
 
 
 class Vpin(TradesResult):
@@ -190,17 +180,6 @@ class Vpin(TradesResult):
     buckets: int
     bucket_volume: Decimal | None
     trade_count: int
-
-
-class ProfileRow(Result):
-    """Prices from `from_price` up to, not including, `to_price`."""
-
-    from_price: Decimal
-    to_price: Decimal
-    base_volume: Decimal
-    buy_volume: Decimal
-    sell_volume: Decimal
-    value_area: bool
 
 
 class VolumeProfile(TradesResult):
@@ -213,7 +192,7 @@ class VolumeProfile(TradesResult):
     value_area_to: Decimal
     value_area_share: Decimal | None
     base_volume: Decimal
-    rows: list[ProfileRow]
+    rows: list[Row[profile.ProfileRow]]
 
 
 class RealisedVolatility(TradesResult):
@@ -225,32 +204,11 @@ class RealisedVolatility(TradesResult):
     return_count: int
 
 
-class Pair(Result):
-    """Two markets."""
-
-    market: str
-    other: str
-    correlation: Decimal | None
-    return_count: int
-
-
 class Correlations(MarketsResult):
     """The strongest of `pair_count` pairs."""
 
     pair_count: int
-    correlations: list[Pair]
-
-
-class Mover(Result):
-    """A market's change over the window; `since_ms` and `complete` as in `TradesResult`."""
-
-    market: str
-    window: str
-    change_rate: Decimal | None
-    from_price: Decimal | None
-    to_price: Decimal | None
-    since_ms: int | None
-    complete: bool
+    correlations: list[Row[risk.Correlation]]
 
 
 class TopMovers(MarketsResult):
@@ -259,18 +217,8 @@ class TopMovers(MarketsResult):
     market_count: int
     rising_count: int
     falling_count: int
-    risers: list[Mover]
-    fallers: list[Mover]
-
-
-class Spike(Result):
-    """A market's quote volume beside the usual one."""
-
-    market: str
-    relative_volume: Decimal
-    quote_volume: Decimal
-    usual_volume: Decimal
-    trade_count: int
+    risers: list[Row[change.Change]]
+    fallers: list[Row[change.Change]]
 
 
 class VolumeSpikes(MarketsResult):
@@ -279,38 +227,15 @@ class VolumeSpikes(MarketsResult):
     market_count: int
     windows: int
     spike_count: int
-    spikes: list[Spike]
-
-
-class DepthPoint(Result):
-    """What could be traded up to `price`."""
-
-    price: Decimal
-    distance_bps: Decimal | None
-    base_volume: Decimal
-    quote_volume: Decimal
+    spikes: list[Row[rankings.Spike]]
 
 
 class DepthCurve(BookResult):
     """Both sides, best level first."""
 
     mid: Decimal | None
-    bids: list[DepthPoint]
-    asks: list[DepthPoint]
-
-
-class Fill(Result):
-    """What a market order would get."""
-
-    side: Side
-    filled: Decimal
-    unfilled: Decimal
-    quote_volume: Decimal
-    levels: int
-    average_price: Decimal | None
-    worst_price: Decimal | None
-    slippage: Decimal | None
-    slippage_bps: Decimal | None
+    bids: list[Row[bookstats.DepthPoint]]
+    asks: list[Row[bookstats.DepthPoint]]
 
 
 class Slippage(BookResult):
@@ -318,16 +243,7 @@ class Slippage(BookResult):
 
     size: Decimal
     mid: Decimal | None
-    orders: list[Fill]
-
-
-class LevelImbalance(Result):
-    """Of the best `levels` of both sides."""
-
-    levels: int
-    imbalance: Decimal | None
-    bid_depth: Decimal
-    ask_depth: Decimal
+    orders: list[Row[bookstats.Fill]]
 
 
 class BookImbalance(BookResult):
@@ -337,23 +253,13 @@ class BookImbalance(BookResult):
     imbalance: Decimal | None
     bid_depth: Decimal
     ask_depth: Decimal
-    by_levels: list[LevelImbalance]
-
-
-class Wall(Result):
-    """A level far larger than usual; `side` is `bid` or `ask`."""
-
-    side: str
-    price: Decimal
-    size: Decimal
-    relative_size: Decimal
-    distance_bps: Decimal | None
+    by_levels: list[Row[bookstats.LevelImbalance]]
 
 
 class Walls(BookResult):
     """Nearest to the mid first."""
 
-    walls: list[Wall]
+    walls: list[Row[bookstats.Wall]]
 
 
 class Spread(WindowResult):
