@@ -1,7 +1,7 @@
-"""Time, passed in so that tests own it.
+"""Clocks, passed in so that tests control them.
 
-Two clocks that are never mixed: epoch milliseconds UTC say when something happened, monotonic seconds say
-when something is due. A jump of the machine's clock moves neither a candle (event time) nor a deadline.
+Two clocks that are never mixed: epoch milliseconds UTC are the times of events, monotonic seconds are for
+deadlines. A jump of the machine's clock moves neither a candle (event time) nor a deadline.
 """
 
 import time
@@ -31,7 +31,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to; for tests and simulations without waiting."""
+    """A clock that is advanced by hand, for tests and simulations without waiting."""
 
     def __init__(self, now_ms: int = 1_790_000_000_000) -> None:
         self._now_ms = now_ms

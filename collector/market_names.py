@@ -252,7 +252,7 @@ def _similar(wanted: str, codes: Iterable[str]) -> list[str]:
 
 
 def _likeness(spelling: str, code: str) -> float:
-    """Return how alike two codes are, 0 to 1: the base currency tells them apart, the quote hardly."""
+    """Return the similarity of two codes, 0 to 1; the base currency weighs more than the quote currency."""
     if spelling.partition("-")[0] != code.partition("-")[0]:
         return difflib.SequenceMatcher(None, spelling, code).ratio() / 2
     return difflib.SequenceMatcher(None, _base(spelling), _base(code)).ratio()

@@ -54,8 +54,8 @@ class Trade(Struct, frozen=True, array_like=True, gc=False):
     #: Arrival order at the exchange within the millisecond where known (the legacy stream, REST), else 0.
     order: int = 0
     source: Source = Source.STREAM
-    #: REST: the how-manieth of the rows that equal it in millisecond, price, volume and side, from 1; 0 where
-    #: unknown. That, not the id, tells which execution a row of REST is (`collector.analytics.dedup`).
+    #: REST: number among the rows with equal millisecond, price, volume and side, from 1; 0 where unknown.
+    #: It identifies a row of REST; the id does not (`collector.analytics.dedup`).
     nth: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Health of one container, for Docker's HEALTHCHECK: exit status 0 or 1 and one line that says why.
+"""Health of one container, for Docker's HEALTHCHECK: exit status 0 or 1 and one line with the reason.
 
     healthcheck.py listener              its own health key in Redis lives (it is written every second or so)
     healthcheck.py worker NAME           the same of the worker started with `-n NAME@%h`

@@ -83,7 +83,7 @@ class Watch(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Look until stopped; a Redis that is away tells nothing about the worker."""
+        """Check until stopped; while Redis does not answer, the worker is not judged."""
         while not self._stopped.wait(LOOK_S):
             found: Look | None = None
             with suppress(CollectorError):

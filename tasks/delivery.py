@@ -1,4 +1,4 @@
-"""What happens to a batch that can't be stored at once: wait, give it back, or bury it.
+"""Handling of a batch that cannot be stored at once: retry, return it to the queue, or a dead letter.
 
     it can't be read, or breaks the contract      → dead letter, at once
     Redis is away, or others were always faster   → again after a growing pause, for `PATIENCE`;
@@ -88,7 +88,7 @@ class IngestTask(Task):
         except InvalidBatch as error:
             self.bury(text, str(error), attempts, invalid=True)
         except (BrokerUnavailable, StoreConflict) as error:
-            log.warning("batch goes back to its queue: %s", error)
+            log.warning("batch returns to its queue: %s", error)
             raise Reject(error, requeue=True) from error
 
     def bury(self, text: str, reason: str, attempts: int, *, invalid: bool = False) -> None:
@@ -149,7 +149,7 @@ def patiently(work: Callable[[], T], *, until_stop: bool = False) -> T:
     """Return what `work` returns, repeating it with growing pauses while Redis is away or contended.
 
     Args:
-        until_stop: give up at once when this process is told to stop.
+        until_stop: give up at once when this process has to stop.
 
     Raises:
         BrokerUnavailable, StoreConflict: still so after `PATIENCE` of the visibility timeout.
@@ -165,7 +165,7 @@ def patiently(work: Callable[[], T], *, until_stop: bool = False) -> T:
 
 
 def _paused(seconds: float, *, until_stop: bool) -> bool:
-    """Wait; False as soon as this process is told to stop. Pool processes are not told, but killed."""
+    """Wait; False as soon as this process has to stop. Pool processes are killed instead."""
     ends_s = time.monotonic() + seconds
     while (left_s := ends_s - time.monotonic()) > 0:
         if until_stop and state.should_stop is not None:

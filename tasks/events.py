@@ -1,4 +1,4 @@
-"""What a worker tells Flower about its tasks goes out together, five times a second.
+"""The task events of a worker for Flower are sent together, five times a second.
 
 Celery sends the events of a task as soon as its event loop turns, one message for each turn; with dozens of
 tasks a second that was a third of what a worker's main process did.

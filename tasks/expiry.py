@@ -58,7 +58,7 @@ class Request(CeleryRequest):
     """A task as a worker receives it."""
 
     def maybe_expire(self) -> Literal[True] | None:
-        """Drop a task that waited too long; while Redis does not tell the time, none did."""
+        """Drop a task that waited too long; keep it while the time of Redis is unknown."""
         expires: datetime | None = self.expires
         try:
             late_ms = 0 if expires is None else redis_clock().now_ms() - round(expires.timestamp() * 1000)
@@ -91,7 +91,7 @@ def _count(task: str, rows: int, late_ms: int) -> None:
     if time.monotonic() - _said_s > SAY_EVERY_S:
         _said_s = time.monotonic()
         log.warning(
-            "%s came %.1f s too late and is dropped; the counter %s tells how many were",
+            "%s is %.1f s too old and is dropped; the counter %s has the number of dropped ones",
             task,
             late_ms / 1000,
             counter,

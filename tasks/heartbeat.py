@@ -1,6 +1,6 @@
-"""A worker tells that it lives: `health:worker:{hostname}`, every second or so, gone soon after it dies.
+"""The report of a live worker: `health:worker:{hostname}`, every second; it expires soon after its death.
 
-With `COLLECTOR_WORKER__METRICS_PORT` it says the same on a port: `/metrics`, `/healthz`, `/readyz`.
+With `COLLECTOR_WORKER__METRICS_PORT` it also serves `/metrics`, `/healthz` and `/readyz`.
 """
 
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 #: How many intervals a report outlives its worker.
 MISSED_REPORTS = 5
-#: A clock that is off by more is said once.
+#: A clock that is off by more is logged once.
 CLOCK_OFF_MAX_MS = 2_000
 PORT_SETTING = "COLLECTOR_WORKER__METRICS_PORT"
 
@@ -56,11 +56,11 @@ class Heartbeat(threading.Thread):
             self._stopped.wait(self._interval_s)
 
     def stop(self) -> None:
-        """End the thread at its next breath; the report expires by itself."""
+        """End the thread at its next cycle; the report expires by itself."""
         self._stopped.set()
 
     def look(self) -> Snapshot:
-        """Return what the worker says of itself, and whether its last report reached Redis."""
+        """Return the worker's report, and whether its last report reached Redis."""
         return Snapshot(workers=[self._report()], system={} if self.redis_answers else {"redis_up": 0})
 
     def _beat(self) -> None:
@@ -70,7 +70,7 @@ class Heartbeat(threading.Thread):
 
 
 class Report:
-    """What a worker says about itself; counts are of its main process."""
+    """The report of a worker; counts are those of its main process."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class PeriodicSender(threading.Thread):
     Args:
         name: of the thread, and in the log.
         client: the Redis where the clocks agree.
-        key: says whose turn it is.
+        key: expires when the next call is due.
         interval_s: seconds between two calls.
         send: sends the task.
     """
@@ -49,7 +49,7 @@ class PeriodicSender(threading.Thread):
             self._stopped.wait(self._interval_s)
 
     def stop(self) -> None:
-        """End the thread at its next breath."""
+        """End the thread at its next cycle."""
         self._stopped.set()
 
 

@@ -1,4 +1,4 @@
-"""A worker that is told to stop ends within `END_S`, whatever it does at that moment, and loses nothing.
+"""A worker ends within `END_S` of a stop signal, whatever it is doing, without loss of data.
 
 Celery's own cold shutdown runs inside the signal handler, in the middle of whatever the main loop was doing.
 Half a batch may be written to a process of the pool then, or half a result read from one, and neither is ever

@@ -21,7 +21,7 @@ class Question:
         """Return the question with the defaults of its analysis filled in.
 
         Raises:
-            ConfigurationError: no such analysis, or it needs a market, or knows no window.
+            ConfigurationError: no such analysis, or it needs a market, or has no window.
         """
         found = find(name)
         defaults = {parameter.name: parameter.default for parameter in found.parameters}

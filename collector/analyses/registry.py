@@ -1,6 +1,6 @@
 """Every analysis: its name, its checked arguments, and where its figures come from.
 
-An analysis is a plain function whose parameters say what they allow, as pydantic fields:
+An analysis is a plain function whose parameters are pydantic fields with their limits:
 
     @analysis(explained_by=flow.vpin, answers=results.Vpin)
     def vpin(market: Market, window: Window = "1h", *, buckets: Buckets = 50) -> Answer:

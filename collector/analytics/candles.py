@@ -152,8 +152,8 @@ def view(
         market: whose candles.
         minutes: the stored ones by open, epoch ms.
         interval: one of `INTERVALS`.
-        known: where trades may be missing, and where our data begin: of a candle that opens before it nobody
-            knows whether its beginning is missing.
+        known: where trades may be missing, and where the data begin: the beginning of a candle that opens
+            earlier may be missing.
         missing: opens of minutes without a stored candle that a loss touches; they make candles too.
         verdicts: what a comparison with the exchange's candles found, by open.
 

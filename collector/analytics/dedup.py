@@ -79,7 +79,7 @@ def executions(rows: Sequence[Row]) -> list[Row]:
 
 
 def copy_name(row: Row) -> Hashable:
-    """Return what tells a copy from the others of its millisecond."""
+    """Return the key of a copy among those of its millisecond."""
     return (row.price, row.volume, row.side, row.nth) if row.nth else row.id
 
 

@@ -1,4 +1,4 @@
-"""What an order book says: spread, mid, microprice, imbalance, depth.
+"""Measures of an order book: spread, mid, microprice, imbalance, depth.
 
 Sizes are in the base currency, prices in the quote currency. Levels of size 0 (real orders below the printed
 precision, bithumb-protocol.md 1.5) are no part of the derived book.

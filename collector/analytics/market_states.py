@@ -1,13 +1,13 @@
-"""What the exchange says of a market: whether it trades, and what it warns of. Pure.
+"""The state of a market at the exchange, and its warnings. Pure.
 
 Two sources are joined: the newest ticker (`market_state`, `is_trading_suspended`, `delisting_date`,
-`market_warning`) and the exchange's list of markets, which names no state but holds only what is listed.
+`market_warning`) and the exchange's list of markets, which has no states but contains only listed markets.
 
 state       means
 active      it trades
-suspended   it is listed, and the exchange says that it does not trade
+suspended   it is listed, and the exchange reports that it does not trade
 preview     it is announced and does not trade yet
-delisted    it is gone from the list after a delisting was announced, or the exchange says so
+delisted    it left the list after a delisting was announced, or the exchange reports the delisting
 unlisted    it is not in the list, and nothing was announced
 """
 
@@ -36,15 +36,15 @@ _STATES = {"ACTIVE": MarketState.ACTIVE, "PREVIEW": MarketState.PREVIEW, "DELIST
 
 
 class Listing(Struct, frozen=True, array_like=True):
-    """What the newest list of markets said of one."""
+    """The entry of a market in the newest market list."""
 
     is_listed: bool
-    #: As the exchange writes it; None where the list says nothing.
+    #: As the exchange writes it; None where the list has no value.
     warning: str | None = None
 
 
 class MarketRow(Struct, frozen=True):
-    """A market and what the exchange says of it.
+    """A market and its state at the exchange.
 
     Attributes:
         warning: in lower case, for instance `caution`; None for none.
@@ -62,7 +62,7 @@ class MarketRow(Struct, frozen=True):
 def market_row(
     market: str, ticker: Ticker | None, listing: Listing | None, last_trade_ms: int | None = None
 ) -> MarketRow:
-    """Return what the exchange says of `market`; where it says nothing, the market is taken for active."""
+    """Return the state of `market` at the exchange; without information the market is active."""
     warning = listing.warning if listing else None
     if warning is None and ticker:
         warning = ticker.market_warning
@@ -89,7 +89,7 @@ def state_of(ticker: Ticker | None, listing: Listing | None) -> MarketState:
 
 
 def is_ending(ticker: Ticker | None, today: str) -> bool:
-    """Whether the exchange says that a market is delisted by `today`, a KST day such as `2026-11-30`."""
+    """Whether a market is delisted by `today` according to the exchange, a KST day such as `2026-11-30`."""
     if ticker is None:
         return False
     if state_of(ticker, None) is MarketState.DELISTED:

@@ -1,11 +1,11 @@
-"""Our one-minute candles beside the exchange's: which minutes differ, in what, and why. Pure.
+"""Comparison of our one-minute candles with the exchange's: differing minutes and reasons. Pure.
 
 why      means
 gap      trades were missed here and could not be fetched again (an unrecovered gap touches the minute)
 sealed   trades came after the minute's ids were forgotten, so they were not counted (gap `too_late`)
 before   our data begin later
 late     the minute ended moments ago: either side may still change
-theirs   the exchange counted more than we did, and nothing here says why
+theirs   the exchange counted more than we did, for an unknown reason
 ours     we counted more than the exchange did
 prices   the same volume, another open, high, low or close
 
@@ -45,7 +45,7 @@ class Why(StrEnum):
 
 
 class Figures(Struct, frozen=True):
-    """What both sides say of a minute."""
+    """The figures of both sides for a minute."""
 
     open: Decimal
     high: Decimal

@@ -36,7 +36,7 @@ def fingerprint(
     sell_volume: Decimal,
     trade_count: int,
 ) -> str:
-    """Return what tells the figures of a minute from others; trailing zeros are none."""
+    """Return a fingerprint of the figures of a minute; trailing zeros do not matter."""
     numbers = (open, high, low, close, quote_volume, buy_volume, sell_volume)
     text = "|".join(format(EXACT.normalize(number), "f") for number in numbers)
     return blake2b(f"{text}|{trade_count}".encode(), digest_size=5).hexdigest()

@@ -1,9 +1,9 @@
-"""Where a run begins, and what Redis forgot: decided by what was written into it about coverage. Pure.
+"""Where a run begins, and what Redis lost: decided from the coverage that was written into it. Pure.
 
 A listener writes its `Status` again and again, each time with a higher `marker`. What it handed to Redis
 before a status is in whatever state of Redis holds that status: a Redis that loses its last writes loses a
-tail of them. So the status that is found tells from when on trades may be missing, after a restart of the
-listener as after a restart, a flush, a failover or an old copy of Redis.
+tail of them. So the stored status determines from when on trades may be missing, both after a restart of the
+listener and after a restart, a flush, a failover or an old copy of Redis.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ def starts(
     now_ms: int,
     spool: str = "",
 ) -> dict[str, Start]:
-    """Return where each market begins that an earlier run knew; others are new.
+    """Return where each market of an earlier run begins; others are new.
 
     Args:
         watches: of all shares, also of settings that are no more.

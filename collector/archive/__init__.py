@@ -38,7 +38,7 @@ def library(name: str) -> ModuleType:
     """Import a library of the extra.
 
     Raises:
-        ConfigurationError: it is not installed; the message says how to.
+        ConfigurationError: it is not installed; the message has the command to install it.
     """
     try:
         return import_module(name)

@@ -1,8 +1,7 @@
 """Bring the archive up to what Redis holds; compact old days; forget the oldest.
 
-Each step is a union by identity into files that are replaced whole, trades before the candles that say they
-are there. So it may run again, in any order, and be cut off anywhere; and where nothing is new, no file
-changes.
+Each step is a union by identity into files that are replaced whole, trades before their candles. So it
+can run again, in any order, and be interrupted anywhere; without new data no file changes.
 """
 
 import logging
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 #: What every run looks at: the hour that is being written and the one before.
 RECENT_MS = HOUR_MS
-#: Gaps are looked up this far before an hour; what Redis still knows is added whatever its age.
+#: Gaps are looked up this far before an hour; gaps that Redis still has are added whatever their age.
 GAP_REACH_MS = DAY_MS
 
 
@@ -100,7 +99,7 @@ class Archiver:
         return Hour(hour_ms, trades, candles, update)
 
     def losses(self, gaps: Iterable[GapRecord], hours: Sequence[int]) -> LossesOf:
-        """Return what may be missing of `hours`, by market: what Redis says (`gaps`), and the archive."""
+        """Return what may be missing of `hours` by market from the gaps of Redis (`gaps`) and the archive."""
         archived: list[GapRecord] = []
         if hours:
             for path in self._files.within(GAPS, hours[0] - GAP_REACH_MS, hours[-1] + HOUR_MS):

@@ -1,7 +1,7 @@
 """The archive's files: found, read, replaced in one step, locked while they change.
 
-A file is written beside its place, brought to the disk and then renamed, so a reader sees the old one or the
-new one, whole. What can't be read is put aside under another name, said aloud, and never deleted.
+A file is written under a temporary name, synced and renamed, so a reader sees the complete old or new one. A
+file that cannot be read is renamed and reported, and never deleted.
 """
 
 import logging
@@ -117,7 +117,7 @@ class Files:
             manifest.settle(path, entry)
 
     def compact(self, table: Table, day: date) -> bool:
-        """Make one file of a day's hours; tell whether anything was done.
+        """Make one file of a day's hours; return whether anything was done.
 
         Raises:
             ArchiveUnavailable: the file can't be written; the hours are still there.

@@ -1,7 +1,7 @@
 """Archived rows and rows of Redis into one. Pure.
 
-Everything here is a union by identity, so that the archive is a function of the set of facts it was shown:
-the order, the number of runs and where one was cut off leave no trace.
+Everything here is a union by identity, so the archive depends only on the set of events it has received,
+not on their order, the number of runs or interruptions.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -53,8 +53,8 @@ def changed_slots(known: Mapping[Slot, CandleRecord], fresh: Mapping[Slot, Minut
 def _differ(known: CandleRecord, fresh: Minute) -> bool:
     """Whether a candle was made of other copies.
 
-    While Redis keeps it, `copies` tells. A minute that Redis forgot and then heard of again may have as many
-    copies as the archived one, but other ones.
+    While Redis keeps it, `copies` is sufficient. A minute that expired in Redis and then received late trades
+    may have as many copies as the archived one, but other ones.
     """
     return (
         known.copies != fresh.copies
@@ -127,9 +127,9 @@ def _best(
     losses: LossesOf,
     verdicts: VerdictOf,
 ) -> CandleRecord:
-    """Return the candle that knows the most copies: the archived one, Redis's, or that of the copies.
+    """Return the candle with the most copies: the archived one, that of Redis, or that of all copies.
 
-    Usually Redis's. Another one knows more where Redis has forgotten the minute and then heard of it again.
+    Usually that of Redis. Another has more where the minute expired in Redis and then received late trades.
     """
     minute = fresh
     if sum(row.seen.bit_count() for copies in rows.values() for row in copies) > fresh.copies:

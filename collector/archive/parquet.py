@@ -25,7 +25,7 @@ Misfits = dict[int, object]
 
 
 class Footer(NamedTuple):
-    """What a file's footer says: whether its numbers are text, and how many are rounded by column."""
+    """The footer of a file: whether its numbers are text, and how many are rounded by column."""
 
     is_text: bool
     rounded: dict[str, int]
@@ -181,7 +181,7 @@ def _aligned(arrow: Arrow, schema: Arrow) -> Arrow:
 
 
 def footer(table: Table, path: Path) -> Footer:
-    """Return what a file's footer says.
+    """Return the footer of a file.
 
     Raises:
         OSError, pyarrow.ArrowInvalid: the file can't be read or is no Parquet file of ours.
@@ -238,7 +238,7 @@ def stretches(rows: Iterable[tuple[str, int, int]]) -> Arrow:
 
 
 def markets(rows: Iterable[MarketRow]) -> Arrow:
-    """Return markets and what the exchange says of them as an Arrow table."""
+    """Return markets and their states as an Arrow table."""
     *texts, time = MarketRow.__struct_fields__
     return _table([structs.asdict(row) for row in rows], string=texts, int64=(time,))
 

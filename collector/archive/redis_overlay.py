@@ -1,4 +1,4 @@
-"""What Redis knows and the archive does not yet: merged by the archive's own rules, in memory."""
+"""The Redis overlay: data not archived yet, merged in memory by the archive's rules."""
 
 import logging
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Recent:
     #: Losses that last, by market, and until when they matter, which is the newest data.
     lasting: dict[str, Ongoing] = field(default_factory=dict)
     as_of_ms: int | None = None
-    #: What the exchange says of each market.
+    #: The state of each market at the exchange.
     markets: list[MarketRow] = field(default_factory=list)
 
     def lasting_stretches(self) -> list[tuple[str, int, int]]:

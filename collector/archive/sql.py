@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: The zone of a session that is told none: the exchange's.
+#: The default time zone of a session: the exchange's.
 TIME_ZONE = "Asia/Seoul"
 #: Readings of files that change meanwhile, before giving up.
 ATTEMPTS = 3
@@ -235,7 +235,7 @@ class QuerySession:
         return lost
 
     def _has_lost(self, error: Exception) -> bool:
-        """Look for files that are gone or damaged, and leave these out; tell whether there are any."""
+        """Leave out missing and damaged files; return whether there are any."""
         look_inside = type(error).__name__ not in FAULTS_OF_SQL
         lost = False
         for table, paths in self._found.items():
@@ -326,7 +326,7 @@ class QuerySession:
             self.rounded.update({f"{table.name}.{name}": number for name, number in found.items()})
 
     def _readable(self, table: Table) -> dict[Path, Footer]:
-        """Return the files whose footer can be read, and what it says."""
+        """Return the files whose footer can be read, with the footers."""
         footers = {}
         first_ms, last_ms = self._span
         if table is GAPS and first_ms is not None:  # one that begins before reaches into it
@@ -346,7 +346,7 @@ class QuerySession:
 class Result:
     """The rows of a query, a batch at a time.
 
-    The first batch is there from the start, since DuckDB may tell of a damaged file only now.
+    The first batch is read at the start, because DuckDB may report a damaged file only then.
     """
 
     def __init__(self, session: QuerySession, cursor: Any, batch_rows: int) -> None:  # noqa: ANN401

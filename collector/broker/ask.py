@@ -61,7 +61,7 @@ def _answer(name: str, arguments: tuple[str, ...], named: dict[str, object], tim
     """Return what the worker returned or raised.
 
     Nothing is raised here: the traceback would keep Celery's result alive until the interpreter is half gone,
-    when it can't unsubscribe any more and says so in a traceback of its own.
+    when it cannot unsubscribe any more and prints a traceback of its own.
     """
     expires = datetime.fromtimestamp(_redis_clock().now_ms() / 1000 + timeout_s, UTC)
     result = app.send_task(f"{ANALYSES}{name}", args=arguments, kwargs=named, expires=expires, retry=False)

@@ -84,7 +84,7 @@ def kept(settings: Settings, name: str, market: str | None, *, window: str | Non
     """Print the kept answers of a periodic analysis, oldest first; return the exit code.
 
     Raises:
-        ConfigurationError: no such analysis, or it needs a market, or knows no window.
+        ConfigurationError: no such analysis, or it needs a market, or has no window.
         BrokerUnavailable: no Redis.
     """
     question = Question.of(name, market, window)
@@ -119,7 +119,7 @@ def parse(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def list_analyses(*, as_json: bool) -> int:
-    """Print the name of every analysis and what it says; return the exit code."""
+    """Print the name and the summary of every analysis; return the exit code."""
     found = names()
     if as_json:
         output.write(to_json([{"name": name, "description": text} for name, text in found.items()]))

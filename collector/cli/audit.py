@@ -36,7 +36,7 @@ _REPAIRED = frozenset({Why.THEIRS, Why.GAP})
 
 
 class Audit(Struct, frozen=True):
-    """What was compared of a market, and the minutes that differ; `error` says why it could not be."""
+    """The comparison of a market and its differing minutes; `error` is the reason where it failed."""
 
     market: str
     from_ms: int

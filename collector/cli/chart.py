@@ -15,7 +15,7 @@ from collector.util.times import Span, nothing
 
 log = logging.getLogger(__name__)
 
-#: Candles that can be told apart in one picture.
+#: Candles that can be distinguished in one picture.
 GLANCE_CANDLES = 180
 
 

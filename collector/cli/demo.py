@@ -103,7 +103,7 @@ def demo(
     """Run for about `seconds`, then compare; return the exit code. With `as_json` only the end is on stdout.
 
     Raises:
-        ConfigurationError: faults nobody knows; a folder that can't be written, or where a demo is running;
+        ConfigurationError: unknown faults; a folder that can't be written, or where a demo is running;
             a Redis that holds results already.
         BrokerUnavailable: the Redis of `REDIS_URL` refuses or does not answer.
     """

@@ -29,7 +29,7 @@ from collector.util.korean_time import DAY_MS
 from collector.util.times import Span, nothing
 
 Row = Mapping[str, Any]
-#: Takes what a reader has found of one day, in order, and says how many rows that was.
+#: Takes the rows of one day, in order, and returns their number.
 Writer = Callable[[Any], int]
 #: A session, a table, markets, the first and the last millisecond.
 Reader = Callable[[QuerySession, Table, Sequence[str], int, int], Any]

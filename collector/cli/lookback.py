@@ -77,7 +77,7 @@ def jsonable(value: object) -> Any:  # noqa: ANN401 - the shape follows the inpu
         case bool() | int() | str() | None:
             return value
         case float():
-            return value if value - value == 0 else None  # JSON knows neither infinity nor NaN
+            return value if value - value == 0 else None  # JSON has neither infinity nor NaN
         case datetime():
             return _iso(value)
         case dict():

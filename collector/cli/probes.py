@@ -43,7 +43,7 @@ class CheckState(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One checked thing; `detail` says what was found and, where it is not well, what to do."""
+    """The result of one check; `detail` is what was found and, after a failure, the remedy."""
 
     name: str
     state: CheckState
@@ -220,7 +220,7 @@ def _clock(reply: httpx.Response, took_s: float) -> Finding:
 def _start(
     probe: Callable[[Settings], list[Finding]], settings: Settings
 ) -> "queue.SimpleQueue[list[Finding]]":
-    """Run `probe` in a thread that ends with the process: a name lookup knows no time limit."""
+    """Run `probe` in a thread that ends with the process: a name lookup has no time limit."""
     answers: queue.SimpleQueue[list[Finding]] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(probe(settings)), daemon=True).start()
     return answers

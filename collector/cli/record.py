@@ -40,7 +40,7 @@ def record(
         file: the recording; with `limits` its index, beside its numbered files.
         seconds: None = until a signal.
         limits: when a file is full and the next one begins.
-        as_json: say what was recorded as JSON.
+        as_json: print the summary as JSON.
     """
     return asyncio.run(_record(settings, file, seconds, limits, as_json))
 

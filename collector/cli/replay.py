@@ -102,7 +102,7 @@ async def _with_own_workers(
 
 
 async def _finds_redis(settings: Settings, running: asyncio.Task[bool], stop: threading.Event) -> bool:
-    """Wait for the private Redis; False where a signal came or the supervisor gave up, and says why."""
+    """Wait for the private Redis; False after a signal, or where the supervisor gave up and reported why."""
     while not running.done() and not stop.is_set():
         try:
             find_url(settings)
@@ -115,7 +115,7 @@ async def _finds_redis(settings: Settings, running: asyncio.Task[bool], stop: th
 async def _work(work: Callable[[], None], running: asyncio.Task[bool], stop: threading.Event) -> None:
     working = asyncio.create_task(asyncio.to_thread(work))
     await asyncio.wait({working, running}, return_when=asyncio.FIRST_COMPLETED)
-    if not working.done():  # a second signal, or a role that failed: `running` tells, not the broken work
+    if not working.done():  # a second signal, or a role that failed: the error is that of `running`
         stop.set()
         await asyncio.wait({working})
         working.exception()

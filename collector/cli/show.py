@@ -64,7 +64,7 @@ class Subject:
     takes_interval: bool = False
     #: Whether several markets are read at once.
     takes_lists: bool = False
-    #: How people see it unless they say `--all`: of all rows the newest so many that matter.
+    #: The default view without `--all`: the newest relevant rows.
     glance: Callable[[Sequence[Any], int], RenderedTable | Iterable[RenderableType]] | None = None
 
 

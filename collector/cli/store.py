@@ -40,7 +40,7 @@ def open_redis(settings: Settings) -> Iterator[redis.Redis]:
     private server is started over that data and stopped at the end.
 
     Raises:
-        BrokerUnavailable: no Redis, or one that refuses or does not answer; the message says what to do.
+        BrokerUnavailable: no Redis, or one that refuses or does not answer; the message has the remedy.
     """
     url, server = _find_or_start(settings)
     try:
@@ -94,7 +94,7 @@ def _masked_argument(text: str) -> str:
 
 
 def explain(error: redis.RedisError, url: str, limit_s: float, folder: str = "its data") -> str:
-    """Return one sentence that says what is wrong with the Redis at `url` and what to do."""
+    """Return one sentence with the fault of the Redis at `url` and the remedy."""
     where = f"Redis at {masked(url)}"
     match error:
         case redis.ResponseError() if is_disk_trouble(error):
@@ -115,7 +115,7 @@ def explain(error: redis.RedisError, url: str, limit_s: float, folder: str = "it
 
 
 def _folder(client: redis.Redis) -> str:
-    """Return the folder that a server keeps its data in, where it tells."""
+    """Return the folder that a server keeps its data in, where it is readable."""
     try:
         return str(client.config_get("dir")["dir"])
     except (redis.RedisError, KeyError):
@@ -155,7 +155,7 @@ def greet(client: redis.Redis, url: str, limit_s: float) -> None:
     """Ask for one answer.
 
     Raises:
-        BrokerUnavailable: none, or a refusal; the message says what to do.
+        BrokerUnavailable: none, or a refusal; the message has the remedy.
     """
     usual = client.get_retry()
     client.set_retry(Retry(NoBackoff(), 0))  # nothing can be stale yet: one wait is enough

@@ -29,7 +29,7 @@ NOTHING_YET = Health([], {}, [], {})
 
 
 class Watcher:
-    """Reads view after view; where Redis does not answer, the last figures stay and the view says so."""
+    """Read view after view; while Redis does not answer, the last figures stay and are marked as old."""
 
     def __init__(self, reader: Reader, where: str) -> None:
         self._reader = reader

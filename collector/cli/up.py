@@ -113,7 +113,7 @@ def _check_port(port: int) -> None:
 
 
 def _farewell(killed: Sequence[str]) -> str:
-    """Say how it ended; the listener has said itself what it could not send."""
+    """Log how it ended; the listener has logged what it could not send."""
     if not killed:
         return "stopped"
     kept = "what it still held is fetched again at the next start" if "listener" in killed else ""

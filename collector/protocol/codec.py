@@ -1,7 +1,7 @@
-"""What every generation of the protocol offers, and what both decoders share.
+"""The interface of the protocol generations, and code that both decoders share.
 
-A codec belongs to one socket. `decode` never raises: whatever can't be understood comes back as `Rejected`,
-a counted fact that costs neither its neighbours in the frame nor the connection.
+A codec belongs to one socket. `decode` never raises: what cannot be parsed is returned as `Rejected` and
+counted; other messages of the frame and the connection are unaffected.
 """
 
 import re
@@ -105,10 +105,9 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message, or a part of one, that could not be understood.
+    """A message, or a part of one, that could not be parsed.
 
-    `channel` is what it was a message of, where that can be read. Of a trade it says that one is lost, of
-    `market` where that can be read too.
+    `channel` and `market` are those of the message, where they can be read. A rejected trade is a loss.
     """
 
     reason: str
@@ -177,9 +176,9 @@ def parse_json(raw: bytes | str) -> Any:  # noqa: ANN401 - it is whatever the ex
 
 
 def made_id(identity: str) -> int:
-    """Make an id where the exchange gives none: 63 bits of a hash of all that tells a trade apart.
+    """Return an id for a trade without one: 63 bits of a hash of the fields that identify it.
 
-    Whoever brings the same trade again, another socket for instance, makes the same id.
+    The same trade from another socket gets the same id.
     """
     return int.from_bytes(blake2b(identity.encode(), digest_size=8).digest()) >> 1
 

@@ -165,7 +165,7 @@ class CurrentCodec:
         return mended
 
     def _count_fields(self, kind: str, frame: dict[str, Any]) -> None:
-        """Count the fields of a good frame that nobody knows, and those it lacks."""
+        """Count the unknown and the missing fields of a good frame."""
         for name in frame.keys() - _KNOWN[kind]:
             self._count(f"unknown_field:{kind}.{name[:40]}")
         for name in _KNOWN[kind] - frame.keys():

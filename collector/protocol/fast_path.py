@@ -1,9 +1,9 @@
-"""Books that are written as the exchange usually writes them, read fast.
+"""The fast path: order books in the exchange's usual layout.
 
 pydantic validates such a frame straight from its bytes: names, types, signs, bounds. It takes numbers through
 doubles, so the numbers that count are not taken from it: their digits are cut out of the same bytes, exactly.
-What is written otherwise (exponents, numbers as text, another order, garbage) is None here and left to the
-careful way in `current.py`, which understands the same frames and says what is wrong with the rest.
+Another layout (exponents, numbers as text, another order, garbage) returns None and is left to the reference
+decoder in `current.py`, which decodes the same frames and reports the errors of others.
 """
 
 import re
@@ -204,7 +204,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | bool | int)
 
 
-#: So many bytes at the start tell the spelling and the kind of a frame.
+#: This many bytes at the start determine the spelling and the type of a frame.
 _START = 12
 _SPELLINGS = (_Spelling({}), _Spelling({long: short for short, long in LONG_NAMES.items()}))
 _BOOKS = {spelling.start: spelling for spelling in _SPELLINGS}

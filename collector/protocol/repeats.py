@@ -1,4 +1,4 @@
-"""Order books that say again what the one before said, noticed before they are parsed."""
+"""Order books equal to the previous one, detected before they are parsed."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class RepeatedBooks:
         self._newest: dict[str, BookText] = {}
 
     def is_repeat(self, book: BookText, received_ms: int) -> bool:
-        """Tell whether `book` says again what the newest book of its market says."""
+        """Return whether `book` equals the newest book of its market."""
         known = self._newest.get(book.market)
         if known is None or known.content != book.content:
             return False
@@ -49,6 +49,6 @@ class RepeatedBooks:
         is_its = text is not None and (text.market, text.exchange_us) == (book.market, book.exchange_us)
         if known is None and len(self._newest) >= self._MARKETS_MAX:
             self._newest.clear()
-        # Nothing equals an empty content: of two books of one microsecond, nobody knows which one counts.
+        # Nothing equals an empty content: of two books of one microsecond, the newer one is unknown.
         content = text.content if text is not None and is_its and is_first else b""
         self._newest[book.market] = BookText(book.market, content, book.exchange_us)

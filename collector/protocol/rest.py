@@ -1,8 +1,8 @@
 """REST replies (facts sheet section 3) as models; the calls themselves are in `collector.feed.rest_client`.
 
 An error usually arrives with HTTP 200 and an `error` object, one about limits too. Rows of `/v1/trades/ticks`
-are newest first and may number trades differently from the socket, or not at all, so the trades made here say
-`source=rest` and carry their place among the rows of their millisecond.
+are newest first and may number trades differently from the socket, or not at all, so the trades made here
+have `source=rest` and their number among the equal rows of their millisecond.
 """
 
 import re
@@ -24,7 +24,7 @@ from collector.protocol.current import check_market
 from collector.util.korean_time import KST_MS
 
 _SIDES = {"BID": Side.BUY, "ASK": Side.SELL}
-#: What an error about limits says; its form is not documented.
+#: Words of an error about limits; its form is not documented.
 _ABOUT_LIMITS = re.compile(
     r"\b(429|418)\b|too.?many|rate.?limit|limit.{0,20}(exceed|reach)|exceed.{0,20}limit|요청.{0,12}(초과|제한)",
     re.IGNORECASE,
@@ -311,7 +311,7 @@ def _payload(body: bytes) -> Any:  # noqa: ANN401 - not validated yet
 
 
 def is_about_limits(body: bytes) -> bool:
-    """Tell whether the body of a refused call says that there were too many."""
+    """Return whether the body of a refused call reports the rate limit."""
     try:
         payload = parse_json(body)
     except MalformedMessage:
@@ -320,7 +320,7 @@ def is_about_limits(body: bytes) -> bool:
 
 
 def refusal(payload: Mapping[str, Any]) -> RestError:
-    """Return what an object in place of rows says: whatever its form, about limits or not."""
+    """Return the error of an object in place of rows: the rate limit, or another refusal."""
     inner = payload.get("error", payload)
     parts = inner if isinstance(inner, dict) else {"message": inner}
     reason = " ".join(str(parts[key]) for key in ("name", "code", "status", "message") if key in parts)

@@ -1,6 +1,6 @@
-"""Recorded sessions: frames as they arrived, from our own files and from other people's.
+"""Recorded sessions: frames as they arrived, from recordings of this program and of others.
 
-`open_recording` tells the forms apart by content and not by name, each plain, gzipped or zstd-compressed:
+`open_recording` detects the format by content, not by name; each is plain, gzipped or zstd-compressed:
 
 - our own (`own`), written by `RecordingWriter`;
 - cryptofeed captures of Bithumb's older socket, and of Upbit's (`cryptofeed`): these are put into Bithumb's

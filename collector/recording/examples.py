@@ -11,7 +11,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 
 def recognise(head: list[str]) -> Form | None:
-    """Look for a `raw` frame in the first line; `endpoint` tells the protocol."""
+    """Look for a `raw` frame in the first line; `endpoint` determines the protocol."""
     first = _json_object(head[0]) if head else None
     if first is None or not isinstance(first.get("raw"), str):
         return None

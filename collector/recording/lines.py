@@ -20,7 +20,7 @@ def read_lines(path: Path, read: Callable[[int], object] | None = None) -> Itera
 
     Args:
         path: the file.
-        read: is told, now and then, how many of its bytes more were read.
+        read: called now and then with the number of further bytes that were read.
 
     Raises:
         Broken: the compressed data end in the middle.

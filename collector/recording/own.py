@@ -1,4 +1,4 @@
-"""Our own form: JSON lines, zstd-compressed. The first line says what it is:
+"""The recording format of this program: JSON lines, zstd-compressed. The first line is a header:
 
     {"format":"bithumb-recording","version":1,"protocol":"current","started_ms":…,"url":"wss://…"}
 

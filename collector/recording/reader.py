@@ -14,7 +14,7 @@ from collector.recording.rotation import read_index
 SNIFFED_LINES = 10
 
 
-#: Is told how many bytes of the files more were read.
+#: Called with the number of further bytes of the files that were read.
 Read = Callable[[int], object]
 
 
@@ -47,7 +47,7 @@ class Recording:
         return self.frames()
 
     def frames(self, read: Read | None = None) -> Iterator[Frame]:
-        """Yield the frames; `read` is told how many bytes more were read, for a progress bar."""
+        """Yield the frames; `read` is called with the number of further bytes, for a progress bar."""
         return chain.from_iterable(self._frames_of(file, read) for file in self.files)
 
     def _frames_of(self, file: Path, read: Read | None) -> Iterator[Frame]:

@@ -1,7 +1,7 @@
 """A long recording in several files, and the index that holds them together.
 
 `session.zst` becomes `session.0001.zst`, `session.0002.zst` … and `session.zst` itself is the index: JSON
-lines, the first says what it is, each of the others names a file that is whole, and what it holds:
+lines. The first is a header, each of the others describes a complete file:
 
     {"format":"bithumb-recording-index","version":1,"protocol":"current"}
     {"file":"session.0001.zst","first_us":…,"last_us":…,"frames":…,"bytes":…}

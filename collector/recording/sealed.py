@@ -1,10 +1,10 @@
-"""zstd in which one wrong bit, or a missing end, is noticed; any other program reads it as plain zstd.
+"""zstd with checksums and an end mark; other programs read it as plain zstd.
 
     zstd frame, skippable frame BEGINS, zstd frame …, skippable frame ENDS
 
 Each zstd frame ends with a checksum of its content and is handed on only when that is right. The two
-skippable frames, which readers of zstd pass over, tell that the file has an end, and that this is it. A file
-without `BEGINS` is read as it comes: recordings of earlier versions, and other people's.
+skippable frames, which other readers ignore, mark a file with an end, and the end. A file without `BEGINS` is
+read without these checks: recordings of earlier versions and of other programs.
 """
 
 import io

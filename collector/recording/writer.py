@@ -18,10 +18,10 @@ FLUSH_FRAMES = 1_000
 
 
 class RecordingWriter:
-    """Writes our own form while a session runs.
+    """Write a recording while a session runs.
 
     The file is `<path>.part` until `finish`, which gives it its name at once. What was flushed (every second,
-    every thousand frames, or by `flush`) survives a kill: such a part can be read, and says that it is cut.
+    every thousand frames, or by `flush`) survives a kill; such a file can be read, as truncated.
 
     Attributes:
         frames: how many were added.

@@ -1,4 +1,4 @@
-"""Whether a Redis can be trusted with our data, told from its `INFO`. Pure."""
+"""Whether a Redis is safe for our data, decided from its `INFO`. Pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -47,7 +47,7 @@ class Condition(Struct, frozen=True):
 
 
 def condition_of(info: Mapping[str, Any], nearly_full: float) -> Condition:
-    """Read what `INFO` says.
+    """Return the condition of a Redis from its `INFO`.
 
     Args:
         nearly_full: share of the limit above which trades go to disk.

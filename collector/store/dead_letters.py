@@ -37,7 +37,7 @@ class DeadLetter(Struct, frozen=True):
     everywhere: bool = False
 
 
-#: What a listener says of a batch outside it (`collector.publish.sender`).
+#: Headers of a batch, written by a listener (`collector.publish.sender`).
 HEADERS = ("created_ms", "from_ms", "to_ms")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode

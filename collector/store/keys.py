@@ -118,7 +118,7 @@ class Keys:
 
     @property
     def listings(self) -> str:
-        """What the exchange's list of markets last said of each."""
+        """The newest market list entry of each market."""
         return f"{self.prefix}listings"
 
     @property

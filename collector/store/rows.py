@@ -60,9 +60,9 @@ class GapRow(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """Who is alive, how long the queues are, what was counted by all together, how Redis is, what is proven.
+    """Live listeners and workers, queue lengths, sums of all counters, state of Redis, and the proof.
 
-    `redis` is a `collector.store.condition.Condition`, None where Redis does not tell; `proof` a
+    `redis` is a `collector.store.condition.Condition`, None where it is unknown; `proof` a
     `collector.analytics.proof.Proof`.
     """
 

@@ -66,7 +66,7 @@ class _Group(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What Redis knows of a group: its candle's text, and the trades of the milliseconds it touches."""
+    """What Redis has of a group: its candle's text, and the trades of the milliseconds it touches."""
 
     candle: bytes
     sealed: bool
@@ -332,7 +332,7 @@ class Store:
     ) -> None:
         """Remember the markets seen, the newest time of `events`, and of each market's trades; count.
 
-        Rolling windows end at the newest time, so books, which say nothing about them, do not move it.
+        Rolling windows end at the newest time of trades and tickers; books do not move it.
         Written by the first reading that follows.
         """
         pipeline = self._redis.pipeline(transaction=False)

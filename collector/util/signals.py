@@ -1,4 +1,4 @@
-"""A second signal that asks for a stop, told apart from a copy of the first one."""
+"""A second stop signal, distinguished from a copy of the first one."""
 
 import time
 from collections.abc import Callable

@@ -134,7 +134,7 @@ def _columns(commands: Mapping[str, str]) -> list[str]:
 
 
 def _price(price: Decimal | None) -> str:
-    """Write a price for people: no more digits than it needs to be told apart."""
+    """Return a price with only as many digits as distinguish it."""
     if price is None:
         return values.NOTHING
     return values.fixed(price, 0 if price >= 1000 else 2 if price >= 1 else 6)

@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 def health(report: Health, now_ms: int | None = None) -> Iterator[RenderableType]:
     """Yield the parts of the report; ages are measured against `now_ms`, epoch ms (default: now).
 
-    That no listener runs is said before every report (`collector.cli.freshness`).
+    A missing listener is reported before every view (`collector.cli.freshness`).
     """
     now_ms = SystemClock().now_ms() if now_ms is None else now_ms
     if report.proof is not None:

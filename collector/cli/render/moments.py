@@ -1,4 +1,4 @@
-"""A column of times: in full, and brief where the terminal is narrow, the rest of them said in the title."""
+"""A column of times: in full, or brief on a narrow terminal with the common part in the title."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -129,7 +129,7 @@ def time_axis(axes: Axes, picture: Picture) -> None:
 
 
 def losses(axes: Axes, picture: Picture) -> bool:
-    """Hatch where trades may be missing; tell whether there was anything to hatch."""
+    """Hatch candles where trades may be missing; return whether there are any."""
     spans = incomplete_spans(picture)
     for start, end in spans:
         axes.axvspan(days(start), days(end), facecolor=SHADE, alpha=0.16, edgecolor="none", zorder=0)
@@ -178,7 +178,7 @@ def running_vwap(rows: Iterable[Candle]) -> list[Decimal | None]:
 
 
 class PriceFormatter(Formatter):
-    """Ticks with thousands separators and just the decimals that tell them apart."""
+    """Ticks with thousands separators and only the decimals that distinguish them."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002 - matplotlib's protocol
         """Return the label of a tick that stands alone."""

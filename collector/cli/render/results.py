@@ -47,7 +47,7 @@ def _marks(word: str, are_marked: Sequence[bool]) -> Column:
 
 
 def _unit(interval: str, open_ms: int) -> Unit:
-    """Return what tells candles apart: days, where they begin at midnight of the zone in force."""
+    """Return the labels of candles: days, where they begin at midnight of the time zone."""
     is_midnight = f"{values.local(open_ms):%H:%M}" == "00:00"
     return "day" if interval.endswith("d") and is_midnight else "minute"
 
@@ -216,7 +216,7 @@ def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> Ren
 
 
 def markets(rows: Sequence[MarketRow]) -> RenderedTable:
-    """Return the markets ever seen, and what the exchange says of them."""
+    """Return the markets ever seen with their states at the exchange."""
     counts = Counter(row.state for row in rows)
     others = [
         f"{counts[state]} {state}"

@@ -34,7 +34,7 @@ class Column:
         rank: 0 stays; of the others the highest leaves first.
         wraps: a sentence, which may take several lines.
         brief: shorter cells for a narrow terminal, where there are some.
-        said: what the sheet's title says about the cells, and about the brief ones.
+        said: text of the table's title about the cells, and about the brief ones.
     """
 
     title: str
@@ -139,7 +139,7 @@ def _without_columns(layout: Layout, width: int) -> Layout:
 
 
 def _said(layout: Layout) -> Iterable[str]:
-    """Return what the columns say in the title, each once."""
+    """Return the texts of the columns for the title, each once."""
     said = (column.said[layout.is_brief and bool(column.brief)] for column in layout.columns)
     return dict.fromkeys(filter(None, said))
 

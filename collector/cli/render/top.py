@@ -54,7 +54,7 @@ class View:
 
     Attributes:
         now_ms: when, epoch ms.
-        states: what the exchange says of each market.
+        states: the state of each market at the exchange.
         rates: growth of each counter per second since the view before; none in the first.
         trouble: why there is nothing newer, or nothing.
     """
