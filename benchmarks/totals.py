@@ -40,7 +40,7 @@ from collector.stream.totals import Missing, Totals
 MARKETS, RATE = 493, 300
 #: The first seconds, in which the ledger learns how each market counts, are not measured.
 WARM_UP_S, SECONDS, STEP_S, TICK_S = 8, 20, 0.01, 0.02
-ROUNDS = 7
+ROUNDS = 4
 T0_MS = 1_790_000_000_000
 CHANNELS = ("trade", "orderbook", "ticker")
 
@@ -155,4 +155,4 @@ def main(listener_ms: float) -> None:
 
 if __name__ == "__main__":
     print(describe())
-    main(mix(60, {}).cpu["listener"] * 1000)
+    main(mix(30, {}).cpu["listener"] * 1000)

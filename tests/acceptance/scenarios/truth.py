@@ -52,7 +52,7 @@ class Verdict:
     doubled: int = 0
     #: Lost trades in minutes whose candle is marked incomplete by a gap.
     admitted: int = 0
-    #: Candles that lack trades, and say so.
+    #: Candles that are not exact, and say so.
     incomplete: int = 0
     #: Everything that is neither exact nor admitted, in words.
     wrong: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ def _compare_market(
             continue
         if not claims and count <= len(true):
             verdict.admitted += len(true) - count
-            verdict.incomplete += 1
+            verdict.incomplete += not equal
         else:
             verdict.wrong.append(f"{market} {open_ms}: {candle} should be {expected}")
 
