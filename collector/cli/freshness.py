@@ -1,6 +1,7 @@
 """Whether what is read is fed by a collector that runs, and if not, since when it is not."""
 
 from collector.cli.render import values
+from collector.store.condition import Condition, Kind
 from collector.store.read import Reader
 
 #: A listener whose data are older than this and that is not streaming is reported.
@@ -21,8 +22,17 @@ def notice(reader: Reader, now_ms: int) -> str:
     as_of_ms = reader.as_of_ms()
     if states and as_of_ms is not None and now_ms - as_of_ms < STALE_MS:
         return ""  # between two sockets
-    who = "The collector has no data from the exchange" if states else "No collector is running"
+    if states:
+        who = "The collector has no data from the exchange"
+    elif _takes_nothing(reader.condition()):
+        who = "Redis can't write to its disk, so a running collector is not seen"
+    else:
+        who = "No collector is running"
     return f"{who}{_since(as_of_ms, now_ms)}."
+
+
+def _takes_nothing(condition: Condition | None) -> bool:
+    return condition is not None and any(problem.kind == Kind.DISK for problem in condition.problems)
 
 
 def _since(as_of_ms: int | None, now_ms: int) -> str:

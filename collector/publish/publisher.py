@@ -122,6 +122,7 @@ class Publisher:
         self.left_on_disk = 0
         self._failing = False
         self._failed_since_probe = False
+        self._rows_refused = 0
         self._probed_s = float("-inf")
         self._states_since_probe: Counter[str] = Counter()
         #: Batches of tickers and of books that no worker may have yet, oldest first: id -> rows.
@@ -248,6 +249,8 @@ class Publisher:
             return
         try:
             self._send(envelope)
+            if not is_state:
+                self._tell_refused()
             self._handoff.done(batch)
         except BrokerUnavailable as error:
             self._note_failure(error)
@@ -270,12 +273,21 @@ class Publisher:
         try:
             self._spool.append(pack(envelope), Times(envelope.from_ms, envelope.to_ms, envelope.mark_ms))
         except SpoolFull as error:
-            log.error("%d %s rows could not be kept: %s", envelope.rows, envelope.kind, error)
+            if not self._rows_refused:
+                log.error("%d %s rows could not be kept: %s", envelope.rows, envelope.kind, error)
+            self._rows_refused += envelope.rows
             self.counts[f"{envelope.kind}_rows_lost"] += envelope.rows
             self._on_batch_lost(batch, "spool_full")  # out of danger once that is noted
             return
+        self._tell_refused()
         self._handoff.done(batch)
         self.counts[f"{envelope.kind}_rows_spooled"] += envelope.rows
+
+    def _tell_refused(self) -> None:
+        """Log how many rows a spell without room on disk has cost, once it is over."""
+        if self._rows_refused:
+            log.warning("batches are kept again; %d rows were lost and lie in gaps", self._rows_refused)
+            self._rows_refused = 0
 
     def _may_drain(self) -> bool:
         return bool(len(self._spool)) and self.decision.drain_spool and not self._failing

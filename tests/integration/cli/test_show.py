@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from collector.host.redis_server import PrivateRedis
 from collector.settings import Settings
+from collector.store.condition import Condition, Kind, Problem
 from collector.store.keys import Keys
+from collector.store.read import Reader
 from collector.store.redis_client import connect
 from collector.store.store import Store
 
@@ -262,6 +264,14 @@ def test_old_data_are_said_to_be_old(run: Run, filled: str, settings: Settings) 
         }.items():
             client.set(key, msgspec.json.encode({"id": "a", "state": state, "connections": []}))
             assert run("show", "candles", "KRW-BTC").out.startswith(said)
+
+
+def test_a_full_disk_hides_no_collector(run: Run, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener's reports do not reach a Redis that can't write: that none is seen means nothing."""
+    full = Condition(1, 2, "noeviction", [Problem(Kind.DISK, "it can't write to its disk")])
+    monkeypatch.setattr(Reader, "condition", lambda _: full)
+    said = "Redis can't write to its disk, so a running collector is not seen; the data end at 2026-09-21"
+    assert run("show", "candles", "KRW-BTC").out.startswith(said)
 
 
 def test_a_pipe_with_columns_has_an_edge(run: Run, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -399,18 +399,35 @@ def test_the_next_run_brings_back_what_the_last_one_kept(tmp_path: Path, eventua
 
 
 def test_a_full_disk_is_told_aloud(tmp_path: Path, eventually: Eventually, caplog) -> None:
-    """What fits stays; what does not is reported with its rows."""
+    """What fits stays; what does not is reported with its rows, and in two lines however long it goes on."""
     with bench(tmp_path, Broker(is_down=True), spool_bytes=1 << 20) as it:
         eventually(lambda: it.mode is Mode.SPOOL)
         for number in range(40):
             it.put(*(trade(number * 1000 + each) for each in range(1000)))
-        eventually(lambda: it.lost)
+        eventually(lambda: len(it.lost) > 1)
         eventually(lambda: len(it.handoff) == 0)
+        assert sum("could not be kept" in message for message in caplog.messages) == 1
     lost = [row.id for batch, _ in it.lost for row in batch.rows]
     assert {reason for _, reason in it.lost} == {"spool_full"}
     assert it.publisher.counts["trade_rows_lost"] == len(lost) > 0
     assert sorted([*lost, *spooled(tmp_path)]) == list(range(40_000))
-    assert any("could not be kept" in record.message for record in caplog.records)
+
+
+def test_the_end_of_a_full_disk_is_one_line(tmp_path: Path, eventually: Eventually, caplog) -> None:
+    """With the rows that it cost, once Redis takes trades again."""
+    caplog.set_level("INFO")
+    with bench(tmp_path, Broker(is_down=True), spool_bytes=1 << 20) as it:
+        eventually(lambda: it.mode is Mode.SPOOL)
+        for number in range(40):
+            it.put(*(trade(number * 1000 + each) for each in range(1000)))
+        eventually(lambda: it.lost and len(it.handoff) == 0)
+        it.broker.is_down = False
+        eventually(lambda: it.mode is not Mode.SPOOL)
+        it.put(trade(50_000))
+        ends = lambda: [line for line in caplog.messages if "are kept again" in line]  # noqa: E731
+        eventually(ends)
+        lost = it.publisher.counts["trade_rows_lost"]
+    assert ends() == [f"batches are kept again; {lost} rows were lost and lie in gaps"]
 
 
 def test_a_record_of_another_version_does_not_stop_the_drain(tmp_path: Path, eventually: Eventually) -> None:
