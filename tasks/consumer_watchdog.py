@@ -96,7 +96,7 @@ class Watch(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """End the thread at its next breath."""
+        """End the thread at its next cycle."""
         self._stopped.set()
 
 

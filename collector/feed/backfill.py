@@ -34,7 +34,7 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 #: Tries that end before the gap does, about seven minutes; and that prove nothing for another reason.
 _STALE_MAX, _UNPROVEN_MAX = 30, 3
 _STALE_GROWTH, _LONGEST_STALE_S = 1.5, 15.0
-#: A newest trade seen within this time tells how far REST has come: nobody else has to ask.
+#: A newest trade seen within this time determines how far REST has come, without another request.
 _KNOWN_S = 1.0
 #: Failures are logged from this try on, half a minute after the first, and at most so often; after a lost
 #: connection every market fails alike, and `collector.listener.outages` reports how many gaps wait.
@@ -91,7 +91,7 @@ class TradeSource(Protocol):
 
 
 def _unknown(*_: object) -> None:
-    """Nobody tells."""
+    """Return None: unknown."""
 
 
 class Backfill:
@@ -103,12 +103,12 @@ class Backfill:
     Args:
         on_trades: called with the trades of a page that belong to a gap, each once for each gap.
         on_done: called once per gap with whether it was recovered.
-        exchange_ms: tells the exchange's time, which decides what "today" is; `clock` may be wrong.
-        totals: tells whether the exchange's totals of the day agree with what we have of a gap's market, at
-            a moment after the gap's end: True, False, or None where they are not trusted or say nothing yet.
-            Asked after the trades were handed to `on_trades`; told whether the pages show everything that the
-            exchange has of the gap, and whether it is asked for the last time.
-        streamed_ms: tells the time of the newest trade of a market that a socket brought; None if unknown.
+        exchange_ms: returns the exchange's time, which decides what "today" is; `clock` may be wrong.
+        totals: returns whether the exchange's totals of the day agree with what we have of a gap's market, at
+            a moment after the gap's end: True, False, or None where they are not trusted or are missing.
+            Called after `on_trades`, with whether the pages show everything that the exchange has of the gap,
+            and whether this is the last call.
+        streamed_ms: returns the time of the newest trade of a market that a socket brought; None if unknown.
         lag_max_s: REST is taken to be no further behind the socket, where nothing shows how far it is.
         page_rows: rows of a full page.
     """
@@ -279,7 +279,7 @@ class Backfill:
         return Seen(False, None, 0, f"more than {_PAGES_MAX} pages")
 
     async def _look_at_now(self, market: str) -> int | None:
-        """Return how far REST has come, from the newest trade of `market`: an old gap's pages can't tell."""
+        """Return how far REST has come, from the newest trade of `market`: old pages do not show it."""
         self.requests += 1
         page = await self._source.trades(market)
         newest_ms = max((trade.exchange_ms for trade in page.trades), default=None)

@@ -127,7 +127,7 @@ async def open_socket(url: str, way: Way, settings: ConnectionSettings) -> Frame
 
 
 def _proxy_options(way: Way) -> dict[str, Any]:
-    """Return what `connect` has to be told of a proxy; by itself it would look for one in the environment."""
+    """Return the proxy arguments of `connect`, which would otherwise read the environment."""
     if way.proxy is None:
         return {"proxy": None}
     is_secure = way.proxy.url.startswith("https://")

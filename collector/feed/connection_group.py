@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class ConnectionGroup:
-    """As many connections as `COLLECTOR_REDUNDANCY` says, under one connect budget."""
+    """`COLLECTOR_REDUNDANCY` connections under one connect budget."""
 
     def __init__(self, settings: Settings, delegate: ConnectionDelegate, clock: Clock) -> None:
         self._url = settings.exchange.websocket_url
@@ -40,7 +40,7 @@ class ConnectionGroup:
             group.create_task(self._refresh(group))
 
     async def replace_all(self, group: asyncio.TaskGroup) -> bool:
-        """Replace one connection after the other; tell whether each successor streams what is wanted now."""
+        """Replace one connection after the other; return whether each successor streams what is wanted."""
         replaced = [await self._replace(connection, group) for connection in list(self.connections)]
         return all(replaced)
 

@@ -32,7 +32,7 @@ _SECOND_MS = 1_000
 _LAST_SECOND = "23:59:59"
 
 Query = dict[str, str | int]
-#: What tells a row from all others of its market, as in `collector.analytics.dedup`.
+#: The key of a row among those of its market, as in `collector.analytics.dedup`.
 Name = tuple[object, ...]
 
 
@@ -54,7 +54,7 @@ class Seen:
 
 
 class Proof(Enum):
-    """What a look at REST says of a stretch in which trades may be missing."""
+    """The result of a REST request about an interval in which trades may be missing."""
 
     RECOVERED = "every trade that was made in it is there"
     STALE = "REST did not come to its end"
@@ -65,7 +65,7 @@ class Proof(Enum):
         """Return what the pages prove together with the exchange's totals of the day.
 
         Args:
-            totals: whether they agree with what we have; None where they are not trusted, or say nothing
+            totals: whether they agree with what we have; None where they are not trusted, or are missing
                 about this time yet.
         """
         if totals:
@@ -201,7 +201,7 @@ class Walk:
         return self._day_is_over(rows)
 
     def refuse(self) -> bool:
-        """Take note that the exchange refuses `query`; tell whether there is another way to ask."""
+        """Record that the exchange refuses `query`; return whether there is another one."""
         self._go_round("the exchange refuses")
         return self.query is not None
 
@@ -242,7 +242,7 @@ class Walk:
         return self._new(newer)
 
     def _page_crowd(self, rows: list[Trade]) -> None:
-        """Go on within a millisecond that fills a page: possible if ids tell its rows apart."""
+        """Go on within a millisecond that fills a page: possible if ids distinguish its rows."""
         ids = {trade.id for trade in rows}
         if len(ids) < len(rows) or 0 in ids:
             self._go_round("more trades in a millisecond than a page holds")

@@ -1,7 +1,7 @@
 """Calls to the exchange's REST service, inside one budget, every wait bounded.
 
 Over the exchange's limit all calls of the process rest for the documented minute, whatever form that has:
-HTTP 429, an error object with HTTP 200, or a reply that says nothing remains. Refused calls count there too.
+HTTP 429, an error object with HTTP 200, or a reply without remaining calls. Refused calls count there too.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def http_options(way: Way) -> dict[str, Any]:
-    """Return what httpx has to be told to go that way, and no other."""
+    """Return the options of httpx for that route only."""
     proxy = None
     if way.proxy:
         is_secure = way.proxy.url.startswith("https://")
@@ -51,7 +51,7 @@ def http_options(way: Way) -> dict[str, Any]:
 class RestClient:
     """One HTTP client for the whole process.
 
-    `counts` holds `rest_calls`, and `rest_limited:{how}` for each reply that told of the exchange's limit:
+    `counts` holds `rest_calls`, and `rest_limited:{how}` for each reply at the exchange's limit:
     `429`, `error` (an error object) or `remaining` (nothing remains).
 
     Args:
@@ -166,7 +166,7 @@ class RestClient:
         self.counts[f"rest_limited:{how}"] += 1
         if self._resting_until_s <= now_s:
             log.warning(
-                "the exchange's REST limit is reached (%s): calls rest for %g s", how, self._blocked_s
+                "the exchange's REST limit is reached (%s): calls pause for %g s", how, self._blocked_s
             )
         self._resting_until_s = now_s + self._blocked_s
 

@@ -105,7 +105,7 @@ MarketEvent = Trade | Ticker | OrderBook | EncodedBook
 
 
 class Session:
-    """What one open socket says, from its subscription to its end."""
+    """The frames of one open socket, from its subscription to its end."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class Session:
         """Take note that the socket is given up for `stall`."""
         self.counts[f"stalls:{stall.channel}"] += 1
         self.stall = stall
-        if self.first_data_s is not None:  # a socket silent from birth says nothing about a channel's rhythm
+        if self.first_data_s is not None:  # a socket without any data is no measure of a channel's interval
             self._rhythms[stall.channel].called_a_stall()
 
     def healthy_since(self, now_s: float) -> float:

@@ -98,7 +98,7 @@ class Watchdog:
         """Return the worst stall, or None while all is well.
 
         Before the first data of all, the limit is the first-message deadline: a socket that is silent from
-        birth is noticed too. A channel that has said nothing yet on a socket that talks is given
+        birth is noticed too. A channel without data yet on a socket with data is given
         `stall_max_s`.
         """
         if self._last_any_s is None:
