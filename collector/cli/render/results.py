@@ -61,12 +61,12 @@ def tickers(rows: Sequence[TickerRow]) -> RenderedTable:
             Column("market", [row.market for row in rows], right=False),
             Column("price", [values.number(row.price) for row in rows], styles=colours),
             Column("change", [values.percent(row.change_rate) for row in rows], styles=colours),
-            Column("by", [values.number(row.change_price) for row in rows], styles=colours, rank=4),
+            Column("price change", [values.number(row.change_price) for row in rows], styles=colours, rank=4),
             Column("high", [values.number(row.high) for row in rows], rank=3),
             Column("low", [values.number(row.low) for row in rows], rank=3),
             Column("volume 24h", values.column((row.base_volume_24h for row in rows), 3), rank=2),
             Column("value 24h", [values.amount(row.quote_volume_24h) for row in rows]),
-            moments("at", [row.exchange_ms for row in rows], rank=1),
+            moments("time", [row.exchange_ms for row in rows], rank=1),
         ),
         "change against the previous close; value in the quote currency",
     )
@@ -91,7 +91,7 @@ def candles(rows: Sequence[Candle]) -> RenderedTable:
             priced("close", (row.close for row in rows), styles=[_way(row.open, row.close) for row in rows]),
             Column("volume", values.column(row.base_volume if row.prices else None for row in rows), rank=1),
             Column("trades", [values.count(row.trade_count) for row in rows], rank=2),
-            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
+            Column("buy %", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
             priced("vwap", (row.vwap for row in rows), more=2, rank=4),
             *_verdicts(rows),
             _marks("incomplete", [not row.complete for row in rows]),
@@ -101,15 +101,15 @@ def candles(rows: Sequence[Candle]) -> RenderedTable:
 
 
 def volumes(rows: Sequence[Volume]) -> RenderedTable:
-    """Return what was traded in each window."""
+    """Return the traded volume of each window."""
     return RenderedTable(
-        f"{rows[0].market}, traded in the last …",
+        f"{rows[0].market}, traded volume",
         (
             Column("window", [row.window for row in rows], right=False),
             Column("volume", values.column(row.base_volume for row in rows)),
             Column("bought", values.column(row.buy_volume for row in rows), rank=1),
             Column("sold", values.column(row.sell_volume for row in rows), rank=1),
-            Column("of it bought", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
+            Column("buy %", [_share(row.buy_volume, row.base_volume) for row in rows], rank=3),
             Column("value", values.column((row.quote_volume for row in rows), 2), rank=2),
             Column("vwap", values.column((row.vwap for row in rows), 4)),
             Column("trades", [values.count(row.trade_count) for row in rows]),
@@ -120,9 +120,9 @@ def volumes(rows: Sequence[Volume]) -> RenderedTable:
 
 
 def changes(rows: Sequence[Change]) -> RenderedTable:
-    """Return the change of price over each window."""
+    """Return the price change of each window."""
     return RenderedTable(
-        f"{rows[0].market}, change of price over the last …",
+        f"{rows[0].market}, price changes",
         (
             Column("window", [row.window.replace("_", " ") for row in rows], right=False),
             Column("from", values.column(row.from_price for row in rows)),
@@ -241,11 +241,11 @@ def standing(row: MarketRow) -> str:
 
 
 def rejected(rows: Sequence[Mapping[str, Any]]) -> RenderedTable:
-    """Return messages of the exchange that were not understood."""
+    """Return messages of the exchange that could not be parsed."""
     return RenderedTable(
-        "Refused messages",
+        "Rejected messages",
         (
-            moments("at", [row["at_ms"] for row in rows]),
+            moments("time", [row["at_ms"] for row in rows]),
             Column("reason", [row["reason"] for row in rows], right=False),
             Column("detail", [" ".join(row["detail"].split()) for row in rows], right=False, wraps=True),
             Column("begins with", [_clipped(row["raw"], 60) for row in rows], right=False, rank=2),
@@ -271,7 +271,7 @@ def dead_letters(rows: Sequence[DeadLetter]) -> RenderedTable:
 
 
 def books(rows: Sequence[Book]) -> RenderedTable:
-    """Return the best prices of each market, or the whole ladder of one."""
+    """Return the best prices of each market, or all levels of one."""
     return ladder(rows[0]) if len(rows) == 1 else _best(rows)
 
 
@@ -314,9 +314,9 @@ def _best(rows: Sequence[Book]) -> RenderedTable:
             Column("bid depth", values.column((row.bid_depth for row in rows), 3), rank=3),
             Column("ask depth", values.column((row.ask_depth for row in rows), 3), rank=3),
             Column("changed", [values.count(row.changed_levels) for row in rows], rank=4),
-            moments("at", [row.exchange_ms for row in rows], rank=2),
+            moments("time", [row.exchange_ms for row in rows], rank=2),
         ),
-        "one market alone shows its whole ladder",
+        "for one market all levels are shown",
     )
 
 

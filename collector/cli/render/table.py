@@ -102,7 +102,7 @@ class RenderedTable:
         left_out = [column.title for column in columns if column not in layout.columns]
         if left_out and not self.compact:
             hint = f" ({self.hint})" if self.hint else ""
-            yield _note(f"no room for: {', '.join(filter(None, left_out))}{hint}")
+            yield _note(f"columns left out: {', '.join(filter(None, left_out))}{hint}")
         if self.note:
             yield _note(self.note)
 

@@ -62,7 +62,7 @@ def test_all_of_candles_is_whole_columns(session: QuerySession, width: int, colu
     assert max(map(len, lines)) <= width
     assert "…" not in out
     assert lines[2].split()[:7] == ["KRW-BTC", "2026-09-21", "22:33", *map(str, PRICES)]
-    left_out = out[out.index("no room for: ") :]
+    left_out = out[out.index("columns left out: ") :]
     assert "trade_count" in left_out or width == 140
     assert "open_ms" in left_out
     assert "(--vertical shows every column)" in " ".join(left_out.split())

@@ -22,7 +22,7 @@ from tests.doubles.command_line import MINUTE, T0
 
 D = Decimal
 WIDTHS = (80, 100, 140)
-LEFT_OUT = "no room for: "
+LEFT_OUT = "columns left out: "
 
 
 def lines(sheet: RenderedTable, width: int) -> list[str]:
@@ -187,7 +187,7 @@ def test_candles_at_80_columns_to_the_letter() -> None:
         "─" * 77,
         "23:13  116,207,000  116,211,000  116,206,000  116,208,000  0.89757548     368",
         "23:14  116,207,000  116,211,000  116,206,000  116,208,000  0.89757548     368",
-        "  no room for: of it bought, vwap",
+        "  columns left out: buy %, vwap",
     ]
 
 
