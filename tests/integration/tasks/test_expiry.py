@@ -112,4 +112,4 @@ def test_what_waited_too_long_is_counted_and_said(
     eventually(lambda: expired.items() <= reader.counters().items(), 10, "all are counted")
     assert (reader.tickers(), reader.books()) == ([], [])
     (log,) = tmp_path.glob("*.log")
-    assert log.read_text().count("s too late and is dropped; the counter") == 1
+    assert log.read_text().count("s too old and is dropped; the counter") == 1
