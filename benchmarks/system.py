@@ -34,7 +34,7 @@ from tests.acceptance.scenarios.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 MIX = {"books": 1700, "trades": 300, "tickers": 150}
-_MIX_OPTIONS = ("mix", *(part for name, per_s in MIX.items() for part in (f"--{name}", str(per_s))))
+MIX_OPTIONS = ("mix", *(part for name, per_s in MIX.items() for part in (f"--{name}", str(per_s))))
 POLL_S = 0.002
 #: What is in a role's command line.
 _ROLES = (
@@ -191,7 +191,7 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
     """Run the mix for `seconds` after a warm-up."""
     run = MixRun()
     with tempfile.TemporaryDirectory() as name:
-        system = System(Path(name), _MIX_OPTIONS, env)
+        system = System(Path(name), MIX_OPTIONS, env)
         with system.running():
             time.sleep(WARM_UP_S)
             system.settle()
@@ -219,7 +219,7 @@ def beside(seconds: float, rounds: int, variants: Sequence[str]) -> Iterator[dic
         for variant in variants:
             env = dict(setting.split("=", 1) for setting in variant.split(","))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            systems[variant] = System(folder, _MIX_OPTIONS, env)
+            systems[variant] = System(folder, MIX_OPTIONS, env)
             stack.enter_context(systems[variant].running())
         time.sleep(WARM_UP_S)
         for system in systems.values():
