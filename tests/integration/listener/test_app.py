@@ -198,17 +198,19 @@ async def test_an_outage_is_two_lines_in_the_log(
     caplog.set_level(logging.INFO, "collector")
 
     def lines() -> list[str]:
-        return [record.getMessage() for record in caplog.records]
+        """Lines about all sockets; one of two that is slow on a busy machine has lines of its own."""
+        ours = [each for each in caplog.records if each.name == outage_log.__name__]
+        return [text for each in ours if not (text := each.getMessage()).startswith("socket ")]
 
     async with (
         Simulator(SimulatorOptions(markets=KRW5, rate=0)) as exchange,
         listening(quick(settings, exchange)) as (listener, _),
     ):
-        await eventually_async(lambda: len(lines()) == 2, 10, "the start")
+        await eventually_async(lambda: len(lines()) == 2 and streaming(listener) == 2, 60, "the start")
         for client in exchange.clients:
             client.cut()
         exchange.make_trades(300)
-        await eventually_async(lambda: len(lines()) == 4 and streaming(listener) == 2, 10, "the end")
+        await eventually_async(lambda: len(lines()) == 4 and streaming(listener) == 2, 60, "the end")
     began, ended = lines()[2:4]
     assert began.startswith("no data any more: disconnected: ")
     fetched = re.fullmatch(
