@@ -194,6 +194,7 @@ async def test_an_outage_is_two_lines_in_the_log(
     """One when it begins, one when it ends with what it brought; the start had two of its own."""
     monkeypatch.setattr(outage_log, "_LOOK_S", 0.01)
     monkeypatch.setattr(outages, "SETTLE_S", 0.5)
+    monkeypatch.setattr(outages, "PATIENCE_S", 110.0)  # a busy machine fetches slowly
     monkeypatch.setattr(StoredGaps, "_read_recovered", lambda _: None)  # nothing is stored here
     caplog.set_level(logging.INFO, "collector")
 
