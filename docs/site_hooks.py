@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def on_post_page(output: str, page: Any, config: Any) -> str:  # noqa: ANN401, ARG001 - mkdocs' own types
     """Load the script for search without a server from the site itself, not from the network."""
+    if SHIM not in output:
+        raise PluginError(f"{page.url} loads another script for search in files than {SHIM}")
     up = "../" * page.url.count("/")
     return output.replace(SHIM, f"{up}assets/file-search.js")
 
