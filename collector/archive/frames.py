@@ -178,7 +178,7 @@ def _session(settings: Settings | None, from_ms: int | None, to_ms: int | None) 
             with translated():
                 client.ping()
         except BrokerUnavailable as error:
-            log.warning("the archive alone, without what is newer in Redis: %s", error)
+            log.warning("the archive only, without newer data in Redis: %s", error)
             client = None
         yield stack.enter_context(open_session(settings, client, from_ms, to_ms))
 

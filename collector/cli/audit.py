@@ -97,7 +97,7 @@ def audit(
     else:
         output.show([_sheet(found[0]) if market else _sheet_of_all(found)])
         if gaps:
-            print(f"{len(gaps):,} gaps opened: a running listener fetches their trades and compares again")
+            print(f"{len(gaps):,} gaps opened: the running listener backfills them and compares again")
     return 0 if all(each.is_equal for each in found) else 1
 
 
@@ -228,9 +228,9 @@ def _sheet_of_all(found: Sequence[Audit]) -> RenderedTable:
         Column("why", [each.error or _counts(each.differences) for each in rows], right=False, wraps=True),
     )
     if not rows and not minutes:
-        title = f"nothing to compare: neither we nor the exchange have trades of {len(found):,} markets then"
+        title = f"nothing to compare: neither side has trades of {len(found):,} markets then"
     elif not rows:
-        title = f"all {minutes:,} minutes of {len(found):,} markets are the exchange's"
+        title = f"all {minutes:,} minutes of {len(found):,} markets equal the exchange's"
     else:
         differ = sum(len(each.differences) for each in found)
         where = f"in {len(rows):,} of {len(found):,} markets"
@@ -241,7 +241,7 @@ def _sheet_of_all(found: Sequence[Audit]) -> RenderedTable:
 def _verdict(found: Audit) -> str:
     total = found.minutes_equal + len(found.differences)
     if not found.differences:
-        return f"all {total:,} minutes are the exchange's"
+        return f"all {total:,} minutes equal the exchange's"
     return f"{len(found.differences):,} of {total:,} minutes differ from the exchange's"
 
 

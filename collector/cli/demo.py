@@ -122,7 +122,7 @@ def demo(
 
 
 def _check_redis(settings: Settings) -> None:
-    """Keep invented data away from real data in a Redis that is not ours alone."""
+    """Keep simulated data away from real data in a Redis that is not ours alone."""
     url = settings.redis_url.get_secret_value()
     if not url:
         return
@@ -130,13 +130,13 @@ def _check_redis(settings: Settings) -> None:
         check_room(client, url)
         if Reader(client, settings).markets():
             raise ConfigurationError(
-                "the Redis of REDIS_URL holds results already, and invented trades would mix with them: "
+                "the Redis of REDIS_URL holds results already, and simulated trades would mix with them: "
                 "unset REDIS_URL for a demo on a private server"
             )
 
 
 def _own_folder(settings: Settings) -> Settings:
-    """Keep invented data away from real data: a folder in use gets a sub-folder."""
+    """Keep simulated data away from real data: a folder in use gets a sub-folder."""
     if not (settings.data_dir / "redis").exists():
         return settings
     folder = settings.data_dir / "demo"
@@ -242,7 +242,7 @@ class _Demo:
         for listener in health.listeners:
             table.add_row("sockets", ", ".join(c["state"] for c in listener["connections"]))
             table.add_row("frames/s, mode", f"{listener['frames_per_s']:,.0f}, {listener['mode']}")
-            table.add_row("exchange to us", _lag(listener))
+            table.add_row("lag", _lag(listener))
         table.add_row("queues", ", ".join(f"{name} {length}" for name, length in health.queues.items()))
         table.add_row("workers", str(len(health.workers)))
         return table

@@ -43,7 +43,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     with open_running(settings) as client:
         reader = Reader(client, settings)
         web = Web(port, lambda: look(reader), SystemClock().now_ms, host=host, setting="--port")
-        log.info("metrics at http://%s:%d/metrics, beside /healthz and /readyz", host, web.port)
+        log.info("metrics at http://%s:%d/metrics, with /healthz and /readyz", host, web.port)
         try:
             stop.wait()
         finally:

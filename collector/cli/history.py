@@ -83,7 +83,7 @@ def audit(
     from collector.cli import audit as command
 
     if date is not None and (from_ is not None or to is not None):
-        raise ConfigurationError("give either --date, or --from and --to")
+        raise ConfigurationError("give --date, or --from and --to, not both")
     if (market is None) is not everything:
         raise ConfigurationError("give one market, or --all")
     loaded = _load()

@@ -61,7 +61,7 @@ def open_both(
         except BrokerUnavailable as error:
             if not any((settings.data_dir / FOLDER).glob("channel=*/date=*/*.parquet")):
                 raise
-            log.warning("the archive alone, without what is newer in Redis: %s", error)
+            log.warning("the archive only, without newer data in Redis: %s", error)
         session = stack.enter_context(open_session(settings, client, from_ms, to_ms, time_zone=time_zone))
         yield session, client
 

@@ -127,7 +127,7 @@ def probe_rest(settings: Settings) -> list[Finding]:
         return [Finding("exchange REST", CheckState.FAILED, str(error)), _NO_CLOCK]
     except (httpx.HTTPError, httpx.InvalidURL, RestError) as error:
         reason = f"{str(error) or type(error).__name__}{way.note}"
-        advice = "see the network, or set COLLECTOR_EXCHANGE__REST_URL"
+        advice = "check the network, or set COLLECTOR_EXCHANGE__REST_URL"
         return [Finding("exchange REST", CheckState.FAILED, f"{url}: {reason}: {advice}"), _NO_CLOCK]
     took_s = time.monotonic() - before_s
     refused = f" ({len(listed.refused)} more with names that can't be collected)" if listed.refused else ""
@@ -158,7 +158,7 @@ def probe_websocket(settings: Settings) -> list[Finding]:
     except ConfigurationError as error:
         return [Finding("exchange WebSocket", CheckState.FAILED, str(error))]
     except ConnectFailed as error:
-        advice = "see the network, or set COLLECTOR_EXCHANGE__WEBSOCKET_URL"
+        advice = "check the network, or set COLLECTOR_EXCHANGE__WEBSOCKET_URL"
         return [
             Finding("exchange WebSocket", CheckState.FAILED, f"{url} can't be reached ({error}): {advice}")
         ]
@@ -212,7 +212,7 @@ def _clock(reply: httpx.Response, took_s: float) -> Finding:
         return Finding(
             "clock",
             CheckState.WARNING,
-            f"about {values.duration(abs(off_ms))} {way} the exchange: lags will read wrong; use NTP",
+            f"about {values.duration(abs(off_ms))} {way} the exchange: lags will be wrong; use NTP",
         )
     return Finding("clock", CheckState.OK, "within 2 s of the exchange's")
 
@@ -232,4 +232,4 @@ def _wait(
     try:
         return answers.get(timeout=max(0.0, deadline_s - time.monotonic()))
     except queue.Empty:
-        return [Finding(name, CheckState.FAILED, f"no answer within {limit_s:.0f} s: see the network")]
+        return [Finding(name, CheckState.FAILED, f"no answer within {limit_s:.0f} s: check the network")]

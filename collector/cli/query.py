@@ -52,7 +52,7 @@ def _warn_of_rounded(session: QuerySession, sql: str) -> None:
     views = {name.partition(".")[0] for name in session.rounded} & words
     found = [f"{view}.{name} {count:,}" for view in sorted(views) for name, count in _rounded(session, view)]
     if found:
-        log.warning("rounded to fit their columns, every digit in the column `rounded`: %s", ", ".join(found))
+        log.warning("rounded to fit their columns, all digits in the column `rounded`: %s", ", ".join(found))
 
 
 def _rounded(session: QuerySession, view: str) -> list[tuple[Any, ...]]:

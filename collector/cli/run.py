@@ -98,9 +98,9 @@ def _give_back(settings: Settings, client: redis.Redis, returning: Returning | N
             returning.stop()
             return None
     except ConfigurationError as error:
-        log.warning("what waits on disk is not sent: %s", error)
+        log.warning("the spool is not sent: %s", error)
     except BrokerUnavailable:
-        log.debug("what waits on disk waits for Redis")
+        log.debug("the spool waits for Redis")
     return returning
 
 

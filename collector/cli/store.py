@@ -99,7 +99,7 @@ def explain(error: redis.RedisError, url: str, limit_s: float, folder: str = "it
     match error:
         case redis.ResponseError() if is_disk_trouble(error):
             return (
-                f"{where} can't write to the disk of {folder} and takes nothing new until it can"
+                f"{where} can't write to the disk of {folder} and accepts no writes until it can"
                 f" (is it full?): make room there [{_said(error)}]"
             )
         case redis.AuthenticationError():
@@ -107,7 +107,7 @@ def explain(error: redis.RedisError, url: str, limit_s: float, folder: str = "it
         case redis.BusyLoadingError():
             return f"{where} is still loading its data: try again in a moment"
         case redis.TimeoutError():
-            return f"{where} does not answer within {limit_s:g} s: see whether it hangs, or set REDIS_URL"
+            return f"{where} does not answer within {limit_s:g} s: check whether it hangs, or set REDIS_URL"
         case redis.ConnectionError():
             return f"{where} can't be reached ({error}): start it or set REDIS_URL"
         case _:

@@ -91,7 +91,7 @@ def clear_demo(data_dir: Path) -> None:
         raise ConfigurationError(
             f"a demo is running in {data_dir}: stop it, or give this one its own COLLECTOR_DATA_DIR"
         )
-    log.info("removing the invented data of a demo from %s", data_dir)
+    log.info("removing the simulated data of a demo from %s", data_dir)
     for name in _DEMO_DATA:
         path = data_dir / name
         if path.is_dir():
@@ -116,8 +116,8 @@ def _farewell(killed: Sequence[str]) -> str:
     """Log how it ended; the listener has logged what it could not send."""
     if not killed:
         return "stopped"
-    kept = "what it still held is fetched again at the next start" if "listener" in killed else ""
-    return "; ".join(filter(None, (f"stopped; killed, because it took too long: {', '.join(killed)}", kept)))
+    kept = "its unsent data are backfilled at the next start" if "listener" in killed else ""
+    return "; ".join(filter(None, (f"stopped; killed after the time limit: {', '.join(killed)}", kept)))
 
 
 def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:

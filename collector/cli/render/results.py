@@ -135,9 +135,7 @@ def changes(rows: Sequence[Change]) -> RenderedTable:
             _marks("incomplete", [not row.complete for row in rows]),
         ),
         _noted(
-            f"{values.NOTHING}: the data do not reach back that far"
-            if any(row.change_rate is None for row in rows)
-            else "",
+            f"{values.NOTHING}: the data begin later" if any(row.change_rate is None for row in rows) else "",
             *_window_notes(rows),
         ),
     )
@@ -195,7 +193,7 @@ def _shared(rows: Iterable[GapRow]) -> list[tuple[GapRow, str]]:
 def _gaps(title: str, rows: Sequence[tuple[GapRow, str]], more: str = "") -> RenderedTable:
     if not rows:
         return RenderedTable(title, ())
-    touched = "a candle touched by an open trade gap is incomplete"
+    touched = "a candle that overlaps an open trade gap is incomplete"
     return RenderedTable(
         title,
         (
@@ -250,7 +248,7 @@ def rejected(rows: Sequence[Mapping[str, Any]]) -> RenderedTable:
             Column("detail", [" ".join(row["detail"].split()) for row in rows], right=False, wraps=True),
             Column("begins with", [_clipped(row["raw"], 60) for row in rows], right=False, rank=2),
         ),
-        "--json has them in full (the first 500 bytes each)",
+        "--json prints them in full (the first 500 bytes each)",
     )
 
 
@@ -266,7 +264,7 @@ def dead_letters(rows: Sequence[DeadLetter]) -> RenderedTable:
             Column("size", [values.size(len(row.body)) for row in rows], rank=4),
             Column("reason", [" ".join(row.reason.split()) for row in rows], right=False, wraps=True),
         ),
-        "collector dead-letters retry [ID] sends them again, drop ID forgets one",
+        "collector dead-letters retry [ID] sends them again, drop ID deletes one",
     )
 
 

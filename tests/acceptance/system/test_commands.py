@@ -307,7 +307,7 @@ def test_a_full_redis_is_said_before_half_the_work_is_done(run, redis_url, tmp_p
 
 
 def test_a_demo_does_not_touch_real_results(run, redis_url, settings):
-    """Where `REDIS_URL` holds results, invented trades would mix with them: the demo refuses."""
+    """Where `REDIS_URL` holds results, simulated trades would mix with them: the demo refuses."""
     fill(redis_url, settings)
     code, output, errors = run("demo", REDIS_URL=redis_url)
     assert (code, output) == (2, "")

@@ -131,7 +131,7 @@ def test_rounded_numbers_are_counted_on_stderr(
     store.put_trades([trade(3, 5, 2)])
     ended = run("query", "select market, volume from trades order by volume desc limit 1", "--json")
     assert ended.json == [{"market": BTC, "volume": "2"}]
-    assert "every digit in the column `rounded`: trades.volume 1\n" in ended.err
+    assert "all digits in the column `rounded`: trades.volume 1\n" in ended.err
     assert "`rounded`" not in run("query", "select count(*) from gaps", "--json").err
 
 
@@ -165,7 +165,7 @@ def test_query_without_redis_reads_the_archive(
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
     ended = run("query", "select count(*) n from trades", "--json")
     assert ended.json == [{"n": len(stored) // 2}]
-    assert "the archive alone" in ended.err
+    assert "the archive only" in ended.err
 
 
 def test_without_the_extra_one_line_names_it(
@@ -339,7 +339,7 @@ def test_audit_of_all_trades_finds_no_difference(run: Run, store: Store, exchang
     assert (ended.code, ended.json["differences"]) == (0, [])
     assert ended.json["minutes_ours"] == ended.json["minutes_equal"]
     assert before <= ended.json["minutes_ours"] <= minutes_of(exchange.settled(BTC))
-    assert "minutes are the exchange's" in run("audit", "btc/krw").out
+    assert "minutes equal the exchange's" in run("audit", "btc/krw").out
 
 
 def test_audit_names_every_minute_we_lost_and_why(
@@ -380,7 +380,7 @@ def test_audit_of_all_markets(run: Run, store: Store, reader: Reader, exchange: 
     markets = sorted({trade.market for trade in exchange.trades})
     assert (ended.code, [row["market"] for row in ended.json]) == (0, markets)
     assert all(row["differences"] == [] and row["error"] is None for row in ended.json)
-    assert f"minutes of {len(markets)} markets are the exchange's" in run("audit", "--all").out
+    assert f"minutes of {len(markets)} markets equal the exchange's" in run("audit", "--all").out
     nothing = run("audit", "--all", "--date", "2001-01-01")
     assert (nothing.code, nothing.out.startswith("nothing to compare: ")) == (0, True)
     more = sorted({trade.minute_ms for trade in exchange.settled(BTC)})[7]
