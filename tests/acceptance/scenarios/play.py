@@ -12,9 +12,9 @@ POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 #: Nothing may be on its way for so long before a loss is believed.
 QUIET_S = 3.0
-#: While nothing is traded, sockets are given up as silent again and again, and each time a gap opens for some
-#: seconds. One that stays is open at every look.
-LOOKS_MAX = 10
+#: While nothing is traded, sockets are given up as silent again and again, and each time there is an outage of
+#: some seconds, which is a gap while it lasts. A gap that stays is open at every look, for so long.
+LOOKS_S, LOOK_AGAIN_S = 30.0, 1.0
 #: A batch is on its way for so long at the most while nothing is wrong.
 USUAL_LAG_S = 0.5
 
@@ -165,12 +165,13 @@ def play(scenario: Scenario, system: System) -> Outcome:
 
 def _settled_verdict(watch: "Watch", system: System, since_ms: int) -> Verdict:
     """Compare; a gap that opened meanwhile, in the silence after the last trade, gets time to be closed."""
-    for _ in range(LOOKS_MAX):
+    until_s = time.monotonic() + LOOKS_S
+    while True:
         verdict = compare_all(system.truth, system.reader, since_ms)
-        if not verdict.open_trade_gaps:
-            break
+        if not verdict.open_trade_gaps or time.monotonic() > until_s:
+            return verdict
+        time.sleep(LOOK_AGAIN_S)
         watch.settle()
-    return verdict
 
 
 class Watch:
