@@ -12,7 +12,7 @@ POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 #: Nothing may be on its way for so long before a loss is believed.
 QUIET_S = 3.0
-#: While nothing is traded, sockets are given up as silent again and again, and each time there is an outage of
+#: While nothing is traded, sockets are given up as silent again and again; each time there is an outage of
 #: some seconds, which is a gap while it lasts. A gap that stays is open at every look, for so long.
 LOOKS_S, LOOK_AGAIN_S = 30.0, 1.0
 #: A batch is on its way for so long at the most while nothing is wrong.
