@@ -150,7 +150,7 @@ class HealthReport:
     def counters(self, publisher: Publisher) -> dict[str, int]:
         """Return everything counted so far, by name."""
         sessions = [connection.session for connection in list(self._connections.connections)]
-        merged = added_up([self._batcher.merged, self._handoff.merged])
+        conflated = added_up([self._batcher.conflated, self._handoff.conflated])
         pipeline = self._pipeline
         return added_up(
             [
@@ -164,6 +164,6 @@ class HealthReport:
                 self._backfill.counts,
                 self._auditor.counts if self._auditor is not None else {},
                 publisher.counts,
-                {f"{kind}_merged": count for kind, count in merged.items()},
+                {f"{kind}_merged": count for kind, count in conflated.items()},
             ]
         )

@@ -234,7 +234,7 @@ class EventPipeline:
     def tick(self, decision: Decision) -> None:
         """Close what has waited long enough, and follow the pressure policy."""
         batcher = self._batcher
-        batcher.merging = decision.merge_states
+        batcher.conflating = decision.conflate_states
         batcher.trade_factor = decision.trade_batch_factor
         batcher.state_factor = decision.state_batch_factor
         now_s, now_ms = self._clock.monotonic(), self._clock.now_ms()

@@ -1,7 +1,7 @@
 """The one bounded queue between the event loop and the publisher's thread.
 
 Trades and gaps go first and are never refused up to a hard limit, because behind them is a disk. Tickers and
-books that find no room are merged with those that wait: the newest of each market stays, the rest is counted.
+books that find no room are conflated with those that wait: the newest of a market stays, the rest is counted.
 
 Workers drop tickers and books that grew old in a queue, and the publisher takes them back from there. So the
 newest of each market that was handed on stays known here, and `repeat_states` puts it back into the line.
@@ -25,9 +25,9 @@ class HandoffQueue:
 
     def __init__(self, capacity: int, listener: str = "") -> None:
         #: Make one batch of all tickers, or all books, that wait: whatever is held back takes little memory.
-        self.merging = False
+        self.conflating = False
         #: States replaced by a newer one while they waited, by kind.
-        self.merged: Counter[str] = Counter()
+        self.conflated: Counter[str] = Counter()
         self._capacity = capacity
         self._listener = listener
         self._facts: deque[Batch] = deque()
@@ -46,9 +46,9 @@ class HandoffQueue:
     def fill(self) -> float:
         """Share of the capacity in use; above 1 only while trades wait for a slow disk.
 
-        While merging, tickers and books do not count: they are held back on purpose, one batch of each kind.
+        While conflating, tickers and books do not count: they are held back on purpose, a batch of each kind.
         """
-        return (len(self._facts) if self.merging else len(self)) / self._capacity
+        return (len(self._facts) if self.conflating else len(self)) / self._capacity
 
     def put(self, batch: Batch) -> bool:
         """Take a batch; False if it is a fact and even the hard limit is reached."""
@@ -89,7 +89,7 @@ class HandoffQueue:
             waiting = self._states[batch.channel]
             waiting.appendleft(batch)
             if len(waiting) > self._capacity // 2:
-                self._merge(waiting)
+                self._conflate(waiting)
 
     def repeat_states(self, now_ms: int, kinds: Collection[str]) -> None:
         """Hand on once more what was handed on, unless something newer of its market waits already."""
@@ -116,18 +116,18 @@ class HandoffQueue:
         if kind is None:
             return None
         waiting = self._states[kind] = self._states.pop(kind)  # to the end of the line
-        if self.merging and len(waiting) > 1:
-            self._merge(waiting)
+        if self.conflating and len(waiting) > 1:
+            self._conflate(waiting)
         batch = waiting.popleft()
         self._handed[kind].update((row.market, row) for row in batch.rows)
         return batch
 
     def _put_state(self, waiting: deque[Batch], batch: Batch) -> None:
         waiting.append(batch)
-        if len(waiting) > (1 if self.merging else self._capacity // 4):
-            self._merge(waiting)
+        if len(waiting) > (1 if self.conflating else self._capacity // 4):
+            self._conflate(waiting)
 
-    def _merge(self, waiting: deque[Batch]) -> None:
+    def _conflate(self, waiting: deque[Batch]) -> None:
         """Replace all that waits by one batch of the newest row per market."""
         newest: dict[str, Any] = {}
         total = 0
@@ -136,6 +136,6 @@ class HandoffQueue:
             newest.update((row.market, row) for row in batch.rows)
         last = waiting[-1]
         last.rows = list(newest.values())
-        self.merged[last.channel] += total - len(newest)
+        self.conflated[last.channel] += total - len(newest)
         waiting.clear()
         waiting.append(last)

@@ -372,7 +372,7 @@ class Publisher:
             self._note_failure(error)
         self.reading = self._complete(reading)
         self.decision = self.policy.decide(self.reading, self.decision.state, self._clock.monotonic())
-        self._handoff.merging = self.decision.merge_states
+        self._handoff.conflating = self.decision.conflate_states
         self._repeat_states()
         self._replace_states()
         if self.decision.changed:

@@ -1,1 +1,1 @@
-"""Pure work on events: sequencing, merging, batching and the policy of pressure. No I/O."""
+"""Pure work on events: sequencing, conflating, batching and the policy of pressure. No I/O."""

@@ -1,7 +1,7 @@
 """Collect events into batches that close by count, size or age. Pure.
 
-Trades are facts: every one goes into a batch. Tickers and books are states: while `merging` is on, the newest
-per market replaces the one before, and what was replaced is counted.
+Trades are facts: every one goes into a batch. Tickers and books are states: while `conflating` is on, the
+newest per market replaces the one before, and what was replaced is counted.
 """
 
 from collections import Counter
@@ -57,12 +57,12 @@ class Batcher:
     """The open batches of one listener."""
 
     def __init__(self, settings: BatchSettings, listener: str) -> None:
-        self.merging = False
+        self.conflating = False
         #: Factors on the size and age of a batch, set by the pressure policy.
         self.trade_factor = 1.0
         self.state_factor = 1.0
         #: States replaced by a newer one before they were sent, by kind.
-        self.merged: Counter[str] = Counter()
+        self.conflated: Counter[str] = Counter()
         self._settings = settings
         self._listener = listener
         self._open: dict[tuple[Kind, int], _Open] = {}
@@ -77,10 +77,10 @@ class Batcher:
             open_batch = self._open[key] = _Open(now_s)
         rows = open_batch.rows
         if is_state:
-            place = open_batch.newest.get(row.market) if self.merging else None
+            place = open_batch.newest.get(row.market) if self.conflating else None
             if place is not None:
                 rows[place] = row
-                self.merged[kind] += 1
+                self.conflated[kind] += 1
                 return None
             open_batch.newest[row.market] = len(rows)
         elif isinstance(row, Trade):

@@ -27,14 +27,14 @@ from collector.settings import PressureSettings
 
 #: Share of the local queue at which SPOOL starts and ends: the disk is faster than any broker.
 LOCAL_FULL, LOCAL_EASED = 0.9, 0.5
-#: Shares of `memory_limit_mb`: merging starts early, spooling before the limit.
+#: Shares of `memory_limit_mb`: conflating starts early, spooling before the limit.
 MEMORY_HIGH, MEMORY_LOW = 0.8, 0.7
 MEMORY_FULL, MEMORY_EASED = 0.9, 0.8
 
 FACTOR_MAX = 8.0  # times the configured batch size and age
 STATE_FACTOR_MIN = 2.0
-#: While merging, so many batches of each kind of state go between two readings: more would grow old.
-MERGED_AT_ONCE = 1
+#: While conflating, so many batches of each kind of state go between two readings: more would grow old.
+CONFLATED_AT_ONCE = 1
 #: Share of the queue marks that holds for tickers and books, about a second of batches: what waits is out of
 #: date already, and the workers must be rid of it before they come to what is new.
 STATE_SHARE = 1 / 8
@@ -79,16 +79,16 @@ TABLE: Mapping[tuple[Mode, Signal], Mode] = {
 class ModeActions:
     """What a mode does."""
 
-    merge_states: bool  # only the newest ticker and book per market
+    conflate_states: bool  # only the newest ticker and book per market
     trades_to_disk: bool
     analysis_rate: float  # share of the configured rate limit of analysis tasks; 0 = paused
     hold_max: float = 1  # times `hold_s` to wait for the way back after many relapses: short where it costs
 
 
 MEANS: Mapping[Mode, ModeActions] = {
-    Mode.FLOW: ModeActions(merge_states=False, trades_to_disk=False, analysis_rate=1),
-    Mode.MERGE: ModeActions(merge_states=True, trades_to_disk=False, analysis_rate=0.25, hold_max=100),
-    Mode.SPOOL: ModeActions(merge_states=True, trades_to_disk=True, analysis_rate=0, hold_max=10),
+    Mode.FLOW: ModeActions(conflate_states=False, trades_to_disk=False, analysis_rate=1),
+    Mode.MERGE: ModeActions(conflate_states=True, trades_to_disk=False, analysis_rate=0.25, hold_max=100),
+    Mode.SPOOL: ModeActions(conflate_states=True, trades_to_disk=True, analysis_rate=0, hold_max=10),
 }
 
 
@@ -243,7 +243,7 @@ class Decision:
     reason: str
     trade_batch_factor: float
     state_batch_factor: float
-    merge_states: bool
+    conflate_states: bool
     #: The kinds of states to hand on; of the others the newest of each market waits in memory.
     send_states: frozenset[str]
     #: So many batches of each until the next reading; None = all there are.
@@ -343,9 +343,9 @@ class PressurePolicy:
             reason=reason,
             trade_batch_factor=FACTOR_MAX if means.trades_to_disk else state.trades.factor,
             state_batch_factor=state.states.factor,
-            merge_states=means.merge_states,
+            conflate_states=means.conflate_states,
             send_states=self._sendable(reading, means),
-            states_at_once=MERGED_AT_ONCE if means.merge_states else None,
+            states_at_once=CONFLATED_AT_ONCE if means.conflate_states else None,
             replace_states=self._replaceable(reading, means),
             trades_to_disk=means.trades_to_disk,
             drain_spool=not means.trades_to_disk and has_room,
@@ -357,16 +357,16 @@ class PressurePolicy:
         """Return the kinds of states whose queue has room.
 
         A state that waits here is replaced by a newer one, a state that waits in a queue grows old: while
-        merging, nothing is put behind another batch.
+        conflating, nothing is put behind another batch.
         """
         if self._is_broker_in_trouble(reading, means):
             return frozenset()
-        most = 0 if means.merge_states else self._settings.queue_high - 1
+        most = 0 if means.conflate_states else self._settings.queue_high - 1
         return frozenset(kind for kind in STATES if reading.queue_lengths.get(kind, 0) <= most)
 
     def _replaceable(self, reading: PressureSample, means: ModeActions) -> frozenset[str]:
         """Return the kinds of states that grow old in their queue and can be replaced by newer ones."""
-        if not means.merge_states or self._is_broker_in_trouble(reading, means):
+        if not means.conflate_states or self._is_broker_in_trouble(reading, means):
             return frozenset()
         return frozenset(kind for kind in STATES if self._is_behind(kind, reading))
 
@@ -388,8 +388,8 @@ def _bands(marks: PressureSettings) -> tuple[Watermarks, ...]:
     """Return every figure that counts, with its marks."""
 
     def memory(reading: PressureSample) -> float:
-        # An allocator seldom gives memory back. Merging and spooling help only while something waits for the
-        # broker; without this, one burst would keep the trades on disk for ever.
+        # An allocator seldom gives memory back. Conflation and the spool help only while something waits for
+        # the broker; without this, one burst would keep the trades on disk for ever.
         is_waiting = reading.local_fill > marks.local_fill_low
         return reading.memory_mb / marks.memory_limit_mb if is_waiting else 0.0
 
@@ -415,7 +415,7 @@ def _bands(marks: PressureSettings) -> tuple[Watermarks, ...]:
         Watermarks("memory", merge, MEMORY_LOW, MEMORY_HIGH, memory),
         Watermarks("local_full", spool, LOCAL_EASED, LOCAL_FULL, lambda r: r.local_fill),
         Watermarks("memory_full", spool, MEMORY_EASED, MEMORY_FULL, memory),
-        # Left where merging starts: what dead workers leave behind stays far below `maxmemory`.
+        # Left where conflating starts: what dead workers leave behind stays far below `maxmemory`.
         Watermarks(
             "trade_queue", spool, m.queue_high, m.queue_max, lambda r: r.trade_backlog, at_broker=True
         ),

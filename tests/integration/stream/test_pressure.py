@@ -168,7 +168,7 @@ class TestModes:
             driver_in(mode).feed(r) for mode, r in zip(Mode, (CALM, BUSY, BROKEN), strict=True)
         )
         assert [d.trades_to_disk for d in (flow, merge, spool)] == [False, False, True]
-        assert [d.merge_states for d in (flow, merge, spool)] == [False, True, True]
+        assert [d.conflate_states for d in (flow, merge, spool)] == [False, True, True]
         assert [d.states_at_once for d in (flow, merge, spool)] == [None, 1, 1]
         assert not any(d.replace_states for d in (flow, merge, spool))
         assert [d.analysis_rate for d in (flow, merge, spool)] == [1, 0.25, 0]
@@ -313,7 +313,7 @@ class TestProperties:
             decision = driver.feed(reading)
             assert decision.replace_states <= set(pressure.STATES)
             if decision.replace_states:
-                assert decision.merge_states
+                assert decision.conflate_states
                 emptied = replace(
                     reading, queue_lengths={**reading.queue_lengths, "ticker": 0, "orderbook": 0}
                 )

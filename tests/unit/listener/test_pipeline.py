@@ -221,7 +221,7 @@ def test_word_that_a_gap_is_recovered_follows_the_trades_that_closed_it(bench: B
 
 def test_the_pressure_decision_is_followed(bench: Bench) -> None:
     """Merging and factors go to the batcher."""
-    strained = replace(DECISION, merge_states=STATES, trade_batch_factor=8.0, state_batch_factor=4.0)
+    strained = replace(DECISION, conflate_states=STATES, trade_batch_factor=8.0, state_batch_factor=4.0)
     bench.pipeline.tick(strained)
     for number in range(5):
         bench.frame(ticker(T0 + number))

@@ -50,14 +50,14 @@ def test_states_can_be_left_waiting() -> None:
 def test_under_pressure_only_the_newest_of_what_waited_is_handed_on() -> None:
     """One batch of each kind, whatever piled up while the queue was too old; the rest counts as merged."""
     it = HandoffQueue(64)
-    it.merging = True
+    it.conflating = True
     for number in range(3):
         it.put(made(ticker(T0 + number)))
     it.put(made(book()))
     batches = [it.take(0, states=STATES) for _ in range(3)]
     found = {batch.channel: [row.exchange_ms for row in batch.rows] for batch in batches if batch}
     assert found == {Kind.TICKER: [T0 + 2], Kind.ORDERBOOK: [T0]}
-    assert it.merged == {Kind.TICKER: 2}
+    assert it.conflated == {Kind.TICKER: 2}
 
 
 def test_tickers_and_books_take_turns() -> None:
@@ -84,7 +84,7 @@ def test_what_was_handed_on_can_be_repeated() -> None:
     it.repeat_states(T0 + 9, STATES)
     rows = [(row.market, row.exchange_ms) for batch in everything(it) for row in batch.rows]
     assert sorted(rows) == [("KRW-BTC", T0), ("KRW-BTC", T0 + 2), ("KRW-OLD", T0)]
-    assert not it.merged
+    assert not it.conflated
 
 
 def test_one_kind_alone_can_be_repeated() -> None:
@@ -108,7 +108,7 @@ def test_states_without_room_are_merged_to_the_newest_of_each_market() -> None:
         ("KRW-BTC", T0 + 4),
         ("KRW-ETH", T0 + 4),
     }
-    assert it.merged == {Kind.TICKER: 8}
+    assert it.conflated == {Kind.TICKER: 8}
 
 
 def test_a_state_put_back_loses_against_newer_ones() -> None:
@@ -130,7 +130,7 @@ def test_facts_are_refused_only_at_the_hard_limit() -> None:
     assert taken == [True] * 8 * _HARD_FACTOR + [False] * 5
     assert it.put(made(ticker()))
     assert it.fill == _HARD_FACTOR + 1 / 8
-    it.merging = True
+    it.conflating = True
     assert it.fill == _HARD_FACTOR, "states do not count: merging bounds them"
 
 
@@ -142,20 +142,21 @@ def test_states_never_take_more_than_their_share() -> None:
         it.put(made(book((T0 + number) * 1000)))
         assert len(it) <= 34
     assert (
-        it.merged[Kind.TICKER] + sum(len(b.rows) for b in everything(it) if b.channel is Kind.TICKER) == 1000
+        it.conflated[Kind.TICKER] + sum(len(b.rows) for b in everything(it) if b.channel is Kind.TICKER)
+        == 1000
     )
 
 
 def test_while_merging_what_is_held_back_stays_small() -> None:
     """However long the queues have no room: one batch of each kind, a row for each market."""
     it = HandoffQueue(256)
-    it.merging = True
+    it.conflating = True
     for number in range(1000):
         it.put(made(ticker(T0 + number), ticker(T0 + number, "KRW-ETH")))
         it.put(made(book((T0 + number) * 1000)))
         assert len(it) == 2
     assert sorted(len(batch.rows) for batch in everything(it)) == [1, 2]
-    assert it.merged == {Kind.TICKER: 1998, Kind.ORDERBOOK: 999}
+    assert it.conflated == {Kind.TICKER: 1998, Kind.ORDERBOOK: 999}
 
 
 def test_a_take_waits_no_longer_than_asked_and_a_wake_does_not_make_it_return_nothing_wrong() -> None:
@@ -192,7 +193,7 @@ def test_two_threads_lose_nothing() -> None:
     facts = [batch.rows[0].id for batch in taken if batch.channel is Kind.TRADE]
     assert facts == list(range(count))
     states = sum(len(batch.rows) for batch in [*taken, *everything(it)] if batch.channel is Kind.TICKER)
-    assert states + it.merged[Kind.TICKER] == count
+    assert states + it.conflated[Kind.TICKER] == count
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "back", "take"]), st.integers(0, 3)), max_size=60))

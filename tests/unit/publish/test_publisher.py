@@ -24,7 +24,7 @@ from collector.publish.revoke import Revoked
 from collector.publish.sender import Envelope
 from collector.publish.spool import Spool
 from collector.settings import BatchSettings, PressureSettings, PublishSettings, Settings, SpoolSettings
-from collector.stream.pressure import MERGED_AT_ONCE, Decision, Mode, PressureSample
+from collector.stream.pressure import CONFLATED_AT_ONCE, Decision, Mode, PressureSample
 from tests.samples.events import T0, book, gap, ticker, trade
 
 Eventually = Callable[..., None]
@@ -280,8 +280,8 @@ def test_while_merging_few_states_go_between_two_looks(tmp_path: Path, eventuall
             time.sleep(0.001)
         eventually(lambda: not len(it.handoff))
         sent = it.publisher.counts["ticker_batches_sent"]
-        assert sent <= MERGED_AT_ONCE * (len(it.broker.decisions) - looks + 2)
-        assert it.handoff.merged[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
+        assert sent <= CONFLATED_AT_ONCE * (len(it.broker.decisions) - looks + 2)
+        assert it.handoff.conflated[Kind.TICKER] == 200 - it.publisher.counts["ticker_rows_sent"] > 0
         (newest,) = batches.decode(it.broker.letters[-1].text, TickerBatch).rows
         assert newest.exchange_ms == T0 + 199
 

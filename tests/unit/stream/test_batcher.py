@@ -138,7 +138,7 @@ def test_a_share_is_the_same_in_every_process_and_version() -> None:
 def test_merging_keeps_the_newest_per_market_and_counts_the_rest() -> None:
     """Only states; trades and gaps are never merged."""
     it = batcher()
-    it.merging = True
+    it.conflating = True
     for number in range(5):
         it.add(ticker(T0 + number), 0.0, T0)
         it.add(ticker(T0 + number, "KRW-ETH"), 0.0, T0)
@@ -152,20 +152,20 @@ def test_merging_keeps_the_newest_per_market_and_counts_the_rest() -> None:
     ]
     assert [row.exchange_us for row in rows[Kind.ORDERBOOK]] == [(T0 + 4) * 1000]
     assert (len(rows[Kind.TRADE]), len(rows[Kind.GAP])) == (5, 5)
-    assert it.merged == {Kind.TICKER: 8, Kind.ORDERBOOK: 4}
+    assert it.conflated == {Kind.TICKER: 8, Kind.ORDERBOOK: 4}
 
 
 def test_the_last_row_of_a_market_is_its_newest_whenever_merging_begins() -> None:
     """On, off and on again within one batch: nothing older stands behind something newer."""
     it = batcher()
     for number, merging in enumerate((True, False, True, True, False, False, True)):
-        it.merging = merging
+        it.conflating = merging
         it.add(ticker(T0 + number), 0.0, T0)
     (closed,) = it.flush(T0)
     times = [row.exchange_ms for row in closed.rows]
     assert times == sorted(times)
     assert times[-1] == T0 + 6
-    assert len(times) + it.merged[Kind.TICKER] == 7
+    assert len(times) + it.conflated[Kind.TICKER] == 7
 
 
 rows = st.one_of(
@@ -186,7 +186,7 @@ def test_nothing_is_lost_and_no_order_is_changed(
     now_s, closed = 0.0, []
     for row, merging, wait_s, factor in script:
         now_s += wait_s
-        it.merging, it.trade_factor, it.state_factor = merging, factor, factor
+        it.conflating, it.trade_factor, it.state_factor = merging, factor, factor
         closed += list(it.due(now_s, T0))
         filled = it.add(row, now_s, T0)
         closed += [filled] if filled else []
@@ -197,7 +197,7 @@ def test_nothing_is_lost_and_no_order_is_changed(
         assert by_market(sent, kind) == by_market(came, kind)
     states = [row for row in sent if isinstance(row, Ticker | OrderBook)]
     came_states = [row for row in came if isinstance(row, Ticker | OrderBook)]
-    assert len(states) == len(came_states) + it.merged.total()
+    assert len(states) == len(came_states) + it.conflated.total()
     for kind in (Ticker, OrderBook):
         last_in, last_out = by_market(states, kind), by_market(came_states, kind)
         assert {market: them[-1] for market, them in last_in.items()} == {
