@@ -151,7 +151,7 @@ async def test_over_the_limit_all_calls_rest(
     how: str, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever form it has: the next calls wait, those that waited for their turn too; it is logged once."""
-    # A call has a turn every half second, so that a reply is read before the next call even on a slow machine.
+    # A turn every half second: a reply is read before the next call even on a slow machine.
     async with client(answer, rest_blocked_s=0.8, rest_requests_per_s=2, rest_timeout_s=10) as it:
         started = time.monotonic()
         kinds = [it.markets(), it.markets(), it.trades("KRW-BTC"), it.candles("KRW-BTC", 0)]
