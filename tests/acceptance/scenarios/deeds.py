@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import redis
 
 from collector.publish import segment
 from collector.util.compression import zstd
@@ -31,8 +32,9 @@ def _restart_redis(system: System) -> None:
 
 
 def _flush_redis(system: System) -> None:
-    """Everything is gone, Celery's own keys too."""
-    system.redis.flushall()
+    """Everything is gone, Celery's own keys too; one that is away just then is spared."""
+    with suppress(redis.RedisError):
+        system.redis.flushall()
 
 
 def _cut_redis(system: System) -> None:

@@ -79,7 +79,7 @@ class System:
         self.truth = TruthFile(folder / "none")
         #: The clocks of the listeners' host, in the scenarios that have one; since when it sleeps, monotonic.
         self.host_clock: HostClock | None = None
-        self._asleep_since_s = 0.0
+        self._asleep_since_s: float | None = None
         #: What ended without our doing, in words.
         self.deaths: list[str] = []
         self._down: set[Process] = set()
@@ -134,6 +134,7 @@ class System:
         self.deaths = []
         self._down.clear()
         self.host_clock = None if clock_s is None else HostClock(run / "host-clock")
+        self._asleep_since_s = None
         if self.host_clock is not None:
             self.host_clock.step(clock_s or 0.0)
         self.exchange = self._start_exchange(exchange, run)
@@ -255,6 +256,8 @@ class System:
 
     def suspend(self) -> None:
         """Let the listeners' host sleep; behind a proxy, what is sent meanwhile vanishes."""
+        if self._asleep_since_s is not None:
+            return
         for listener in self.listeners:
             listener.send_signal(signal.SIGSTOP)
         if self.proxy is not None:
@@ -263,11 +266,13 @@ class System:
 
     def wake(self) -> None:
         """Wake it: its monotonic clock has stood still; behind a proxy, its connections are dead."""
-        assert self.host_clock is not None
+        if self.host_clock is None or self._asleep_since_s is None:
+            return
         if self.proxy is not None:
             self.proxy.resume()
             self.proxy.cut()
         self.host_clock.stood_still(time.monotonic() - self._asleep_since_s)
+        self._asleep_since_s = None
         for listener in self.listeners:
             listener.send_signal(signal.SIGCONT)
 
