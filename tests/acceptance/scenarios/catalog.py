@@ -161,7 +161,7 @@ EACH = (
         seconds=10,
         after_s=75,
         losses=True,
-        seen=("audit_minutes_less",),
+        seen=("totals_lost",),
     ),
     Scenario(
         name="error frame, then close", faults="error@5s", faults_over_s=5, seconds=9, seen=("server_errors",)
