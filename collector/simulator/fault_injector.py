@@ -44,14 +44,28 @@ class FaultInjector:
 
     def __init__(self, faults: Sequence[Fault], seed: int) -> None:
         self._rng = random.Random(f"faults {seed}")
-        self._moments = [fault for fault in faults if KINDS[fault.name][0] is Shape.MOMENT]
-        self._spans = [fault for fault in faults if KINDS[fault.name][0] is Shape.SPAN]
-        shares = [fault for fault in faults if KINDS[fault.name][0] is Shape.SHARE]
-        self._shares = [fault for fault in shares if fault.name not in HIDING]
-        self._hiding = [fault for fault in shares if fault.name in HIDING]
-        self._due_s = [fault.start_s for fault in self._moments]
+        self._moments: list[Fault] = []
+        self._due_s: list[float] = []
+        self._spans: list[Fault] = []
+        self._shares: list[Fault] = []
+        self._hiding: list[Fault] = []
         self._held: dict[int, list[Payload]] = {}
-        self.cut_every = [fault for fault in faults if fault.name == "cut-every"]
+        self.cut_every: list[Fault] = []
+        self.add(faults)
+
+    def add(self, faults: Sequence[Fault]) -> None:
+        """Put more faults into the schedule."""
+        for fault in faults:
+            match KINDS[fault.name][0]:
+                case Shape.MOMENT:
+                    self._moments.append(fault)
+                    self._due_s.append(fault.start_s)
+                case Shape.SPAN:
+                    self._spans.append(fault)
+                case Shape.SHARE:
+                    (self._hiding if fault.name in HIDING else self._shares).append(fault)
+            if fault.name == "cut-every":
+                self.cut_every.append(fault)
 
     def moments(self, now_s: float) -> list[Fault]:
         """Return the faults whose moment has come; each moment once."""

@@ -10,7 +10,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector.simulator.book import DEPTH, volume_worth
 from collector.simulator.events import Event, SimBook, stream_id
@@ -72,6 +72,10 @@ class MarketModel:
     def finished(self) -> bool:
         """Whether the number of trades asked for has been made; nothing moves any more."""
         return self._pace.stop_after is not None and self._number >= self._pace.stop_after
+
+    def stop_trading(self) -> None:
+        """Make no further trade."""
+        self._pace = replace(self._pace, stop_after=self._number)
 
     def list_market(self, code: str, now_us: int) -> None:
         """Open a market that was not there; it is as busy as the busiest."""

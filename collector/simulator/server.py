@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -105,6 +106,11 @@ class Simulator:
         return self._source.finished
 
     @property
+    def markets(self) -> tuple[str, ...]:
+        """The codes of the markets that can be subscribed."""
+        return tuple(self._source.markets)
+
+    @property
     def clients(self) -> tuple[Client, ...]:
         """The open sockets, oldest first."""
         return self._audience.clients
@@ -120,6 +126,19 @@ class Simulator:
             step = self._source.step(self._now_us(), listeners=0, has_room=True)
             if step is not None:
                 self._truth.write(step.trades)
+
+    def begin(self, faults: str) -> None:
+        """Add faults to the schedule; their times count from now.
+
+        Raises:
+            ConfigurationError: they can't be read.
+        """
+        now_s = self._now_s()
+        self._mischief.add([replace(fault, start_s=fault.start_s + now_s) for fault in parse_faults(faults)])
+
+    def stop_trading(self) -> None:
+        """Let no further trade be made; sockets and REST go on."""
+        self._invented.stop_trading()
 
     def list_market(self, code: str) -> None:
         """List a market that was not there, for instance `KRW-NEW`."""

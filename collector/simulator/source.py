@@ -119,6 +119,10 @@ class MarketSource:
         """Close a market."""
         self._model.delist(code)
 
+    def stop_trading(self) -> None:
+        """Make no further trade."""
+        self._model.stop_trading()
+
     def halt(self, codes: Collection[str]) -> None:
         """Let these markets not trade, and all others."""
         self._model.halt(codes)

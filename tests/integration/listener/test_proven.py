@@ -13,6 +13,7 @@ import pytest
 from collector.clock import SystemClock
 from collector.feed import backfill
 from collector.listener import maintenance, market_list
+from collector.listener.app import Listener
 from collector.model import Channel, Gap, Source
 from collector.settings import Settings
 from collector.simulator import Simulator, SimulatorOptions
@@ -104,6 +105,21 @@ def options(truth: Path, **more: Any) -> SimulatorOptions:
     )
 
 
+def is_learned(listener: Listener, exchange: Simulator) -> bool:
+    """Tell whether the totals of every market agree with its trades often enough to prove a loss."""
+    totals, codes = listener._pipeline.totals, [*exchange.markets]
+    return all(map(totals.whole_until_ms, codes)) and totals.counts["totals_agree"] >= 10 * len(codes)
+
+
+async def leave_out(exchange: Simulator, eventually_async: Eventually) -> None:
+    """Hide one trade in ten from every socket for two seconds, trade on for a while, and stop."""
+    exchange.begin("leave-out:0.1@0s:2s")
+    await eventually_async(lambda: exchange.counters["fault_leave-out"] > 3, 30)
+    made_by_then = exchange.trades_made
+    await eventually_async(lambda: exchange.trades_made > made_by_then + 400, 60)
+    exchange.stop_trading()
+
+
 @pytest.mark.parametrize(
     "rules", ["", "totals=lagging", "totals-decimals=4", "rest-lag=3s", "totals=lagging,kst=ticker"]
 )
@@ -112,13 +128,12 @@ async def test_trades_that_no_socket_brings_are_found_by_the_totals(
 ) -> None:
     """Some in a hundred, nothing is silent and nothing is cut; only REST and the day's totals have them."""
     truth = tmp_path / "truth.jsonl"
-    faults = "leave-out:0.02@6s:6s"
     async with (
-        Simulator(options(truth, rules=rules, faults=faults, stop_trading_after=1_700)) as exchange,
+        Simulator(options(truth, rules=rules)) as exchange,
         listening(quick(settings, exchange)) as (listener, memory),
     ):
-        await eventually_async(lambda: exchange.finished, 30)
-        assert exchange.counters["fault_leave-out"] > 3
+        await eventually_async(lambda: is_learned(listener, exchange), 60)
+        await leave_out(exchange, eventually_async)
         await all_came(eventually_async, truth, memory)
         counters = listener.counters()
     assert counters["totals_lost"] > 0
@@ -132,11 +147,12 @@ async def test_without_the_ticker_channel_rest_is_the_witness(
 ) -> None:
     """One look a second here, a minute in production."""
     truth = tmp_path / "truth.jsonl"
-    async with Simulator(options(truth, faults="leave-out:0.02@9s:4s", stop_trading_after=1_700)) as exchange:
+    async with Simulator(options(truth)) as exchange:
         wanted = quick(settings, exchange, channels=(Channel.TRADE, Channel.ORDERBOOK))
         often = wanted.exchange.model_copy(update={"totals_interval_s": 0.5})
-        async with listening(wanted.model_copy(update={"exchange": often})) as (_, memory):
-            await eventually_async(lambda: exchange.finished, 30)
+        async with listening(wanted.model_copy(update={"exchange": often})) as (listener, memory):
+            await eventually_async(lambda: is_learned(listener, exchange), 60)
+            await leave_out(exchange, eventually_async)
             await all_came(eventually_async, truth, memory)
     assert {it.reason for it in memory.of(Gap)} == {"start", "totals"}
 
@@ -220,11 +236,15 @@ async def test_one_event_stamped_a_day_ahead_freezes_nothing(
     """A trade gets the time that REST has for it; tickers and books go on."""
     truth = tmp_path / "truth.jsonl"
     async with (
-        Simulator(options(truth, markets=1, faults=f"ahead={kind}@4s", stop_trading_after=1_200)) as exchange,
+        Simulator(options(truth, markets=1)) as exchange,
         listening(quick(settings, exchange)) as (listener, memory),
     ):
-        await eventually_async(lambda: exchange.finished, 30)
-        assert exchange.counters["fault_ahead"] == 1
+        await eventually_async(lambda: is_learned(listener, exchange), 60)
+        exchange.begin(f"ahead={kind}@0s")
+        await eventually_async(lambda: exchange.counters["fault_ahead"] == 1, 30)
+        made_by_then = exchange.trades_made
+        await eventually_async(lambda: exchange.trades_made > made_by_then + 500, 60)
+        exchange.stop_trading()
         await all_came(eventually_async, truth, memory)
         await eventually_async(lambda: listener.counters().get(f"{kind}_ahead") == 1, 30)
         assert listener.counters().get("totals_unexplained", 0) == 0
