@@ -21,8 +21,10 @@ CUT_BYTES = 60_000
 
 
 def _signal_redis(system: System, number: signal.Signals) -> None:
+    """Send a signal; one that another deed has killed just then gets none."""
     if system.server.pid is not None:
-        os.kill(system.server.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(system.server.pid, number)
 
 
 def _restart_redis(system: System) -> None:
