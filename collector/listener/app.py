@@ -209,7 +209,7 @@ class Listener:
     async def _live(self) -> None:
         await self._market_list.discover()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._status.begin(self._publisher.spool_id))
+            group.create_task(self._begin())
             group.create_task(self._stored_gaps.run())
             group.create_task(self._stored_gaps.count_recovered())
             group.create_task(self._tick())
@@ -220,6 +220,12 @@ class Listener:
                 group.create_task(self._auditor.run())
             group.create_task(self._witness.run(self._markets))
             self.connection_group.start(group)
+
+    async def _begin(self) -> None:
+        """Go on where the last run ended, also with markets that the exchange's list lacks just now."""
+        ended_ms = await self._status.begin(self._publisher.spool_id)
+        kept = self._market_list.ours([*ended_ms])
+        self._refresh.keep({market: ended_ms[market] for market in kept})
 
     async def _tick(self) -> None:
         """Drive what is due by time alone, and end the listener where it can't go on."""

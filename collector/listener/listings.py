@@ -2,7 +2,8 @@
 
 One list without a market proves little: lists have been incomplete. So a market stays until `LISTS_WITHOUT`
 lists in a row lack it, or one lacks it whose delisting was announced. One that comes back has to be fetched
-from the last list that had it, whether it was given up meanwhile or not.
+from the last list that had it, whether it was given up meanwhile or not. A market of the run before stays
+likewise if the first list of this run lacks it.
 """
 
 from collections.abc import Collection
@@ -55,6 +56,17 @@ class Listings:
         self._away: dict[str, Absence] = {}
         #: Since when markets are away that were given up.
         self._given_up: dict[str, float] = {}
+
+    def keep(self, markets: Collection[str], now_s: float) -> Change:
+        """Return what it changes that an earlier run listened to these markets, which the last list lacks.
+
+        Args:
+            now_s: monotonic seconds.
+        """
+        kept = dict.fromkeys(sorted(frozenset(markets) - self._markets), now_s)
+        self._markets |= kept.keys()
+        self._away |= {market: Absence(now_s, 1) for market in kept}
+        return Change(tuple(sorted(self._markets)), returned=kept)
 
     def look(self, listed: Collection[str], ending: Collection[str], now_s: float) -> Change:
         """Return what a list changes that was read at `now_s`.

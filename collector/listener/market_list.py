@@ -66,6 +66,15 @@ class MarketList:
         self.listed = listed
         return chosen
 
+    def ours(self, markets: Sequence[str]) -> tuple[str, ...]:
+        """Return which of some markets, listed or not, are of this share."""
+        settings = self._settings
+        try:
+            chosen = choose(settings.markets, markets, index=settings.shard_index, count=settings.shard_count)
+        except ConfigurationError:
+            return ()
+        return chosen.markets
+
     def choose(self, listed: Sequence[str]) -> tuple[str, ...]:
         """Return which of `listed` are ours, sorted; log names that are no market.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from collector.clock import Clock
 from collector.errors import ConfigurationError, RestError
@@ -46,16 +46,33 @@ class Refresh:
         #: Since when trades of a market may be missing that not every socket carries yet.
         self._listed: dict[str, float] = {}
         self._returned: dict[str, float] = {}
+        #: Where an earlier run ended for markets that the first list lacks, epoch ms: to be subscribed, then
+        #: to be fetched.
+        self._kept: dict[str, int] = {}
+        self._kept_from_ms: dict[str, int] = {}
+        self._is_kept = asyncio.Event()
+
+    def keep(self, ended_ms: Mapping[str, int]) -> None:
+        """Listen also to markets that an earlier run had and the first list lacks; in the event loop.
+
+        Args:
+            ended_ms: where that run ended for each, epoch ms.
+        """
+        if ended_ms:
+            self._kept = dict(ended_ms)
+            self._is_kept.set()
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Follow the list until cancelled."""
         listings = Listings(self._market_list.markets, self._clock.monotonic())
         are_replaced = True
-        await self._note()
+        delisted = await self._note()
         while True:
-            await asyncio.sleep(self._interval_s)
+            change = (
+                self._take_kept(listings, delisted) if await self._is_kept_within(self._interval_s) else None
+            )
             try:
-                change = await self._look(listings)
+                change = change or await self._look(listings)
             except (RestError, ConfigurationError) as error:
                 log.warning("the market list stays as it is: %s", error)
                 continue
@@ -66,6 +83,24 @@ class Refresh:
                 are_replaced = await self._connections.replace_all(group)
             if are_replaced:
                 self._fetch()
+
+    async def _is_kept_within(self, seconds: float) -> bool:
+        """Wait; tell at once if there are markets to keep."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._is_kept.wait()
+        except TimeoutError:
+            return False
+
+    def _take_kept(self, listings: Listings, delisted: Collection[str]) -> Change:
+        self._is_kept.clear()
+        kept, self._kept = self._kept, {}
+        change = listings.keep(kept.keys() - delisted, self._clock.monotonic())
+        log.warning(
+            "the exchange's list lacks markets of the last run: %s", ", ".join(change.returned) or "none"
+        )
+        self._kept_from_ms = {market: kept[market] for market in change.returned}
+        return change
 
     async def _note(self) -> set[str]:
         """Write into the store what the newest list says; return the markets that are delisted by now."""
@@ -78,13 +113,18 @@ class Refresh:
     async def _look(self, listings: Listings) -> Change:
         chosen = await self._market_list.read()
         read_s = self._clock.monotonic()
-        return listings.look(chosen, await self._note(), read_s)
+        change = listings.look(chosen, await self._note(), read_s)
+        if change:
+            log.warning(
+                "markets listed: %s; back in the list: %s; gone: %s",
+                *(
+                    ", ".join(sorted(names)) or "none"
+                    for names in (change.listed, change.returned, change.gone)
+                ),
+            )
+        return change
 
     def _follow(self, change: Change) -> None:
-        log.warning(
-            "markets listed: %s; back in the list: %s; gone: %s",
-            *(", ".join(sorted(names)) or "none" for names in (change.listed, change.returned, change.gone)),
-        )
         self._listed |= change.listed
         self._returned |= change.returned
         self._market_list.markets = change.markets
@@ -95,5 +135,6 @@ class Refresh:
         for market, since_s in self._listed.items():
             self._gap_tracker.on_listed(market, self._exchange_at(since_s))
         for market, since_s in self._returned.items():
-            self._gap_tracker.open(market, self._exchange_at(since_s), self._exchange_at(now_s), "relisted")
-        self._listed, self._returned = {}, {}
+            from_ms = self._kept_from_ms.get(market, self._exchange_at(since_s))
+            self._gap_tracker.open(market, from_ms, self._exchange_at(now_s), "relisted")
+        self._listed, self._returned, self._kept_from_ms = {}, {}, {}

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import redis
@@ -40,6 +40,8 @@ STUCK_S = 3.0
 #: Delays between tries to read where the last run ended: the first, and the longest.
 _RETRY_S = (0.5, 5.0)
 STORE_LOST = "store_lost"
+#: What a run covered that ended longer ago than this need not be in the exchange's list any more.
+_RECENT_MS = 86_400_000
 
 
 class _Found(NamedTuple):
@@ -75,11 +77,14 @@ class CoverageStatus:
         self._markets = markets
         self._markets_written: tuple[str, ...] = ()
 
-    async def begin(self, spool: str) -> None:
+    async def begin(self, spool: str) -> dict[str, int]:
         """Find out where the last run ended, however long Redis takes to answer; in the event loop.
 
         Args:
             spool: name of what waits on our own disk.
+
+        Returns:
+            Where recent runs ended, epoch ms, for markets that are not among ours now, of any share.
         """
         for failures in itertools.count(1):
             try:
@@ -93,6 +98,7 @@ class CoverageStatus:
         known = starts(self._markets(), found.watches, found.last_trade_ms, now_ms, spool)
         self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
         self._gap_tracker.begin(known)
+        return _ended_ms(found.watches, self._markets(), now_ms)
 
     def note(self) -> None:
         """Take note of what is covered now; in the event loop."""
@@ -165,6 +171,15 @@ class CoverageStatus:
         for stretch in forgotten.stretches:
             self._gap_tracker.open(None, *stretch, STORE_LOST)
         self._watermark.go_on()
+
+
+def _ended_ms(watches: Sequence[Watch], ours: Collection[str], now_ms: int) -> dict[str, int]:
+    recent = [watch for watch in watches if watch.status.covered_until_ms >= now_ms - _RECENT_MS]
+    others = {market for watch in recent for market in watch.markets}.difference(ours)
+    return {
+        market: min(start.from_ms, start.held_from_ms or start.from_ms)
+        for market, start in starts(others, recent, {}, now_ms).items()
+    }
 
 
 def returned(gaps: Sequence[Gap], publisher: Publisher, in_flight: InFlightLog) -> list[Gap]:

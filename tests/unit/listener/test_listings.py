@@ -48,6 +48,15 @@ def test_a_market_that_several_lists_in_a_row_lack_is_given_up() -> None:
     assert lists.look(FOUR, (), 320) == Change(FOUR, returned={"KRW-B": 60})
 
 
+def test_markets_of_the_run_before_that_the_first_list_lacks_stay_likewise() -> None:
+    """Until as many lists in a row lack them; those that are listened to already are no news."""
+    lists = Listings(FOUR, 0)
+    change = lists.keep({"KRW-D", "KRW-Y", "KRW-Z"}, 5)
+    assert change == Change((*FOUR, "KRW-Y", "KRW-Z"), returned={"KRW-Y": 5, "KRW-Z": 5})
+    assert lists.look([*FOUR, "KRW-Y"], (), 60) == Change(change.markets, returned={"KRW-Y": 5})
+    assert lists.look([*FOUR, "KRW-Y"], (), 120) == Change((*FOUR, "KRW-Y"), gone=("KRW-Z",))
+
+
 def test_counting_begins_again_when_a_market_was_there() -> None:
     """Holes that come and go never add up."""
     lists = Listings(FOUR, 0)
