@@ -253,7 +253,7 @@ def _sound_ticker(ticker: Ticker) -> bool:
 
 
 def _sound_book(book: OrderBook | EncodedBook) -> bool:
-    """Tell whether what is not a level can be true; levels are looked at where they are read."""
+    """Return whether what is not a level can be true; levels are looked at where they are read."""
     return _plausible_ms(book.exchange_ms) and _is_market(book.market)
 
 
@@ -274,7 +274,7 @@ def _read_books(batch: _WrittenBooks) -> BookBatch:
 
 
 def _are_sound(numbers: list[Decimal]) -> bool:
-    """Tell whether all are 0 or positive, and of a size that can be."""
+    """Return whether all are 0 or positive, and of a size that can be."""
     some = [*filter(None, numbers)]
     try:
         return (

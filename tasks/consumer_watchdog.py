@@ -58,7 +58,7 @@ class ConsumerActivity:
         self._looked_s = float("-inf")
 
     def is_deaf(self, look: Look | None, now_s: float) -> bool:
-        """Tell whether nothing was taken for too long while something waited; None: nobody could look.
+        """Return whether nothing was taken for too long while something waited; None: nobody could look.
 
         A look that comes late proves nothing about the time before: the process itself stood still.
         """

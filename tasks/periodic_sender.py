@@ -54,6 +54,6 @@ class PeriodicSender(threading.Thread):
 
 
 def claim(client: redis.Redis, key: str, seconds: float) -> bool:
-    """Tell whether this is the first to ask in so many seconds."""
+    """Return whether this is the first to ask in so many seconds."""
     with translated():
         return bool(client.set(key, "1", nx=True, px=max(1, int(seconds * 1000))))

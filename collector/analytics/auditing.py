@@ -241,7 +241,7 @@ class Plan:
         return _asked(market, tuple(sorted(opens)), now_ms)
 
     def _is_quiet(self, state: _Market, first_ms: int, last_ms: int) -> bool:
-        """Tell whether the day's turnover stood still over the minutes from `first_ms` to `last_ms`."""
+        """Return whether the day's turnover stood still over the minutes from `first_ms` to `last_ms`."""
         return (
             state.turnover is not None
             and state.same_from_ms <= first_ms
@@ -249,7 +249,7 @@ class Plan:
         )
 
     def _is_past(self, open_ms: int, now_ms: int) -> bool:
-        """Tell whether REST has come past a minute, so that its candle can't grow any more."""
+        """Return whether REST has come past a minute, so that its candle can't grow any more."""
         end_ms = open_ms + MINUTE_MS
         return self._shown_ms >= end_ms or (not self._is_behind and now_ms - end_ms >= self._lag_max_ms)
 

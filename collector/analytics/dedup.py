@@ -113,7 +113,7 @@ def _fetched(twins: Sequence[Row]) -> int:
 
 
 def _is_fetched(row: Row, unnumbered: int) -> bool:
-    """Tell whether a row stands for an execution of REST, one of `unnumbered` of its class being older."""
+    """Return whether a row stands for an execution of REST, one of `unnumbered` of its class being older."""
     return row.nth > unnumbered if row.nth else bool(row.seen & _REST)
 
 

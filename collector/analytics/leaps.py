@@ -32,7 +32,7 @@ _MICROSECONDS_FROM = 10**14
 
 
 def is_newer(state: Stamp, known: Stamp) -> bool:
-    """Tell whether `state` is to replace the one that is known.
+    """Return whether `state` is to replace the one that is known.
 
     The later stamp wins, of equals the later arrival; but a known stamp that is far more ahead of its arrival
     than this one gives way to what came after it.

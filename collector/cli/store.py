@@ -63,7 +63,7 @@ def open_running(settings: Settings) -> Iterator[redis.Redis]:
 
 
 def has_results(settings: Settings) -> bool:
-    """Tell whether a private server left its data in the data folder."""
+    """Return whether a private server left its data in the data folder."""
     return any((settings.data_dir / "redis").glob("appendonly*"))
 
 

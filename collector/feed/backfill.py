@@ -219,7 +219,7 @@ class Backfill:
                 self._end(job.gap, recovered=False)
 
     def _would_be_stale(self, job: _Job) -> bool:
-        """Tell whether REST can't have come to the gap's end: another gap has just asked how far it is."""
+        """Return whether REST can't have come to the gap's end: another gap has just asked how far it is."""
         gap = job.gap
         return (
             job.stale > 0

@@ -93,7 +93,7 @@ def find_binary() -> str:
 
 
 def is_owned(data_dir: Path) -> bool:
-    """Tell whether a collector that keeps its private server in this data folder is running."""
+    """Return whether a collector that keeps its private server in this data folder is running."""
     path = data_dir.absolute() / "redis" / "owner.lock"
     if not path.exists():
         return False
@@ -164,7 +164,7 @@ class PrivateRedis:
         self._owner_lock.release()
 
     def answers(self) -> bool:
-        """Tell whether the server is up and has loaded its data."""
+        """Return whether the server is up and has loaded its data."""
         return _answers(self.url)
 
     def reason(self) -> str:

@@ -76,13 +76,13 @@ class Auditor:
     Args:
         exchange: gives candles.
         store: holds our minutes and takes the verdicts.
-        markets: tells which markets are collected.
-        exchange_ms: tells the exchange's time.
-        streamed_ms: tells the time of the newest trade of any market that a socket brought; None if unknown.
+        markets: returns the collected markets.
+        exchange_ms: returns the exchange's time.
+        streamed_ms: returns the time of the newest trade of any market from a socket; None if unknown.
         open_gap: called with market, start and end (epoch ms) of trades that are missing here.
         close_gap: called with a gap of which every minute is the exchange's.
         share: the listener's, `i/n`, which names its results.
-        is_behind: tells whether trades wait on their way to the store: then nothing is compared.
+        is_behind: whether trades wait on their way to the store; then nothing is compared.
         lag_max_s: as `COLLECTOR_EXCHANGE__REST_LAG_MAX_S`.
     """
 
@@ -152,7 +152,7 @@ class Auditor:
             self._plan.begin(market, started_ms if oldest_ms is None else oldest_ms)
 
     async def _look(self) -> bool:
-        """Make the comparison that is due; tell whether there was one."""
+        """Make the comparison that is due; return whether there was one."""
         ask = self._plan.next(self._markets(), self._exchange_ms())
         if ask is None:
             return False
@@ -164,7 +164,7 @@ class Auditor:
         return True
 
     async def _look_at_day(self) -> bool:
-        """Make a comparison that the day before lacks, or sum it up; tell whether there was work to do."""
+        """Make a comparison that the day before lacks, or sum it up; return whether there was work."""
         now_ms = self._exchange_ms()
         start_ms = day_start_ms(now_ms - _AFTER_MIDNIGHT_MS) - DAY_MS
         if not self._is_daily or self._done_ms == start_ms:
@@ -258,7 +258,7 @@ class Auditor:
                 self._close_gap(gap)
 
     async def _is_proven(self, gap: Gap, looked: Looked) -> bool:
-        """Tell whether every minute that a gap touches is the exchange's, if this look was at one of them."""
+        """Return whether all minutes that a gap touches are the exchange's, if this look was at one."""
         opens = touched(gap.from_ms, gap.to_ms)
         if not any(looked.verdicts.get(open_ms) for open_ms in opens):
             return False

@@ -28,7 +28,7 @@ PROVEN_OTHERWISE = frozenset({AUDIT})
 NEVER_CAME = frozenset({"refused", "relisted"})
 #: Reason of a gap around a trade whose stamp can't be true; the trade waits until it is fetched.
 STAMPED_AHEAD = "stamped_ahead"
-#: The minute of these trades is sealed: fetched again, they could not be told from those that are counted.
+#: The minute of these trades is sealed: a backfill could not distinguish them from counted ones.
 NOT_FOR_BACKFILL = frozenset({"too_late"})
 
 
@@ -51,7 +51,7 @@ class GapTracker(LossObserver):
         channels: Iterable[Channel],
         markets: Callable[[], tuple[str, ...]],
     ) -> None:
-        #: Where the markets begin that an earlier run knew; None while that can't be read.
+        #: Where the markets of an earlier run begin; None while that can't be read.
         self._starts: Mapping[str, Start] | None = None
         #: Until when nothing was covered at the start, until the starts are known; and if they are.
         self._streaming_from_ms: int | None = None
@@ -185,7 +185,7 @@ class GapTracker(LossObserver):
                 self.resume(gap)
 
     def take_up(self, open_gaps: Iterable[Gap]) -> None:
-        """Send the backfill after what the store says is missing, unless this run has done so before.
+        """Backfill the gaps that are open in the store, unless this run has done so before.
 
         A gap of an earlier run may still be on its way when this one starts: in a queue, or on disk.
         """
@@ -214,7 +214,7 @@ class GapTracker(LossObserver):
         return min((gap.from_ms for gap in self._unsent.values() if not gap.recovered), default=None)
 
     def forget(self) -> None:
-        """Take up again what the store says is missing: it may be from before it forgot that it was not."""
+        """Take up the open gaps of the store again: it may have lost that they were recovered."""
         self._taken, self._taken_since = set(), set()
         self._closed, self._closed_since = {}, {}
 

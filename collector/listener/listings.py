@@ -73,7 +73,7 @@ class Listings:
 
         Args:
             listed: those of it that are ours.
-            ending: those that the exchange says are delisted by now.
+            ending: those that are delisted by now.
             now_s: monotonic seconds.
         """
         lacking = self._markets.difference(listed)

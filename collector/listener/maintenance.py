@@ -18,7 +18,7 @@ class RestQuiet:
 
     def __init__(self) -> None:
         self._turnovers: Mapping[str, Decimal] | None = None
-        #: Whether totals have ever moved: those of a market that never trades tell nothing.
+        #: Whether totals have ever moved: those of a market that never trades prove nothing.
         self._has_moved = False
         #: The first and the last of the looks that were quiet, none moving in between.
         self._quiet_s: tuple[float, float] | None = None
@@ -36,7 +36,7 @@ class RestQuiet:
         self._note_quiet(now_s)
 
     def on_unreachable(self) -> None:
-        """Note that there was no answer at all: nothing can be said of the exchange."""
+        """Note that there was no answer at all: the state of the exchange is unknown."""
         self._quiet_s = None
 
     def explain(self, reason: str, began_s: float) -> str:
@@ -52,5 +52,5 @@ class RestQuiet:
 
 
 def _moved(before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> bool:
-    """Whether any market has traded between two looks; one that only one of them has tells nothing."""
+    """Whether any market has traded between two looks; one that only one of them has proves nothing."""
     return any(before[market] != after[market] for market in before.keys() & after.keys())

@@ -1,4 +1,4 @@
-"""What the exchange's list says of markets, into the store; and from its tickers, which markets end."""
+"""States of markets from the exchange's list, into the store; and from its tickers, which markets end."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -26,7 +26,7 @@ class MarketStates:
         self._reader = Reader(client, settings)
 
     def note(self, listed: Collection[str], warnings: Mapping[str, str], now_ms: int) -> set[str]:
-        """Write what a list says of every market ever seen; return those that are delisted by now.
+        """Write the state of every market ever seen by a list; return those that are delisted by now.
 
         A Redis that does not answer costs only this look.
 

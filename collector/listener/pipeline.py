@@ -37,7 +37,7 @@ COUNTED_AS = {row: f"{kind}_rows" for row, kind in KINDS.items()}
 
 
 class LossObserver:
-    """Is told what is missing, in the event loop; this one takes no note. `GapTracker` in a listener."""
+    """Receives what is missing, in the event loop; this one ignores it. `GapTracker` in a listener."""
 
     def on_outage(self, outage: EndedOutage) -> None:
         """Take a stretch that no socket covered, a moment after its end."""
@@ -98,7 +98,7 @@ class EventPipeline:
         self._totals_s = 0.0
 
     def listen(self, observer: LossObserver, explain: Callable[[str, float], str] = _as_it_is) -> None:
-        """Name who is told what is missing.
+        """Set who receives what is missing.
 
         Args:
             explain: called with the reason of an outage that lasts and the monotonic moment it began at;

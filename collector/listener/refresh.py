@@ -103,7 +103,7 @@ class Refresh:
         return change
 
     async def _note(self) -> set[str]:
-        """Write into the store what the newest list says; return the markets that are delisted by now."""
+        """Write the newest list into the store; return the markets that are delisted by now."""
         listed = self._market_list.listed
         if not listed:
             return set()

@@ -1,6 +1,6 @@
 """What ties a listener to its watermark: where it begins, what it covers now, what Redis has forgotten.
 
-Every method says in which thread it is called: the event loop never waits for Redis.
+The docstring of each method names its thread: the event loop never waits for Redis.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the store says is missing, followed while the listener runs; in the event loop.
+"""The gaps in the store, followed while the listener runs; in the event loop.
 
 Redis is read in threads of their own, one question after the other; what they return is used in the loop.
 """

@@ -19,7 +19,7 @@ from collector.analytics.watermark import LAG_MS, lost_from_ms
 from collector.publish.sender import FACTS, Envelope
 from collector.store.coverage import CoverageStore, decode, encode
 
-#: Statuses of which nobody knows whether they were written.
+#: Statuses that may have been written or not.
 _DOUBTS_KEPT = 1_000
 #: Batches whose trades are older than what is covered by so much are noted one by one, so many of them.
 _OLD_MS, _OLD_KEPT = 60_000, 1_000

@@ -23,7 +23,7 @@ _FIRST_S = 5.0
 
 
 class DayTotals(Protocol):
-    """Whatever can tell the totals of the day; `RestClient` in production."""
+    """A source of the totals of the day; `RestClient` in production."""
 
     async def day_totals(self, markets: Sequence[str]) -> Sequence[DayTotal]:
         """Return the totals of up to `TICKERS_MAX` markets."""
@@ -63,7 +63,7 @@ class Witness:
             try:
                 await self._ask(markets[start : start + TICKERS_MAX], turnovers)
             except RestLimited:
-                return  # calls rest, so this says nothing of the exchange
+                return  # calls pause, so the state of the exchange is unknown
             except RestError as error:
                 log.debug("the totals of the day can't be read: %s", error)
                 failure = error

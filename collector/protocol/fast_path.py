@@ -122,7 +122,7 @@ class _Spelling:
 
 
 def _is_tidy(levels: list[float]) -> bool:
-    """Tell whether both sides are in order, without padding, and not crossed: from bids to asks prices rise.
+    """Return whether both sides are in order, without padding, and not crossed (prices rise to the asks).
 
     Doubles will do: two prices in strict order as doubles are in that order exactly.
 
@@ -188,7 +188,7 @@ def _validated(validate: Callable[[bytes], Any], raw: bytes) -> Any:  # noqa: AN
 
 
 def _has_tiny_number(raw: bytes) -> bool:
-    """Tell whether some number may have a negative exponent, whose bound no double shows."""
+    """Return whether some number may have a negative exponent, whose bound no double shows."""
     place = raw.find(b"-")
     while place > 0:
         if raw[place - 1] in b"eE":
@@ -198,7 +198,7 @@ def _has_tiny_number(raw: bytes) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether the value of an unknown field is harmless: a text, a flag or a number within bounds."""
+    """Return whether the value of an unknown field is harmless: a text, a flag or a number within bounds."""
     if isinstance(value, float):
         return -_MOST < value < _MOST
     return value is None or isinstance(value, str | bool | int)

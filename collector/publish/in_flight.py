@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 AGAIN_MAX = 50
 #: So many of them are counted, and the longest wait is the timeout doubled so often.
 _SENT_AGAIN_MAX, _DOUBLINGS_MAX = 10_000, 12
-#: Trades are so much older than their sending, at the most likely: where an entry does not tell.
+#: Trades are so much older than their sending, at the most likely: where an entry has no time.
 _OLDER_MS = 600_000
 #: The fastest level: the text shrinks to a fifth within half a millisecond.
 _LEVEL = 1
@@ -129,11 +129,11 @@ class InFlightLog:
                 pipe.zrange(self._names.from_, 0, 0, withscores=True)
                 stuck, oldest = pipe.execute()
         except redis.RedisError as error:
-            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+            raise BrokerUnavailable(f"Redis does not return the unconfirmed batches: {error}") from error
         return int(oldest[0][1]) if stuck and oldest else None
 
     def is_stored(self, until_ms: int) -> bool:
-        """Tell whether nothing is on its way that has trades of `until_ms` or before.
+        """Return whether nothing is on its way that has trades of `until_ms` or before.
 
         Raises:
             BrokerUnavailable: Redis refuses or does not answer in time.
@@ -141,13 +141,13 @@ class InFlightLog:
         try:
             return not self._client.zcount(self._names.from_, "-inf", until_ms)
         except redis.RedisError as error:
-            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+            raise BrokerUnavailable(f"Redis does not return the unconfirmed batches: {error}") from error
 
     def _now_ms(self) -> int:
         try:
             return self._ask_now_ms()
         except redis.RedisError as error:
-            raise BrokerUnavailable(f"Redis does not tell the time: {error}") from error
+            raise BrokerUnavailable(f"Redis does not return its time: {error}") from error
 
     def _note(self, envelope: Envelope, due_ms: int) -> None:
         try:
@@ -168,7 +168,7 @@ class InFlightLog:
             envelopes = {id: _read(body) for id, body in zip(ids, bodies, strict=True)}
             self._give_up([id for id, envelope in envelopes.items() if envelope is None])
         except redis.RedisError as error:
-            raise BrokerUnavailable(f"Redis does not tell what is unconfirmed: {error}") from error
+            raise BrokerUnavailable(f"Redis does not return the unconfirmed batches: {error}") from error
         return [envelope for envelope in envelopes.values() if envelope is not None]
 
     def _give_up(self, ids: list[Any]) -> None:

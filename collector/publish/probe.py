@@ -38,7 +38,7 @@ class Probe:
     Args:
         client: connection to the broker, with a `socket_timeout`.
         queues: names of the queues to measure.
-        aged: those of them whose oldest message is looked at; its header `created_ms` tells the age.
+        aged: those of them whose oldest message is read; its header `created_ms` gives the age.
         key_prefix: the `global_keyprefix` of the broker's transport options.
         clock: now, for the ages.
     """
@@ -67,7 +67,7 @@ class Probe:
         try:
             replies = iter(self._ask())
         except redis.RedisError as error:
-            raise BrokerUnavailable(f"Redis does not tell its queue lengths: {error}") from error
+            raise BrokerUnavailable(f"Redis does not return its queue lengths: {error}") from error
         lengths = {queue: _total(replies) for queue in self._queues}
         ages_ms = {queue: self._age_ms(next(replies)) for queue in self._aged}
         return PressureSample(
@@ -89,7 +89,7 @@ class Probe:
             return pipe.execute()
 
     def _age_ms(self, message: bytes | str | None) -> int:
-        """Return how long ago the batch in `message` was made; 0 for none, or one that does not tell."""
+        """Return how long ago the batch in `message` was made; 0 for none, or one without a time."""
         try:
             created_ms = _message.decode(message or b"").headers.created_ms
         except (msgspec.MsgspecError, UnicodeError):

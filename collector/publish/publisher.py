@@ -1,6 +1,6 @@
 """The publisher's thread: takes batches from the handoff queue, sends them, or keeps trades on disk.
 
-It does what the last `Decision` of the pressure policy says and decides nothing itself. Everything that
+It carries out the last `Decision` of the pressure policy and decides nothing itself. Everything that
 touches the broker or the spool happens in this thread. Batches come through the handoff queue, which is
 locked, and losses go back through a `deque`, whose two ends are safe to use from two threads. What other
 threads read beside that (`decision`, `reading`, `counts`) is replaced whole or copied in one step.
@@ -60,14 +60,14 @@ class Transport(Protocol):
 
 
 class Handing:
-    """A transport that tells of each batch that another one has sent."""
+    """A transport that reports each batch that another one has sent."""
 
     def __init__(self, transport: Transport, on_sent: Callable[[Envelope], None]) -> None:
         self._transport = transport
         self._on_sent = on_sent
 
     def send(self, envelope: Envelope) -> None:
-        """Send it, then tell."""
+        """Send it, then report it."""
         self._transport.send(envelope)
         self._on_sent(envelope)
 
@@ -269,7 +269,7 @@ class Publisher:
         self._states_since_probe[envelope.kind] += 1
 
     def _keep(self, batch: Batch, envelope: Envelope) -> None:
-        """Put facts on disk; if even that fails, say so aloud."""
+        """Put facts on disk; if even that fails, log an error."""
         try:
             self._spool.append(pack(envelope), Times(envelope.from_ms, envelope.to_ms, envelope.mark_ms))
         except SpoolFull as error:
@@ -362,7 +362,7 @@ class Publisher:
         reading = PressureSample()
         try:
             reading = self._probe()
-            self._housekeeping(self, reading)  # it writes: a Redis that only tells is not well
+            self._housekeeping(self, reading)  # it writes: a Redis that only answers reads is not healthy
             if self._failing:
                 log.warning("Redis takes batches again")
                 self._states_expired = True
@@ -412,7 +412,7 @@ class Publisher:
             self.counts["states_repeated"] += 1
 
     def _complete(self, reading: PressureSample) -> PressureSample:
-        """Add what only this process knows to what the broker told."""
+        """Add the figures of this process to those of the broker."""
         sent_trades = self.counts["trade_batches_sent"] + self.counts["gap_batches_sent"]
         failed, self._failed_since_probe = self._failed_since_probe, False
         return PressureSample(
@@ -516,7 +516,7 @@ def at_home(envelope: Envelope, queues: int) -> Envelope:
 
 
 def resident_mb() -> float:
-    """Return this process's resident memory in MiB; 0 where the system does not tell."""
+    """Return this process's resident memory in MiB; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * 4096 / (1 << 20)

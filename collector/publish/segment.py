@@ -1,8 +1,8 @@
-"""The bytes of a spool segment: records that can be told from damage. Pure.
+"""The bytes of a spool segment: records that can be distinguished from damage. Pure.
 
 A record is `magic, crc32, length, written_ms, payload`, little-endian; the checksum covers all that follows
 it. The magic lets a reader find the next sound record behind a damaged stretch, so a flipped byte costs one
-record, and it tells records from the zeros a file system may leave behind after a power cut.
+record, and it distinguishes records from the zeros a file system may leave behind after a power cut.
 """
 
 import struct

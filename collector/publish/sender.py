@@ -60,7 +60,7 @@ class Envelope:
 
 
 def own_headers(envelope: Envelope) -> dict[str, int]:
-    """Return what is said of a batch outside it, so that it counts even where the batch can't be read."""
+    """Return the headers of a batch, so that it counts even where the batch can't be read."""
     if envelope.kind not in FACTS:
         return {"created_ms": envelope.created_ms, "rows": envelope.rows}
     return {"created_ms": envelope.created_ms, "from_ms": envelope.from_ms, "to_ms": envelope.to_ms}

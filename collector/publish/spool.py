@@ -41,7 +41,7 @@ LEAST_SEGMENTS = 8
 _NAME = re.compile(r"\d{10}\.spool")
 #: Trades of a record may be so much older than those of the record before it.
 APART_MS = 10_000
-#: Where nothing tells how old the oldest lost record is.
+#: Where the age of the oldest lost record is unknown.
 LONG_MS = 600_000
 
 
@@ -62,8 +62,9 @@ class Times(NamedTuple):
 class Damage:
     """Bytes of a segment that hold no sound record: what a `Gap` is recorded from.
 
-    The lost trades are between `from_ms` and `to_ms`: as their record said; where that is lost too, between a
-    bit before the trades of the record before it and the writing of the one behind it, or of the file.
+    The lost trades are between `from_ms` and `to_ms`, as their record has it. Where that is lost too, they
+    are between a bit before the trades of the record before it and the writing of the one behind it, or of
+    the file.
     """
 
     segment: int

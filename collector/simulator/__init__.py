@@ -7,7 +7,7 @@ For the demo, the tests and anyone who writes against Bithumb without a line to 
 
 `model` invents trades, books and tickers (pure, seeded); `current` and `legacy` put them into the exchange's
 words; `rest` answers the REST calls; `server` does the input and output; `player` plays recordings instead;
-`faults` says what goes wrong and when; `proxy` breaks TCP itself.
+`faults` is what goes wrong and when; `proxy` breaks TCP itself.
 """
 
 from collector.simulator.options import SimulatorOptions

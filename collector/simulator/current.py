@@ -85,7 +85,7 @@ class CurrentDialect:
     def snapshots(
         self, subscription: Subscription, markets: Mapping[str, SimMarket], now_ms: int
     ) -> list[bytes]:
-        """Return the SNAPSHOT frames of a new subscription: one per type and code with something to say."""
+        """Return the SNAPSHOT frames of a new subscription: one per type and code that has data."""
         frames: list[bytes] = []
         for stream in subscription.streams:
             for code in stream.codes:

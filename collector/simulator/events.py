@@ -70,7 +70,7 @@ CHANNELS: dict[type, str] = {SimTrade: "trade", SimBook: "orderbook", SimTicker:
 
 
 def is_repeat(event: Event) -> bool:
-    """Tell whether an event is a book with the levels of the one before."""
+    """Return whether an event is a book with the levels of the one before."""
     return isinstance(event, SimBook) and (event.asks, event.bids) == (event.old_asks, event.old_bids)
 
 

@@ -1,4 +1,4 @@
-"""Does to frames and handshakes what the fault schedule says. It decides; audience and server act."""
+"""Applies the fault schedule to frames and handshakes. It decides; audience and server act."""
 
 import random
 from collections.abc import Sequence

@@ -111,7 +111,7 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
     """Read a schedule; empty text is no faults.
 
     Raises:
-        ConfigurationError: a fault is unknown or not written as the grammar says.
+        ConfigurationError: a fault is unknown or not written by the grammar.
     """
     return tuple(_parse(part.strip()) for part in text.split(",") if part.strip())
 

@@ -1,7 +1,7 @@
 """The invented market: who trades what and when. Pure: `advance(now_us)` returns what happened since.
 
 One seed gives one sequence of decisions. Believable in what hurts a collector: a few markets carry most of
-the activity and some say nothing at all; orders sweep several levels in one millisecond, twice the same fill
+the activity and some have none at all; orders sweep several levels in one millisecond, twice the same fill
 among them; bursts move one market at a time; sizes reach from dust to large; many books repeat the last one.
 """
 

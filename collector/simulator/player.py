@@ -2,7 +2,7 @@
 
 One position for all: a socket that comes late, or was away, missed what was played meanwhile. Trades that
 were played are known to REST afterwards, so a hole can be filled from there. The frame format a client asks
-for changes nothing, and a client of the other protocol hears nothing.
+for changes nothing, and a client of the other protocol receives nothing.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     async with TcpProxy(exchange.port) as proxy:
         connect(f"ws://127.0.0.1:{proxy.port}/websocket/v1")
-        proxy.blackhole()       # bytes vanish both ways, nobody is told
+        proxy.blackhole()       # bytes vanish both ways, no error on either side
         proxy.resume()
         proxy.cut()             # both sides get a reset
 

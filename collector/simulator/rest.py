@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """When a call was made, until when its answer knows what happened, and the rules in force."""
+    """When a call was made, until when its answer has what happened, and the rules in force."""
 
     now_ms: int
     shown_ms: int

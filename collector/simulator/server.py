@@ -41,7 +41,7 @@ SKIP_STEP_S = 0.1
 class Simulator:
     """A local Bithumb; use as `async with Simulator(options) as exchange`.
 
-    `counters` tells what happened: `connects`, `refused_429`, `refused_503`, `requests`, `refusals`,
+    `counters` has what happened: `connects`, `refused_429`, `refused_503`, `requests`, `refusals`,
     `idle_cuts`, `slow_cuts`, `frames`, `rest_calls`, `rest_refused`, `fault_<name>`.
 
     Raises:
@@ -97,7 +97,7 @@ class Simulator:
 
     @property
     def trades_made(self) -> int:
-        """How many trades there were so far, heard by anyone or not."""
+        """How many trades there were so far, sent to anyone or not."""
         return self._source.trades_made
 
     @property
@@ -289,7 +289,7 @@ class Simulator:
     # One socket's conversation.
 
     async def _converse(self, socket: ServerConnection) -> None:
-        assert isinstance(socket, Socket)  # noqa: S101 - create_connection says so
+        assert isinstance(socket, Socket)  # noqa: S101 - by create_connection
         assert socket.request is not None  # noqa: S101 - the handshake is over
         self.counters["connects"] += 1
         dialect = self._dialects[path_of(socket.request)]
@@ -330,7 +330,7 @@ class Simulator:
 async def serve(
     options: SimulatorOptions, stop: asyncio.Event, started: Callable[[Simulator], None] | None = None
 ) -> None:
-    """Run a simulated exchange until `stop` is set; `started` is told the running one, with its addresses."""
+    """Run a simulated exchange until `stop` is set; `started` is called with the running one."""
     async with Simulator(options) as exchange:
         if started is not None:
             started(exchange)

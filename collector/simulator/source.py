@@ -19,7 +19,7 @@ class Step(Protocol):
 
     @property
     def trades(self) -> Sequence[SimTrade]:
-        """The trades in it, heard by anyone or not."""
+        """The trades in it, sent to anyone or not."""
         ...
 
     def frames(self, dialect: Dialect, subscription: Subscription) -> list[Payload]:
@@ -27,7 +27,7 @@ class Step(Protocol):
         ...
 
     def without(self, trades: Collection[SimTrade]) -> "Step":
-        """Return what happened but for some trades, if it can be told apart."""
+        """Return what happened but for some trades, if that is possible."""
         ...
 
     def ahead(self, channel: str) -> "Step | None":

@@ -132,7 +132,7 @@ class Verified:
             pipeline.execute()
 
     def is_proven(self, market: str, from_ms: int, to_ms: int) -> bool:
-        """Tell whether every minute that a stretch touches is the exchange's, as it is now."""
+        """Return whether every minute that a stretch touches is the exchange's, as it is now."""
         opens = touched(from_ms, to_ms)
         minutes = self.ours(market, opens).minutes
         verdicts = self.read(market, opens[0], opens[-1])

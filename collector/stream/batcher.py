@@ -25,7 +25,7 @@ KINDS: dict[type, Kind] = {
 }
 #: Kinds of which the newest per market replaces the rest.
 STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
-#: Factor on the age at which a batch of a kind is closed: tickers sum up what trades tell sooner.
+#: Factor on the age at which a batch of a kind is closed: tickers sum up what trades carry sooner.
 _AGES = {Kind.TRADE: 1.0, Kind.TICKER: 2.0, Kind.ORDERBOOK: 1.0, Kind.GAP: 1.0}
 #: About how many bytes a row takes on the wire; books by their levels.
 _ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}

@@ -49,13 +49,13 @@ class Coverage:
         self._time = time
         self._streaming: set[int] = set()
         self._out: Outage | None = Outage(None, "start")
-        #: What ended and is not told yet: with the moment of its end, and whether a socket was connected.
+        #: What ended and is not reported yet: with the moment of its end, and whether a socket was connected.
         self._ended: list[tuple[Outage, float, bool]] = []
         #: The newest data and the reason when a socket was lost while others streamed; None once data came.
         self._unsure: Outage | None = None
 
     def is_usual(self, connection: int) -> bool:
-        """Tell whether data of a socket are no news; else `on_data` has to be told of them."""
+        """Return whether data of a socket are no news; else `on_data` has to be called."""
         return self._unsure is None and connection in self._streaming
 
     def on_data(self, connection: int, now_s: float) -> None:
@@ -95,7 +95,7 @@ class Coverage:
         return ended
 
     def outage(self) -> Outage | None:
-        """Return the stretch that is not covered now, or that has ended and is not told yet."""
+        """Return the stretch that is not covered now, or that has ended and is not reported yet."""
         return self._ended[0][0] if self._ended else self._out
 
     def covered_until_ms(self, now_s: float) -> int | None:

@@ -41,7 +41,7 @@ class _RecentTrades:
             kept.get(market, {}).pop(number, None)
 
     def add(self, market: str, number: int) -> bool:
-        """Remember a trade; tell whether it is new."""
+        """Remember a trade; return whether it is new."""
         new, old = self._new.get(market), self._old.get(market)
         if old is not None and number in old:
             return False
@@ -78,7 +78,7 @@ class Deduplicator:
         self._book_us: dict[str, int] = {}
 
     def accept(self, event: Trade | Ticker | OrderBook | EncodedBook, latest_ms: int = _NEVER_MS) -> bool:
-        """Tell whether `event` is to go on.
+        """Return whether `event` is to go on.
 
         Args:
             latest_ms: no ticker and no book can be newer than this; one that passed and is, was wrong.

@@ -98,7 +98,7 @@ class Doubts:
         return ready
 
     def _is_in_kst(self, channel: Channel) -> bool:
-        """Tell whether an event that would be of now in Korea shows it: a first one, or some in a row."""
+        """Return whether an event that would be of now in Korea shows it: a first one, or some in a row."""
         rows = self._rows[f"{channel}_rows"]
         if not rows:
             return self._time.is_known

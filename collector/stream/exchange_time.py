@@ -73,7 +73,7 @@ class ExchangeTime:
             self._offset = self._hint
 
     def saw(self, exchange_ms: int, now_s: float) -> bool:
-        """Learn from an event's time; tell whether it is believed."""
+        """Learn from an event's time; return whether it is believed."""
         offset = exchange_ms - now_s * 1000
         if -BEHIND_MS <= offset - self._offset <= AHEAD_MS:
             self._believe(offset, now_s)
@@ -94,14 +94,14 @@ class ExchangeTime:
         self._offset = max(self._largest_before, self._largest)
 
     def is_vouched_for(self, exchange_ms: int, now_s: float) -> bool:
-        """Tell whether something else than events speaks for this time: a `Date`, the clock at the start."""
+        """Return whether something other than events supports this time: a `Date`, the clock at the start."""
         offset = exchange_ms - now_s * 1000
         if self._hint is not None and abs(offset - self._hint) <= AHEAD_MS:
             return True
         return self._wall is not None and abs(offset - self._wall) <= _WALL_MS
 
     def _is_repeated(self, exchange_ms: int, offset: float, now_s: float) -> bool:
-        """Tell whether enough doubted events in a row agree; the fills of one order are one event."""
+        """Return whether enough doubted events in a row agree; the fills of one order are one event."""
         if self._doubted is None or abs(offset - self._doubted) > _AGREES_MS:
             self._agreeing = 1
         elif exchange_ms != self._doubted_ms:

@@ -50,7 +50,7 @@ TRADE, STATES = "trade", ("orderbook", "ticker")
 
 
 class Mode(StrEnum):
-    """What the listener does with what it hears; see `MEANS`."""
+    """What the listener does with what it receives; see `MEANS`."""
 
     FLOW = "flow"
     MERGE = "merge"
@@ -58,7 +58,7 @@ class Mode(StrEnum):
 
 
 class Signal(StrEnum):
-    """What the bands say together, worst first; the text is what the diagram shows."""
+    """The joint result of the bands, worst first; the text is what the diagram shows."""
 
     DANGER = "sending fails, Redis or memory or the trade queue is full"
     STRAIN = "a high mark is passed"
@@ -166,11 +166,11 @@ class Watermarks:
     at_broker: bool = False
 
     def is_high(self, reading: PressureSample) -> bool:
-        """Tell whether the figure has reached the high mark."""
+        """Return whether the figure has reached the high mark."""
         return self.figure(reading) >= self.high
 
     def is_low(self, reading: PressureSample) -> bool:
-        """Tell whether the figure is down to the low mark."""
+        """Return whether the figure is down to the low mark."""
         return self.figure(reading) <= self.low
 
     def describe(self, reading: PressureSample) -> str:
@@ -371,7 +371,7 @@ class PressurePolicy:
         return frozenset(kind for kind in STATES if self._is_behind(kind, reading))
 
     def _is_behind(self, kind: str, reading: PressureSample) -> bool:
-        """Tell whether workers leave this kind of states waiting: a figure of it is above its low mark."""
+        """Return whether workers leave this kind of states waiting: a figure of it is above its low mark."""
         age_low_ms = self._settings.age_low_ms * STATE_AGE_SHARE
         is_old = reading.ages_ms.get(kind, 0) > age_low_ms
         return is_old or reading.queue_lengths.get(kind, 0) > _state_queue_low(self._settings)

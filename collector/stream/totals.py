@@ -136,7 +136,7 @@ class _Market:
         return self.sums[-1] if self.sums else self.before
 
     def is_fetched(self, trade: Trade) -> bool:
-        """Tell whether a trade of a socket is among the sums already, because REST was faster."""
+        """Return whether a trade of a socket is among the sums already, because REST was faster."""
         key = _key(trade)
         if self.fetched[key] <= 0:
             return False
@@ -168,7 +168,7 @@ class Totals:
         market = self._market(trade.market, now_ms)
         if market.fetched and market.is_fetched(trade):
             return
-        # A stamp from the future says nothing about the order in which the exchange counted.
+        # A stamp from the future proves nothing about the order in which the exchange counted.
         order_ms = trade.exchange_ms if trade.exchange_ms <= now_ms + _RESET_MS else now_ms
         order = market.order
         if order_ms < (order[-1] if order else market.began_ms):
@@ -198,7 +198,7 @@ class Totals:
         return count
 
     def knows(self, trade: Trade) -> bool:
-        """Tell whether a trade that equals this one in time, price, volume and side is among the sums."""
+        """Return whether a trade that equals this one in time, price, volume and side is among the sums."""
         market = self._markets.get(trade.market)
         return market is not None and not _unknown(market, [trade])
 
@@ -219,7 +219,7 @@ class Totals:
         """
         market = self._market(name, exchange_ms)
         if not turnover and market.agreed:
-            market.was_zero = True  # a new day without trades says no more than that
+            market.was_zero = True  # a new day without trades proves no more than that
             return
         places = -int(turnover.as_tuple().exponent)
         if places > market.places:
@@ -286,7 +286,7 @@ class Totals:
             is_complete: whether everything that the exchange has of the gap was fetched.
 
         Returns:
-            Whether nothing is missing any more; None if the totals can't say.
+            Whether nothing is missing any more; None if the totals can't decide.
         """
         market = self._markets.get(name)
         if market is None or market.paused_until_s is None:
@@ -314,7 +314,7 @@ class Totals:
         return None if market is None or market.whole is None else market.whole.exchange_ms
 
     def is_whole_since(self, name: str, until_ms: int, since_s: float) -> bool:
-        """Tell whether a ticker came since then that proves that all trades until `until_ms` are there."""
+        """Return whether a ticker came since then that proves that all trades until `until_ms` are there."""
         market = self._markets.get(name)
         return (
             market is not None
@@ -336,7 +336,7 @@ class Totals:
         return None
 
     def _is_proven(self, market: _Market, until_ms: int) -> bool:
-        """Tell whether a ticker of a source that is trusted proves that nothing was missing by then."""
+        """Return whether a ticker of a source that is trusted proves that nothing was missing by then."""
         whole = market.whole
         return whole is not None and whole.exchange_ms >= until_ms and self._is_trusted(market, [whole])
 
@@ -405,7 +405,7 @@ class Totals:
     # Comparing
 
     def _agrees(self, market: _Market, seen: _Seen) -> bool:
-        """Tell whether a ticker agrees, and take note of it if so."""
+        """Return whether a ticker agrees, and take note of it if so."""
         found = _find(market, market.starts or (), seen.turnover)
         has_fallen = market.agreed is not None and seen.turnover < market.agreed
         is_reset = False
@@ -636,7 +636,7 @@ def _resets(market: _Market, seen: _Seen, *, has_fallen: bool) -> tuple[list[tup
 
 
 def _names_what_we_have(market: _Market, seen: _Seen, index: int) -> bool:
-    """Tell whether the newest trade that a ticker names is ours: its totals may leave that one out."""
+    """Return whether the newest trade that a ticker names is ours: its totals may leave that one out."""
     order = market.order
     known_ms = order[index] if index >= 0 else market.origin_ms or 0
     return seen.trade_ms <= known_ms or seen.trade_ms in order[index + 1 : index + 2]
@@ -656,7 +656,7 @@ def _begin_anew(market: _Market, since_ms: int) -> None:
 
 
 def _is_stale(market: _Market, seen: _Seen) -> bool:
-    """Tell whether a ticker is from before all that is remembered: a reply out of a cache."""
+    """Return whether a ticker is from before all that is remembered: a reply out of a cache."""
     return market.dropped > 0 and seen.trade_ms < market.order[0]
 
 

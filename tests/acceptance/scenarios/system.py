@@ -170,14 +170,14 @@ class System:
         return self.truth.read()
 
     def counted(self) -> int | None:
-        """Return how many trades are stored, None while Redis does not tell."""
+        """Return how many trades are stored, None while Redis does not answer."""
         try:
             return int(self.look.hget(self._keys.counters, "trades_counted") or 0)
         except redis.RedisError:
             return None
 
     def health(self) -> Health | None:
-        """Return `show health`, None while Redis does not tell."""
+        """Return `show health`, None while Redis does not answer."""
         with suppress(CollectorError):
             return self.reader.health()
         return None
