@@ -12,6 +12,8 @@ POLL_S = 0.05
 START_TIMEOUT_S = 30.0
 #: Nothing may be on its way for so long before a loss is believed.
 QUIET_S = 3.0
+#: Every candle has to be exact so long after the fault: by then its minute is compared with the exchange's.
+EXACT_WITHIN_S = 90.0
 #: While nothing is traded, sockets are given up as silent again and again; each time there is an outage of
 #: some seconds, which is a gap while it lasts. A gap that stays is open at every look, for so long.
 LOOKS_S, LOOK_AGAIN_S = 30.0, 1.0
@@ -132,22 +134,22 @@ def play(scenario: Scenario, system: System) -> Outcome:
     """
     wait_for_room_in_the_minute(10)
     since_ms = int(time.time() // 60) * 60_000
-    system.begin_run(
-        exchange={
-            "markets": str(scenario.markets),
-            "rate": str(scenario.rate),
-            "seed": str(scenario.seed),
-            "stop-after": str(scenario.trades),
-            **({"faults": scenario.faults} if scenario.faults else {}),
-            **({"rules": scenario.rules} if scenario.rules else {}),
-        },
-        listeners=scenario.listeners,
-        settings=scenario.settings,
-        proxied=scenario.proxied,
-        spool_kb=scenario.spool_kb,
-        clock_s=scenario.clock_s,
-    )
     try:
+        system.begin_run(
+            exchange={
+                "markets": str(scenario.markets),
+                "rate": str(scenario.rate),
+                "seed": str(scenario.seed),
+                "stop-after": str(scenario.trades),
+                **({"faults": scenario.faults} if scenario.faults else {}),
+                **({"rules": scenario.rules} if scenario.rules else {}),
+            },
+            listeners=scenario.listeners,
+            settings=scenario.settings,
+            proxied=scenario.proxied,
+            spool_kb=scenario.spool_kb,
+            clock_s=scenario.clock_s,
+        )
         watch = Watch(system, scenario)
         watch.run()
         return Outcome(
@@ -211,7 +213,8 @@ class Watch:
     def settle(self) -> None:
         """Watch until nothing is on its way."""
         self._quiet_since_s = None
-        self._until(self._is_settled, self._scenario.settle_s, "all has settled")
+        within_s = max(self._scenario.settle_s, EXACT_WITHIN_S + QUIET_S)
+        self._until(self._is_settled, within_s, "all has settled")
 
     def _plan(self, start_s: float) -> None:
         for act in self._scenario.acts:
@@ -259,14 +262,15 @@ class Watch:
         return self._system.made() >= self._scenario.trades and not self._due
 
     def _is_settled(self) -> bool:
-        """Whether all is counted and no gap is open, or nothing has been on its way for a while."""
+        """Whether all is counted and no gap is open, or nothing has been on its way for long enough."""
         if not self._system.is_quiet():
             self._quiet_since_s = None
             return False
         if self._quiet_since_s is None:
             self._quiet_since_s = self._now_s()
         is_done = self._grew[1] >= self._scenario.trades and not self._system.open_trade_gaps()
-        return is_done or self._now_s() - self._quiet_since_s >= QUIET_S
+        longest_s = QUIET_S if self._scenario.losses else EXACT_WITHIN_S
+        return is_done or self._now_s() - self._quiet_since_s >= longest_s
 
     def _now_s(self) -> float:
         return time.monotonic() - self._started
