@@ -9,10 +9,12 @@ none, whether pages cross midnight in Korea, whether a cursor is refused or igno
   ids shared within a millisecond are not split either way.
 - The next page has to bring the rows left once more. Where it does not, or repeats newer ones, or no id is
   there to go on from, the walk goes on by time (`to`), to the second.
-- A millisecond with more trades than a page holds is paged by ids, if each row of it has one of its own.
+- A millisecond with more trades than a page holds is paged by ids, if each row of it has one of its own and
+  ids have been seen to fall from row to row: a cursor among ids without order leaves out rows.
 - Where nothing older comes, the exchange has no more trades of that day, and the day before is asked for.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ from collector.util.korean_time import KST, date_of
 DAYS_MAX = 7
 #: Nearer than this to now, pages start at the newest trade, without `to`.
 RECENT_MS = 120_000
+#: Ids are known to be in the order of the rows after so many pairs of neighbours, if none speaks against it.
+_ORDERED_PAIRS = 8
 _SECOND_MS = 1_000
 _LAST_SECOND = "23:59:59"
 
@@ -146,6 +150,8 @@ class Walk:
         #: Start of a second that could not be asked for.
         self._blind_ms: int | None = None
         self._has_cursors = True
+        #: Pairs of neighbours on a page whose ids fall; None once a pair's do not.
+        self._falling: int | None = 0
         starts_now = now_ms - latest_ms < RECENT_MS
         before_ms = None if starts_now else (latest_ms // _SECOND_MS + 1) * _SECOND_MS
         self._begin(before_ms, {} if before_ms is None else before(before_ms, self._today))
@@ -185,6 +191,7 @@ class Walk:
         return self._take(rows, len(page))
 
     def _take(self, rows: list[Trade], count: int) -> list[Trade]:
+        self._look_at_ids(rows)
         if self._crowd:
             return self._take_of_crowd(rows, count)
         if fault := self._fault(rows):
@@ -226,6 +233,10 @@ class Walk:
         self._has_cursors = False
         self._go_by_time()
 
+    def _look_at_ids(self, rows: Sequence[Trade]) -> None:
+        pairs = [newer.id > older.id for newer, older in itertools.pairwise(rows)]
+        self._falling = self._falling + len(pairs) if self._falling is not None and all(pairs) else None
+
     def _further_back(self, rows: Sequence[Trade], oldest_ms: int) -> list[Trade]:
         if self._is_second_way:
             self._blind_ms = start_of(self._day + timedelta(days=1)) - _SECOND_MS
@@ -244,7 +255,8 @@ class Walk:
     def _page_crowd(self, rows: list[Trade]) -> None:
         """Go on within a millisecond that fills a page: possible if ids distinguish its rows."""
         ids = {trade.id for trade in rows}
-        if len(ids) < len(rows) or 0 in ids:
+        is_ordered = self._falling is not None and self._falling >= _ORDERED_PAIRS
+        if len(ids) < len(rows) or 0 in ids or not is_ordered:
             self._go_round("more trades in a millisecond than a page holds")
             return
         self._crowd = rows
