@@ -11,9 +11,10 @@ from msgspec import Struct
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import Known, Watch, all_verified, outage_of, waiting_of
 from collector.model import MINUTE_MS
+from collector.util.korean_time import DAY_MS
 
 #: What is looked at, back from the newest data.
-REACH_MS = 86_400_000
+REACH_MS = DAY_MS
 
 Verdict = Callable[[int, Minute | None], bool | None]
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collector.analytics.completeness import Status, Watch, watch_of
+from collector.util.korean_time import DAY_MS
 
 #: Events arrive after their time, some later than others: what is covered until a moment may lack so much.
 LAG_MS = 2_000
 #: The exchange gives trades of so long ago, not of before.
-REACH_MS = 7 * 86_400_000
+REACH_MS = 7 * DAY_MS
 #: A stored time further ahead of the exchange's is no time to begin at.
 AHEAD_MS = 60_000
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from collector.errors import ConfigurationError, RestError
 from collector.feed.rest_client import RestClient
-from collector.listener.markets import choose, plain_names
+from collector.listener.markets import Choice, choose, plain_names
 from collector.settings import Settings
 from collector.util.backoff import delay_s
 
@@ -68,12 +68,10 @@ class MarketList:
 
     def ours(self, markets: Sequence[str]) -> tuple[str, ...]:
         """Return which of some markets, listed or not, are of this share."""
-        settings = self._settings
         try:
-            chosen = choose(settings.markets, markets, index=settings.shard_index, count=settings.shard_count)
+            return self._choice(markets).markets
         except ConfigurationError:
             return ()
-        return chosen.markets
 
     def choose(self, listed: Sequence[str]) -> tuple[str, ...]:
         """Return which of `listed` are ours, sorted; log names that are no market.
@@ -81,12 +79,15 @@ class MarketList:
         Raises:
             ConfigurationError: none of the markets exists, or none falls to this share.
         """
-        settings = self._settings
-        chosen = choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)
+        chosen = self._choice(listed)
         for sentence in chosen.missing:
             if sentence not in self._missing:
                 log.warning("COLLECTOR_MARKETS: %s; going on with the others", sentence)
         self._missing = chosen.missing
         if not chosen.markets:
-            raise ConfigurationError(f"COLLECTOR_SHARD {settings.shard}: no market falls to this share")
+            raise ConfigurationError(f"COLLECTOR_SHARD {self._settings.shard}: no market falls to this share")
         return chosen.markets
+
+    def _choice(self, listed: Sequence[str]) -> Choice:
+        settings = self._settings
+        return choose(settings.markets, listed, index=settings.shard_index, count=settings.shard_count)

@@ -46,10 +46,8 @@ class Refresh:
         #: Since when trades of a market may be missing that not every socket carries yet.
         self._listed: dict[str, float] = {}
         self._returned: dict[str, float] = {}
-        #: Where an earlier run ended for markets that the first list lacks, epoch ms: to be subscribed, then
-        #: to be fetched.
+        #: Where an earlier run ended for markets that the first list lacks, epoch ms, until they are fetched.
         self._kept: dict[str, int] = {}
-        self._kept_from_ms: dict[str, int] = {}
         self._is_kept = asyncio.Event()
 
     def keep(self, ended_ms: Mapping[str, int]) -> None:
@@ -85,7 +83,7 @@ class Refresh:
                 self._fetch()
 
     async def _is_kept_within(self, seconds: float) -> bool:
-        """Wait; tell at once if there are markets to keep."""
+        """Wait; return at once if there are markets to keep."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._is_kept.wait()
@@ -94,12 +92,10 @@ class Refresh:
 
     def _take_kept(self, listings: Listings, delisted: Collection[str]) -> Change:
         self._is_kept.clear()
-        kept, self._kept = self._kept, {}
-        change = listings.keep(kept.keys() - delisted, self._clock.monotonic())
+        change = listings.keep(self._kept.keys() - delisted, self._clock.monotonic())
         log.warning(
             "the exchange's list lacks markets of the last run: %s", ", ".join(change.returned) or "none"
         )
-        self._kept_from_ms = {market: kept[market] for market in change.returned}
         return change
 
     async def _note(self) -> set[str]:
@@ -135,6 +131,6 @@ class Refresh:
         for market, since_s in self._listed.items():
             self._gap_tracker.on_listed(market, self._exchange_at(since_s))
         for market, since_s in self._returned.items():
-            from_ms = self._kept_from_ms.get(market, self._exchange_at(since_s))
+            from_ms = self._kept.pop(market, self._exchange_at(since_s))
             self._gap_tracker.open(market, from_ms, self._exchange_at(now_s), "relisted")
-        self._listed, self._returned, self._kept_from_ms = {}, {}, {}
+        self._listed, self._returned = {}, {}

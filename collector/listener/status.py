@@ -30,6 +30,7 @@ from collector.store.history import History
 from collector.store.keys import Keys
 from collector.stream.batcher import Batcher
 from collector.util.backoff import delay_s
+from collector.util.korean_time import DAY_MS
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ STUCK_S = 3.0
 _RETRY_S = (0.5, 5.0)
 STORE_LOST = "store_lost"
 #: What a run covered that ended longer ago than this need not be in the exchange's list any more.
-_RECENT_MS = 86_400_000
+_RECENT_MS = DAY_MS
 
 
 class _Found(NamedTuple):

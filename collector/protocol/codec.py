@@ -19,9 +19,10 @@ from pydantic_core import PydanticCustomError
 from collector.batch import EARLIEST_MS
 from collector.errors import MalformedMessage
 from collector.model import BookChange, Channel, Event
+from collector.util.korean_time import DAY_MS
 
 #: A time further ahead of the receiving clock is nonsense; generous, because that clock may be wrong.
-LATEST_AHEAD_MS = 86_400_000
+LATEST_AHEAD_MS = DAY_MS
 
 #: What a number may need; no price, size or turnover comes near these bounds.
 _EXACT = Context(

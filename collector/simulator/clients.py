@@ -24,9 +24,9 @@ Snapshots = Callable[[Dialect, Subscription], Sequence[Payload]]
 class Clients:
     """The open sockets, oldest first. Counts `frames`, `slow_cuts`, `idle_cuts`, `fault_<name>`."""
 
-    def __init__(self, options: SimulatorOptions, mischief: FaultInjector, counters: Counter[str]) -> None:
+    def __init__(self, options: SimulatorOptions, injector: FaultInjector, counters: Counter[str]) -> None:
         self._options = options
-        self._mischief = mischief
+        self._injector = injector
         self._counters = counters
         self._clients: dict[int, Client] = {}
         self._farewells: set[asyncio.Task[None]] = set()
@@ -53,7 +53,7 @@ class Clients:
     def leave(self, client: Client) -> None:
         """Remove a socket that is gone."""
         self._clients.pop(client.number, None)
-        self._mischief.forget(client.number)
+        self._injector.forget(client.number)
 
     def publish(self, step: Step, now: float, now_s: float) -> None:
         """Send each socket what it asked for; the same request gets the same bytes."""
@@ -70,11 +70,11 @@ class Clients:
             self._cut(client, "slow_cuts")
             return
         oldest = self._is_oldest(client)
-        payloads = self._mischief.distort(client.number, payloads, now_s, is_oldest=oldest)
+        payloads = self._injector.distort(client.number, payloads, now_s, is_oldest=oldest)
         before = client.frames
         client.send(payloads, now)
         self._counters["frames"] += client.frames - before
-        for fault in self._mischief.cut_every:
+        for fault in self._injector.cut_every:
             if fault.hits(oldest) and client.frames >= fault.amount:
                 self._cut(client, "fault_cut-every")
 

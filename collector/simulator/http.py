@@ -31,7 +31,7 @@ class HttpFront:
         self,
         options: SimulatorOptions,
         rules: Rules,
-        mischief: FaultInjector,
+        injector: FaultInjector,
         counters: Counter[str],
         sockets: frozenset[str],
         answer: Callable[[str], Reply],
@@ -39,7 +39,7 @@ class HttpFront:
     ) -> None:
         self._limit = options.rest_requests_per_s
         self._over_limit = OVER_LIMIT[rules.limit]
-        self._mischief = mischief
+        self._injector = injector
         self._counters = counters
         self._sockets = sockets
         self._answer = answer
@@ -59,17 +59,17 @@ class HttpFront:
 
     def _refusal(self, address: str) -> int | None:
         for status in (429, 503):
-            if self._mischief.is_on(f"reject{status}", self._now_s()):
+            if self._injector.is_on(f"reject{status}", self._now_s()):
                 return status
         return None if self._gatekeeper.admits(address, time.monotonic()) else 429
 
     def _call(self, address: str, target: str) -> Response:
         self._counters["rest_calls"] += 1
         for status in (429, 503):
-            if self._mischief.is_on(f"rest{status}", self._now_s()):
+            if self._injector.is_on(f"rest{status}", self._now_s()):
                 self._counters["rest_refused"] += 1
                 return _response(status, "", {})
-        if self._mischief.is_on("rest-limit", self._now_s()):
+        if self._injector.is_on("rest-limit", self._now_s()):
             self._counters["rest_refused"] += 1
             return _response(*self._over_limit, {})
         left = self._gatekeeper.calls_left(address, category(target), time.monotonic())

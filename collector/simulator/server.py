@@ -53,8 +53,8 @@ class Simulator:
         self.counters: Counter[str] = Counter()
         faults = parse_faults(self.options.faults)
         self._rules = parse_rules(self.options.rules)
-        self._mischief = FaultInjector(faults, self.options.seed)
-        self._audience = Clients(self.options, self._mischief, self.counters)
+        self._injector = FaultInjector(faults, self.options.seed)
+        self._audience = Clients(self.options, self._injector, self.counters)
         current = CurrentDialect(self._rules.snapshot_trades, self._rules.kst)
         #: Channels whose next event is stamped ahead.
         self._ahead: list[str] = []
@@ -66,7 +66,7 @@ class Simulator:
         self._door = HttpFront(
             self.options,
             self._rules,
-            self._mischief,
+            self._injector,
             self.counters,
             frozenset(self._dialects),
             self._answer,
@@ -134,7 +134,7 @@ class Simulator:
             ConfigurationError: they can't be read.
         """
         now_s = self._now_s()
-        self._mischief.add([replace(fault, start_s=fault.start_s + now_s) for fault in parse_faults(faults)])
+        self._injector.add([replace(fault, start_s=fault.start_s + now_s) for fault in parse_faults(faults)])
 
     def stop_trading(self) -> None:
         """Let no further trade be made; sockets and REST go on."""
@@ -217,15 +217,15 @@ class Simulator:
     def _tick(self, now: float) -> None:
         audience = self._audience
         if isinstance(self._source, MarketSource):
-            self._source.halt(self._mischief.named("halt", self._now_s()))
+            self._source.halt(self._injector.named("halt", self._now_s()))
         step = None
-        if not self._mischief.is_on("maintenance", self._now_s()):
+        if not self._injector.is_on("maintenance", self._now_s()):
             step = self._source.step(
                 self._now_us(), listeners=audience.subscribed, has_room=audience.has_room
             )
         if step is not None:
             self._publish(step)
-        for fault in self._mischief.moments(self._now_s()):
+        for fault in self._injector.moments(self._now_s()):
             self._happen(fault, now)
         now_ms = self._now_us() // 1000
         audience.look_after(
@@ -264,7 +264,7 @@ class Simulator:
         return step
 
     def _without_hidden(self, step: Step) -> Step:
-        hidden = self._mischief.hidden(step.trades, self._now_s())
+        hidden = self._injector.hidden(step.trades, self._now_s())
         for name, trades in hidden.items():
             self.counters[f"fault_{name}"] += len(trades)
             for made in trades:
@@ -274,7 +274,7 @@ class Simulator:
 
     def _answer(self, target: str) -> rest.Reply:
         markets = self._source.markets
-        if target.startswith(rest.LIST) and (lacking := self._mischief.named("unlist", self._now_s())):
+        if target.startswith(rest.LIST) and (lacking := self._injector.named("unlist", self._now_s())):
             markets = {code: market for code, market in markets.items() if code not in lacking}
         return rest.answer(target, markets, self._now_us() // 1000, self._rules)
 
@@ -294,7 +294,7 @@ class Simulator:
         self.counters["connects"] += 1
         dialect = self._dialects[path_of(socket.request)]
         client = Client(self.counters["connects"], socket, dialect, self.options)
-        if self._mischief.is_on("accept-close", self._now_s()):
+        if self._injector.is_on("accept-close", self._now_s()):
             self.counters["fault_accept-close"] += 1
             client.cut()
             return

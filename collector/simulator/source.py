@@ -9,9 +9,10 @@ from collector.simulator.market import SimMarket
 from collector.simulator.model import MarketModel
 from collector.simulator.requests import Subscription
 from collector.simulator.wire import Payload
+from collector.util.korean_time import DAY_MS
 
 #: Not quite a day: what is further ahead is refused by many a reader.
-AHEAD_MS = 86_400_000 - 60_000
+AHEAD_MS = DAY_MS - 60_000
 
 
 class Step(Protocol):

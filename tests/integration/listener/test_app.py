@@ -254,7 +254,7 @@ async def test_refused_trades_are_gaps_that_are_filled(
     async with Simulator(options) as exchange, listening(quick(settings, exchange)) as (_, memory):
         refused = lambda: [gap for gap in memory.of(Gap) if gap.reason == "refused"]  # noqa: E731
         await eventually_async(lambda: {gap.market for gap in refused()} == {"KRW-BTC", "KRW-ETH"}, 10)
-        exchange._mischief._shares.clear()
+        exchange._injector._shares.clear()
         await eventually_async(lambda: refused() and not memory.open_gaps(), 15, "the end of all gaps")
         assert len({gap.from_ms for gap in refused()}) <= 4
 

@@ -100,8 +100,8 @@ def test_spans_and_periods() -> None:
 
 def test_moments_come_once_each() -> None:
     """A moment is handed out when it has come, a repeated one every period."""
-    mischief = FaultInjector(parse_faults("cut@1s,error@2s/2s"), seed=1)
-    told = [[fault.name for fault in mischief.moments(now)] for now in (0.5, 1, 1.5, 2, 3, 4, 4.1)]
+    injector = FaultInjector(parse_faults("cut@1s,error@2s/2s"), seed=1)
+    told = [[fault.name for fault in injector.moments(now)] for now in (0.5, 1, 1.5, 2, 3, 4, 4.1)]
     assert told == [[], ["cut"], [], ["error"], [], ["error"], []]
 
 
@@ -111,10 +111,10 @@ frames = st.lists(st.binary(min_size=1, max_size=8).map(lambda raw: b"good" + ra
 @given(st.lists(frames, max_size=8), st.integers(0, 1000))
 def test_garbage_duplicates_and_shuffles_lose_no_good_frame(batches: list[list[bytes]], seed: int) -> None:
     """Once what is held back has come, every good frame was sent at least once, and none was invented."""
-    mischief = FaultInjector(parse_faults("garbage:0.3,duplicate:0.3,shuffle:0.3"), seed)
+    injector = FaultInjector(parse_faults("garbage:0.3,duplicate:0.3,shuffle:0.3"), seed)
     sent: list[Any] = []
     for batch in [*batches, *[[]] * 40]:
-        sent += mischief.distort(1, batch, 1.0, is_oldest=True)
+        sent += injector.distort(1, batch, 1.0, is_oldest=True)
     good = Counter(payload for payload in sent if payload not in GARBAGE)
     wanted = Counter(payload for batch in batches for payload in batch)
     assert wanted.keys() == good.keys()
