@@ -3,14 +3,16 @@
 Each part has a command of its own, for longer runs: `benchmarks.listener`, `benchmarks.peers`,
 `benchmarks.system`, `benchmarks.obvious`, `benchmarks.totals`; and there are `benchmarks.overload`,
 `benchmarks.workers`, `benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`,
-`benchmarks.stages`.
+`benchmarks.stages`. With `--against DIR` another checkout is the rival: see `benchmarks.against`.
 """
 
 import argparse
+from pathlib import Path
 
-from benchmarks import obvious, peers, totals
+from benchmarks import against, obvious, peers, totals
 from benchmarks.listener import compare
 from benchmarks.machine import describe
+from benchmarks.store_rounds import SHAPES
 from benchmarks.system import mix, print_mix, print_sustained, sustained
 
 ROUNDS = 5
@@ -22,7 +24,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="length of each run of the whole system")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its own .venv")
+    chosen = parser.parse_args()
+    seconds = chosen.seconds
+    if chosen.against:
+        against.run(chosen.against.resolve(), against.PARTS, ROUNDS, seconds / 6, tuple(SHAPES))
+        return
     print(f"{describe()}; bars 1, 2, 9: medians of {ROUNDS} alternating runs, the listener on one core\n")
     _listener()
     peers.main()

@@ -48,8 +48,19 @@ def make_frames(kind: str, count: int, markets: int) -> list[bytes]:
     return [make() for _ in range(count)]
 
 
-async def run_once(side: str, frames: Sequence[bytes], markets: int, redis_url: str) -> dict[str, float]:
-    """Serve `frames` to one receiver process on the other core; return what it measured."""
+async def run_once(
+    side: str,
+    frames: Sequence[bytes],
+    markets: int,
+    redis_url: str,
+    python: str = sys.executable,
+    checkout: Path | None = None,
+) -> dict[str, float]:
+    """Serve `frames` to one receiver process on the other core; return what it measured.
+
+    Args:
+        python, checkout: the interpreter and the folder of another checkout, whose listener is measured.
+    """
     async with FrameServer(frames, market_names(markets)) as server:
         env = {
             **os.environ,
@@ -60,10 +71,11 @@ async def run_once(side: str, frames: Sequence[bytes], markets: int, redis_url: 
         }
         with tempfile.TemporaryDirectory() as folder:
             process = await asyncio.create_subprocess_exec(
-                *("taskset", "-c", "0", sys.executable, "-m", "benchmarks.receivers"),
+                *("taskset", "-c", "0", python, "-m", "benchmarks.receivers"),
                 *(side, str(server.port), str(len(frames))),
                 env={**env, "COLLECTOR_DATA_DIR": folder},
                 stdout=subprocess.PIPE,
+                cwd=checkout,
             )
             output, _ = await asyncio.wait_for(process.communicate(), 180)
     if process.returncode:

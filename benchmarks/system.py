@@ -12,6 +12,7 @@ the exchange's CPU does not count.
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,10 +58,20 @@ BURST = {
 
 
 class System:
-    """`collector up` with its exchange, each in processes of their own."""
+    """`collector up` with its exchange, each in processes of their own.
 
-    def __init__(self, folder: Path, exchange: Sequence[str], env: Mapping[str, str]) -> None:
+    Args:
+        folder: an empty one.
+        exchange: arguments of `benchmarks.exchange`.
+        env: settings of the system.
+        python: the interpreter that runs `collector up`, by default this one.
+    """
+
+    def __init__(
+        self, folder: Path, exchange: Sequence[str], env: Mapping[str, str], python: str = sys.executable
+    ) -> None:
         self.folder = folder
+        self._python = python
         self._exchange = exchange
         self._env = env
         self.keys = Keys(Settings().store.key_prefix)
@@ -80,7 +91,7 @@ class System:
                 "COLLECTOR_EXCHANGE__REST_URL": f"http://{place}",
                 **self._env,
             }
-            with Process("up", ("-m", "collector", "up"), env, self.folder) as self.up:
+            with Process("up", ("-m", "collector", "up"), env, self.folder, self._python) as self.up:
                 self.up.wait_until(lambda: _url(settings))
                 self.redis = redis.Redis.from_url(_url(settings))
                 self.reader = Reader(self.redis, settings)
@@ -208,18 +219,28 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
     return run
 
 
-def beside(seconds: float, rounds: int, variants: Sequence[str]) -> Iterator[dict[str, dict[str, float]]]:
+def beside(
+    seconds: float,
+    rounds: int,
+    variants: Sequence[str],
+    pythons: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, dict[str, float]]]:
     """Yield shares of one core by variant and role, `rounds` times, of whole systems that run together.
 
     Args:
-        variants: settings of a system each, `NAME=value,NAME=value`.
+        seconds: length of a round.
+        rounds: how many.
+        variants: settings of a system each, `NAME=value,NAME=value`, or a name that `pythons` has.
+        pythons: the interpreter of another checkout, for the variants that are one.
     """
+    pythons = pythons or {}
     with ExitStack() as stack:
         systems: dict[str, System] = {}
         for variant in variants:
-            env = dict(setting.split("=", 1) for setting in variant.split(","))
+            settings = [] if variant in pythons else filter(None, variant.split(","))
+            env = dict(setting.split("=", 1) for setting in settings)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            systems[variant] = System(folder, MIX_OPTIONS, env)
+            systems[variant] = System(folder, MIX_OPTIONS, env, pythons.get(variant, sys.executable))
             stack.enter_context(systems[variant].running())
         time.sleep(WARM_UP_S)
         for system in systems.values():

@@ -26,13 +26,21 @@ class Process:
         name: also the name of its log file in `folder`, to which every life of it appends.
         argv: arguments after the Python interpreter.
         env: variables added to a clean environment.
+        python: the interpreter, by default this one.
     """
 
-    def __init__(self, name: str, argv: tuple[str, ...], env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        folder: Path,
+        python: str = sys.executable,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self.lives = 0
-        self._argv = argv
+        self._argv = (python, *argv)
         self._env = {**clean_environment(), **env}
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +69,7 @@ class Process:
         """Start it; its working folder has no `.env` of ours."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                bound([sys.executable, *self._argv], signal.SIGKILL),
+                bound([*self._argv], signal.SIGKILL),
                 env=self._env,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
