@@ -30,7 +30,7 @@ from collector.settings import current
 from collector.store.dead_letters import HEADERS, DeadLetter, DeadLetters
 from collector.store.keys import Keys
 from collector.store.redis_client import client, translated
-from collector.store.store import Books, Store
+from collector.store.store import Memory, Store
 from tasks.expiry import Task
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ REASON = "dead_letter"
 #: Batches that must not be lost in silence.
 FACTS = frozenset({routing.INGEST_TRADES, routing.INGEST_GAPS})
 
-#: The books this process has stored.
-_books: Books = {}
+#: What this process has stored last.
+_memory = Memory()
 
 
 class IngestTask(Task):
@@ -82,7 +82,7 @@ class IngestTask(Task):
             self.bury(text, f"it ended its worker {attempts - 1} times", attempts)
             return
         try:
-            patiently(lambda: work(Store(client(), current().store, _books), text), until_stop=True)
+            patiently(lambda: work(Store(client(), current().store, _memory), text), until_stop=True)
             if self.carries_facts or attempts > 1:
                 self._settle(attempts)
         except InvalidBatch as error:

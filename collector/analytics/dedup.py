@@ -61,9 +61,21 @@ def admit(rows: list[Row], trade: Trade) -> bool | None:
     if _is_known(rows, twins, mine):
         return None
     before = max(_streamed(twins), _fetched(twins))
-    _add(rows, mine)
+    add(rows, mine)
     twins = [row for row in rows if _is_twin(row, mine)]
     return max(_streamed(twins), _fetched(twins)) > before
+
+
+def add(rows: list[Row], mine: Row) -> None:
+    """Note in the `rows` of a millisecond that a source has shown `mine`.
+
+    Copies without a number are one row for both sources.
+    """
+    for index, row in enumerate(rows):
+        if not mine.nth and not row.nth and row.id == mine.id and _is_twin(row, mine):
+            rows[index] = structs.replace(row, seen=row.seen | mine.seen)
+            return
+    rows.append(mine)
 
 
 def executions(rows: Sequence[Row]) -> list[Row]:
@@ -91,15 +103,6 @@ def _is_known(rows: Iterable[Row], twins: Iterable[Row], mine: Row) -> bool:
     if not mine.nth:
         return any(row.id == mine.id and row.seen & mine.seen and not row.nth for row in rows)
     return any(row.nth == mine.nth for row in twins) or mine.nth <= _unnumbered(twins)
-
-
-def _add(rows: list[Row], mine: Row) -> None:
-    """Note that the source of `mine` has shown it; copies without a number are one row for both sources."""
-    for index, row in enumerate(rows):
-        if not mine.nth and not row.nth and row.id == mine.id and _is_twin(row, mine):
-            rows[index] = structs.replace(row, seen=row.seen | mine.seen)
-            return
-    rows.append(mine)
 
 
 def _streamed(twins: Iterable[Row]) -> int:

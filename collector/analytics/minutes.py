@@ -9,20 +9,20 @@ from collector.model import Source, Trade
 
 
 class Absorbed(NamedTuple):
-    """What has to be stored: the candle, and the milliseconds (epoch) whose trades changed.
+    """What has to be stored: the candle, and the copies that were not known.
 
     Of the `counted` trades `recovered` came from REST, no socket having brought them before.
     """
 
     minute: Minute | None
-    changed: dict[int, list[Row]]
+    copies: list[Trade]
     counted: int
     duplicates: int
     recovered: int = 0
 
 
 def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[Trade]) -> Absorbed:
-    """Merge `trades` of one minute into its candle and its `rows` by millisecond; `rows` is used up.
+    """Merge `trades` of one minute into its candle and its `rows` by millisecond, which then hold them too.
 
     `rows` must hold every known trade of the milliseconds that `trades` touch.
     """
@@ -38,8 +38,7 @@ def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[T
         if counts:
             counted.append(trade)
     if not copies:
-        return Absorbed(minute, {}, 0, duplicates)
+        return Absorbed(minute, [], 0, duplicates)
     duplicates += len(copies) - len(counted)
-    changed = {trade.exchange_ms: rows[trade.exchange_ms] for trade in copies}
     recovered = sum(trade.source is Source.REST for trade in counted)
-    return Absorbed(merge(minute, counted, copies), changed, len(counted), duplicates, recovered)
+    return Absorbed(merge(minute, counted, copies), copies, len(counted), duplicates, recovered)

@@ -14,9 +14,11 @@ from collector.archive.schema import Rows, Slot
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
 from collector.settings import Settings
 from collector.store.keys import Keys
+from collector.store.minute_layout import read_candle
 from collector.store.read import Reader
 from collector.store.redis_client import translated
-from collector.store.store import VALUE, decode_book, decode_gap, decode_minute, decode_rows, decode_ticker
+from collector.store.store import VALUE, decode_book, decode_gap, decode_ticker
+from collector.store.stored_trades import read_rows
 from collector.util.korean_time import DAY_MS
 
 #: Commands in one round trip: replies of this many fit into memory easily.
@@ -51,7 +53,7 @@ class ArchiveSource:
         markets = self.reader.markets()
         replies = self._each(("HMGET", self._keys.candle(market, hour_ms), *opens) for market in markets)
         return {
-            (market, open_ms): decode_minute(value)
+            (market, open_ms): read_candle(value)
             for market, values in zip(markets, replies, strict=True)
             for open_ms, value in zip(opens, values, strict=True)
             if value
@@ -75,11 +77,7 @@ class ArchiveSource:
 
     def rows(self, slots: Sequence[Slot]) -> dict[Slot, Rows]:
         """Return the trades of minutes, empty where they are no longer kept."""
-        replies = self._each(("HGETALL", self._keys.trades(market, open_ms)) for market, open_ms in slots)
-        return {
-            slot: {int(ms): decode_rows(value) for ms, value in stored.items()}
-            for slot, stored in zip(slots, replies, strict=True)
-        }
+        return dict(zip(slots, read_rows(self._redis, self._keys, slots), strict=True))
 
     def tickers(self) -> list[Ticker]:
         """Return the newest ticker of every market."""

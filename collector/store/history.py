@@ -14,8 +14,9 @@ from collector.model import Gap
 from collector.settings import Settings
 from collector.store.coverage import decode as decode_status
 from collector.store.keys import SHARD_MARKETS, Keys
+from collector.store.minute_layout import read_candle
 from collector.store.redis_client import translated
-from collector.store.store import decode_gap, decode_minute
+from collector.store.store import decode_gap
 from collector.util.korean_time import DAY_MS
 
 #: Commands in one round trip.
@@ -69,7 +70,7 @@ class History:
         replies = self._replies([("HMGET", key, *opens) for (_, key), opens in days.items()])
         for ((market, _), opens), values in zip(days.items(), replies, strict=True):
             pairs = zip(opens, values, strict=True)
-            found[market] |= {open_ms: decode_minute(value) for open_ms, value in pairs if value}
+            found[market] |= {open_ms: read_candle(value) for open_ms, value in pairs if value}
         return found
 
     def gaps(self, markets: Sequence[str]) -> dict[str, list[Gap]]:

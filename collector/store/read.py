@@ -43,7 +43,8 @@ from collector.store.keys import Keys
 from collector.store.proofs import Proofs
 from collector.store.redis_client import connect, translated
 from collector.store.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
-from collector.store.store import VALUE, decode_book, decode_rows, decode_ticker
+from collector.store.store import VALUE, decode_book, decode_ticker
+from collector.store.stored_trades import read_rows
 
 __all__ = [
     "Book",
@@ -428,16 +429,13 @@ class Reader:
         ]
 
     def _trades_of(self, market: str, minutes: Iterable[int]) -> list[TradeRow]:
-        with translated():
-            pipeline = self._redis.pipeline(transaction=False)
-            for minute_ms in minutes:
-                pipeline.hgetall(self._keys.trades(market, minute_ms))
-            replies = pipeline.execute()
-        stored = sorted((int(ms), value) for reply in replies for ms, value in reply.items())
+        slots = [(market, minute_ms) for minute_ms in minutes]
+        stored = [pair for rows in read_rows(self._redis, self._keys, slots) for pair in rows.items()]
+        stored.sort(key=lambda pair: pair[0])
         return [
             TradeRow(market, row.id, row.price, row.volume, row.side, ms, row.received_ms)
-            for ms, value in stored
-            for row in executions(decode_rows(value))
+            for ms, rows in stored
+            for row in executions(rows)
         ]
 
     def _tickers(self, markets: Iterable[str] | str | None) -> list[Ticker]:

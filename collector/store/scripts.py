@@ -25,14 +25,13 @@ class Script:
         pipeline.evalsha(self.digest, len(keys), *keys, *arguments)
 
 
-MINUTES = Script("minutes")
 TRADES = Script("trades")
 FIELD = Script("field")
 STATES = Script("states")
 SWAP = Script("swap")
 NEWEST = Script("newest")
 COVERAGE = Script("coverage")
-ALL = (MINUTES, TRADES, FIELD, STATES, SWAP, NEWEST, COVERAGE)
+ALL = (TRADES, FIELD, STATES, SWAP, NEWEST, COVERAGE)
 
 
 def run(client: redis.Redis, pipeline: Pipeline) -> list[Any]:

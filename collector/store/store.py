@@ -1,16 +1,17 @@
 """Results into Redis: read, decide in Python, write only if nothing changed meanwhile.
 
-Each write is one optimistic step per minute, ticker, book or gap: what was read goes back with what is to
-be stored, and a script swaps it in only where it is still the same. Who was too slow reads again. So a
-worker that dies at any instruction loses nothing and doubles nothing, a batch that is delivered again
-changes nothing, and workers need no lock. A batch costs two or three round trips, however many markets it
-holds.
+Each write is one optimistic step per minute, ticker, book or gap: what was read, or remembered from the
+commit before, goes back with what is to be stored, and a script swaps it in only where it is still the same.
+Who was too slow reads again. So a worker that dies at any instruction loses nothing and doubles nothing, a
+batch that is delivered again changes nothing, and workers need no lock. A batch of trades costs one round
+trip where the worker wrote their minutes last, else two or three, however many markets it holds.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from collector.counters import Counter
 from collector.errors import StoreConflict
 from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Ticker, Trade
 from collector.settings import StoreSettings
-from collector.store import scripts
+from collector.store import minute_layout, scripts
 from collector.store.keys import Keys
 from collector.store.redis_client import translated
 from collector.util.backoff import delay_s
@@ -43,12 +44,12 @@ CONFIRMS_MS = 1_000
 
 #: Books remembered by a process; ten times the markets there are.
 BOOKS_MAX = 5_000
+#: Minutes remembered by a process; some of each market.
+MINUTES_MAX = 5_000
 
 STAMP, VALUE = "stamp", "value"
 
 encode = msgspec.json.Encoder(decimal_format="string").encode
-decode_minute = msgspec.json.Decoder(Minute).decode
-decode_rows = msgspec.json.Decoder(list[Row]).decode
 decode_book = msgspec.json.Decoder(Book).decode
 decode_ticker = msgspec.json.Decoder(Ticker).decode
 _decode_gap = msgspec.json.Decoder(tuple[int, str, bool]).decode
@@ -65,20 +66,39 @@ class _Group(NamedTuple):
     trades: list[Trade]
 
 
-class _Read(NamedTuple):
-    """What Redis has of a group: its candle's text, and the trades of the milliseconds it touches."""
+class _Basis(NamedTuple):
+    """What a group is merged into: the candle, its version, and the rows of every millisecond it touches.
 
-    candle: bytes
-    sealed: bool
+    The version is empty where there is no candle.
+    """
+
+    version: bytes
+    minute: Minute | None
     rows: dict[int, list[Row]]
 
 
-class _Commit(NamedTuple):
-    """What is to be stored of a group: the candle's text as it was read, and what became of it."""
+class _Try(NamedTuple):
+    """A group to commit, and what Redis has of its minute; None where that was not read."""
 
     group: _Group
-    candle: bytes
-    absorbed: Absorbed
+    basis: _Basis | None = None
+
+
+class _Known(NamedTuple):
+    """A minute that a worker has written and remembers: its candle, the rows of its last millisecond."""
+
+    version: bytes
+    minute: Minute
+    last: list[Row]
+
+
+class _Commit(NamedTuple):
+    """What is to be stored of a group, None where it has to be read first."""
+
+    group: _Group
+    basis: _Basis
+    version: bytes = b""
+    absorbed: Absorbed | None = None
 
 
 class _Swap(NamedTuple, Generic[S]):
@@ -94,6 +114,15 @@ class _Swap(NamedTuple, Generic[S]):
 Books = dict[str, tuple[bytes, Book]]
 
 
+@dataclass
+class Memory:
+    """What a process has stored and remembers, to save reading it; Redis decides whether it still holds."""
+
+    books: Books = field(default_factory=dict)
+    #: By market and open, in the order of their last commits.
+    minutes: dict[tuple[str, int], _Known] = field(default_factory=dict)
+
+
 class Store:
     """Where workers put trades, tickers, books and gaps.
 
@@ -103,15 +132,16 @@ class Store:
         StoreConflict: others were faster `ROUNDS_MAX` times in a row; again, repeating is safe.
     """
 
-    def __init__(self, client: redis.Redis, settings: StoreSettings, books: Books | None = None) -> None:
-        """Write through `client`; `books` are remembered from store to store, to save reading them again."""
+    def __init__(self, client: redis.Redis, settings: StoreSettings, memory: Memory | None = None) -> None:
+        """Write through `client`; `memory` goes from store to store of one process."""
         self._redis = client
         self._keys = Keys(settings.key_prefix)
         self._settings = settings
         self._candle_ttl_s = settings.candle_retention_h * 3600
         # A minute's trades must not outlive its candle: without the candle they could not be merged again.
         self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
-        self._books = {} if books is None else books
+        memory = memory or Memory()
+        self._books, self._minutes = memory.books, memory.minutes
         #: What is to be written with the first reading of a batch, to save a round trip.
         self._begun: Pipeline | None = None
 
@@ -124,7 +154,7 @@ class Store:
         with translated():
             self._note_arrival(trades, {}, sent_ms)
             late: list[_Group] = []
-            _settle(_by_minute(trades), lambda groups: self._commit_minutes(groups, late))
+            _settle(_by_minute(trades), lambda tries: self._commit_minutes(tries, late))
         if late:
             counts = {Counter.TRADES_TOO_LATE: sum(len(group.trades) for group in late)}
             self._record_gaps([_too_late(group) for group in late], counts)
@@ -174,53 +204,65 @@ class Store:
 
     # -- trades
 
-    def _commit_minutes(self, groups: list[_Group], late: list[_Group]) -> list[_Group]:
-        """Try to commit every group once; return those that somebody else was faster with."""
-        commits: list[_Commit] = []
-        duplicates = 0
-        for group, read in zip(groups, self._read_minutes(groups), strict=True):
-            if read.sealed:
-                late.append(group)
-                continue
-            minute = decode_minute(read.candle) if read.candle else None
-            absorbed = absorb(minute, read.rows, group.trades)
-            if absorbed.changed:
-                commits.append(_Commit(group, read.candle, absorbed))
-            else:
-                duplicates += absorbed.duplicates
-        pipeline = self._redis.pipeline(transaction=False)
-        self._queue_commits(pipeline, commits)
-        if duplicates:
-            pipeline.hincrby(self._keys.counters, Counter.TRADES_DUPLICATE, duplicates)
-        stored = scripts.run(self._redis, pipeline)[0]
-        return [commit.group for commit, done in zip(commits, stored, strict=True) if not done]
-
-    def _read_minutes(self, groups: list[_Group]) -> Iterable[_Read]:
-        keys: list[str] = []
-        arguments: list[scripts.Argument] = []
-        wanted = []
-        for market, minute_ms, trades in groups:
-            times = list({trade.exchange_ms for trade in trades})
-            keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
-            arguments += (minute_ms, len(times), *times)
-            wanted.append(times)
+    def _commit_minutes(self, tries: list[_Try], late: list[_Group]) -> list[_Try]:
+        """Try to commit every group once; return those whose minute was not the one that was known."""
+        commits = [self._prepare(each) for each in tries]
         pipeline = self._reading()
-        scripts.MINUTES.queue(pipeline, keys, arguments)
-        found = iter(scripts.run(self._redis, pipeline)[-1])
-        for times in wanted:
-            candle, exists, values = next(found) or b"", next(found), chain.from_iterable(next(found))
-            rows = {ms: decode_rows(value) for ms, value in zip(times, values, strict=False) if value}
-            yield _Read(candle, bool(candle) and not exists, rows)
+        self._queue_commits(pipeline, commits)
+        again: list[_Try] = []
+        replies = scripts.run(self._redis, pipeline)[-1]
+        for commit, reply in zip(commits, replies, strict=True):
+            if reply == 1:
+                self._remember(commit)
+                continue
+            group = commit.group
+            self._minutes.pop((group.market, group.minute_ms), None)
+            stored, is_known, is_old, values = reply
+            if stored and not is_known:
+                late.append(group)
+            else:
+                again.append(_Try(group, _read(group.minute_ms, stored, values, is_old=bool(is_old))))
+        return again
+
+    def _prepare(self, each: _Try) -> _Commit:
+        """Merge a group into what Redis has, or, where that was not read, into what it most likely has."""
+        group, basis = each.group, each.basis or self._guess(each.group)
+        if basis.version == minute_layout.UNREAD:
+            return _Commit(group, basis)
+        absorbed = absorb(basis.minute, basis.rows, group.trades)
+        version = _new_version() if absorbed.copies else basis.version
+        return _Commit(group, basis, version, absorbed)
+
+    def _guess(self, group: _Group) -> _Basis:
+        known = self._minutes.get((group.market, group.minute_ms))
+        if known is None:
+            return _Basis(b"", None, {})
+        last_ms = known.minute.last.ms
+        if min(trade.exchange_ms for trade in group.trades) < last_ms:
+            return _Basis(minute_layout.UNREAD, None, {})
+        return _Basis(known.version, known.minute, {last_ms: [*known.last]})
+
+    def _remember(self, commit: _Commit) -> None:
+        group, absorbed = commit.group, commit.absorbed
+        if absorbed is None or absorbed.minute is None:
+            return
+        key = group.market, group.minute_ms
+        last = commit.basis.rows.get(absorbed.minute.last.ms)
+        # Without the rows of its last millisecond a minute can't be gone on with: an old trade was merged.
+        self._minutes.pop(key, None)
+        if last is not None:
+            self._minutes[key] = _Known(commit.version, absorbed.minute, last)
+        if len(self._minutes) > MINUTES_MAX:
+            del self._minutes[next(iter(self._minutes))]
 
     def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
         keys = [self._keys.counters, self._keys.recovered]
         arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
-        for (market, minute_ms, _), candle, absorbed in commits:
+        for commit in commits:
+            market, minute_ms, trades = commit.group
             keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
-            arguments += (market, minute_ms, candle, encode(absorbed.minute))
-            arguments += (absorbed.counted, absorbed.duplicates, absorbed.recovered, len(absorbed.changed))
-            for ms, rows in absorbed.changed.items():
-                arguments += (ms, encode(rows))
+            arguments += (market, minute_ms, commit.basis.version, *_written(commit))
+            arguments.append(min(trade.exchange_ms for trade in trades) - minute_ms)
         scripts.TRADES.queue(pipeline, keys, arguments)
 
     # -- tickers, books, gaps
@@ -373,11 +415,41 @@ def _settle(work: list[T], attempt: Callable[[list[T]], list[T]]) -> None:
     )
 
 
-def _by_minute(trades: Iterable[Trade]) -> list[_Group]:
+def _by_minute(trades: Iterable[Trade]) -> list[_Try]:
     groups: dict[tuple[str, int], list[Trade]] = {}
     for trade in trades:
         groups.setdefault((trade.market, trade.exchange_ms - trade.exchange_ms % MINUTE_MS), []).append(trade)
-    return [_Group(market, minute_ms, rows) for (market, minute_ms), rows in groups.items()]
+    return [_Try(_Group(market, minute_ms, rows)) for (market, minute_ms), rows in groups.items()]
+
+
+def _new_version() -> bytes:
+    """Return the version of a candle that no other has had."""
+    return minute_layout.VERSION_MARK + os.urandom(minute_layout.VERSION_BYTES - 1)
+
+
+def _read(minute_ms: int, stored: bytes, values: list[bytes], *, is_old: bool) -> _Basis:
+    """Return what the script found of a minute: the rows as new as the group's oldest, or all of them."""
+    if not stored:
+        return _Basis(b"", None, {})
+    if is_old:
+        rows = minute_layout.read_old_rows(dict(zip(values[::2], values[1::2], strict=True)))
+    else:
+        rows = minute_layout.read_chunks(minute_ms, reversed(values))
+    return _Basis(minute_layout.version_of(stored), minute_layout.read_candle(stored), rows)
+
+
+def _written(commit: _Commit) -> tuple[bytes, bytes, int, int, int]:
+    """Return candle and chunk as they are to be stored, and what is to be counted."""
+    absorbed, minute_ms = commit.absorbed, commit.group.minute_ms
+    if absorbed is None or absorbed.minute is None or not absorbed.copies:
+        return b"", b"", 0, absorbed.duplicates if absorbed else 0, 0
+    newest_ms = absorbed.minute.last.ms
+    if minute_layout.is_old(commit.basis.version):
+        chunk = minute_layout.write_all(minute_ms, newest_ms, commit.basis.rows)
+    else:
+        chunk = minute_layout.write_chunk(minute_ms, newest_ms, absorbed.copies)
+    candle = minute_layout.write_candle(commit.version, absorbed.minute)
+    return candle, chunk, absorbed.counted, absorbed.duplicates, absorbed.recovered
 
 
 def _too_late(group: _Group) -> Gap:

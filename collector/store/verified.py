@@ -19,8 +19,9 @@ from collector.analytics.verdicts import SPAN, Verdicts
 from collector.model import MINUTE_MS, Channel, Gap
 from collector.settings import StoreSettings
 from collector.store.keys import Keys
+from collector.store.minute_layout import read_candle
 from collector.store.redis_client import translated
-from collector.store.store import decode_gap, decode_minute
+from collector.store.store import decode_gap
 from collector.util.korean_time import DAY_MS, date_of, day_start_ms
 
 _HOUR_S = 3600
@@ -94,7 +95,7 @@ class Verified:
                 pipeline.hmget(key, times)
             gaps, *replies = pipeline.execute()
         minutes = {
-            open_ms: decode_minute(value)
+            open_ms: read_candle(value)
             for times, values in zip(days.values(), replies, strict=True)
             for open_ms, value in zip(times, values, strict=True)
             if value

@@ -1,56 +1,83 @@
--- Commit the minutes of a batch of trades: each as a whole, or not at all where somebody else was faster.
+-- Commit the minutes of a batch of trades: each as a whole, or not at all where its candle is another one than
+-- the worker knows. Of those return what is needed to try again.
 --
 -- KEYS[1]             counters                      HASH  name -> integer
 -- KEYS[2]             recovered                     HASH  market -> trades counted that a backfill brought
--- KEYS[3], KEYS[5] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle, JSON
--- KEYS[4], KEYS[6] …  trades:{market}:{minute_ms}   HASH  exchange_ms -> trades of that millisecond, JSON
+-- KEYS[3], KEYS[5] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle (store/minute_layout.py)
+-- KEYS[4], KEYS[6] …  trades:{market}:{minute_ms}   LIST  chunks of trades, in the order of their commits
 -- ARGV[1]             time to live of candles, seconds
 -- ARGV[2]             time to live of trades, seconds
--- ARGV[3…]            for each pair of keys: market; minute open (epoch ms); the candle as it was read, ''
---                     where there was none; the candle to store; trades counted; copies that were known;
---                     trades counted that a backfill brought; n; and n times exchange_ms, trades
+-- ARGV[3…]            for each pair of keys: market; minute open (epoch ms); the version of the known candle, ''
+--                     where there is none; the candle to store and the chunk to append, '' where all copies are
+--                     known; trades counted; copies that were known; trades counted that a backfill brought;
+--                     the oldest millisecond of the batch, after the minute's start
 --
 -- Times to live start with the first write of a minute. The only sums are of trade counts: integers far below
 -- 2^53, so exact.
 --
--- Returns for each pair of keys 1 stored, 0 no longer what was read.
+-- Returns for each pair of keys 1 stored; or a list: the candle that is there or '', 1 where its trades are
+-- still known, 1 where they are a hash of the layout before, and they: all fields and values of the hash, or
+-- the chunks that may have trades as new as the batch's oldest, the newest chunk first.
 
--- Lua's stack holds about 8000 values.
-local AT_ONCE = 4000
+local OPEN_BRACKET = 91  -- begins a candle of the layout before
 
-local function is_as_read(candle_key, trades_key, minute, candle)
-  if (redis.call('HGET', candle_key, minute) or '') ~= candle then return false end
-  -- The trades may have expired since: then their candle is sealed and must be read again.
-  return candle == '' or redis.call('EXISTS', trades_key) == 1
+local function is_as_known(found, version)
+  if version == '' then return found == '' end
+  return string.sub(found, 1, #version) == version
 end
 
-local stored = {}
+-- The trades may have expired since: then their candle is sealed, and nothing may be appended.
+local function append(key, version, chunk)
+  if version == '' then
+    redis.call('RPUSH', key, chunk)
+    redis.call('EXPIRE', key, ARGV[2])
+    return true
+  end
+  if chunk == '' then return redis.call('EXISTS', key) == 1 end
+  if string.byte(version) ~= OPEN_BRACKET then return redis.call('RPUSHX', key, chunk) > 0 end
+  local left_ms = redis.call('PTTL', key)
+  if left_ms == -2 then return false end
+  redis.call('DEL', key)
+  redis.call('RPUSH', key, chunk)
+  if left_ms >= 0 then redis.call('PEXPIRE', key, left_ms) end
+  return true
+end
+
+local function trades_since(key, oldest)
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'hash' then return 1, 1, redis.call('HGETALL', key) end
+  local chunks = {}
+  while kind == 'list' do
+    local chunk = redis.call('LINDEX', key, -1 - #chunks)
+    if not chunk then break end
+    local high, low = string.byte(chunk, 1, 2)
+    if 256 * high + low < oldest then break end
+    chunks[#chunks + 1] = chunk
+  end
+  return kind == 'list' and 1 or 0, 0, chunks
+end
+
+local replies = {}
 local all_counted, all_known, all_recovered = 0, 0, 0
-local first = 3
 for key = 3, #KEYS, 2 do
-  local market, minute, before, after, counted, known, recovered, count = unpack(ARGV, first, first + 7)
-  local last = first + 7 + 2 * tonumber(count)
-  local is_free = is_as_read(KEYS[key], KEYS[key + 1], minute, before)
-  if is_free then
-    redis.call('HSET', KEYS[key], minute, after)
-    for slice = first + 8, last, AT_ONCE do
-      redis.call('HSET', KEYS[key + 1], unpack(ARGV, slice, math.min(slice + AT_ONCE - 1, last)))
-    end
-    if before == '' then
-      redis.call('EXPIRE', KEYS[key], ARGV[1])
-      redis.call('EXPIRE', KEYS[key + 1], ARGV[2])
-    end
+  local first = 3 + 9 * (key - 3) / 2
+  local market, minute, version, candle, chunk, counted, known, recovered, oldest = unpack(ARGV, first, first + 8)
+  local found = redis.call('HGET', KEYS[key], minute) or ''
+  if is_as_known(found, version) and append(KEYS[key + 1], version, chunk) then
+    if candle ~= '' then redis.call('HSET', KEYS[key], minute, candle) end
+    if version == '' then redis.call('EXPIRE', KEYS[key], ARGV[1]) end
     all_counted = all_counted + tonumber(counted)
     all_known = all_known + tonumber(known)
     if tonumber(recovered) > 0 then
       all_recovered = all_recovered + tonumber(recovered)
       redis.call('HINCRBY', KEYS[2], market, recovered)
     end
+    replies[#replies + 1] = 1
+  else
+    replies[#replies + 1] = {found, trades_since(KEYS[key + 1], tonumber(oldest))}
   end
-  stored[#stored + 1] = is_free and 1 or 0
-  first = last + 1
 end
 if all_counted > 0 then redis.call('HINCRBY', KEYS[1], 'trades_counted', all_counted) end
 if all_known > 0 then redis.call('HINCRBY', KEYS[1], 'trades_duplicate', all_known) end
 if all_recovered > 0 then redis.call('HINCRBY', KEYS[1], 'trades_recovered', all_recovered) end
-return stored
+return replies

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
-from unittest import mock
 
 import pytest
 import redis
@@ -146,17 +145,10 @@ def test_a_sealed_minute_is_not_touched_and_leaves_a_gap(
 def test_trades_that_expire_between_reading_and_writing_seal_the_minute(
     client: redis.Redis, store: Store, reader: Reader, keys: Keys
 ) -> None:
-    """The commit notices that the ids it decided by are gone, and reads again."""
+    """The commit notices that the ids it remembers are gone, whether it appends or knows all copies."""
     store.put_trades([trade(1)])
-    read = store._read_minutes
-
-    def read_then_expire(groups: Any) -> Any:
-        found = list(read(groups))
-        client.delete(keys.trades(BTC, T0))
-        return found
-
-    with mock.patch.object(store, "_read_minutes", read_then_expire):
-        store.put_trades([trade(1), trade(2)])
+    client.delete(keys.trades(BTC, T0))
+    store.put_trades([trade(1), trade(2)])
     assert [row.trade_count for row in reader.candles(BTC)] == [1]
     assert reader.counters()["trades_too_late"] == 2
 
@@ -240,7 +232,7 @@ def test_workers_that_remember_books_compare_with_the_stored_one(
 ) -> None:
     """Three workers store books of one market, some of them late: what changed is against the last stored."""
     client.flushall()
-    workers = [Store(client, settings.store, {}) for _ in range(3)]
+    workers = [Store(client, settings.store) for _ in range(3)]
     stored: OrderBook | None = None
     for worker, age, size in puts:
         shown = book(((99, size), (98 - size, 1)), ((101, 1), (101 + size, 2)), exchange_us=T0 * 1000 + age)
@@ -294,13 +286,13 @@ def test_books_of_more_markets_than_are_remembered(
 ) -> None:
     """Memory is bounded; what was forgotten is read again."""
     monkeypatch.setattr(store_module, "BOOKS_MAX", 10)
-    remembered: store_module.Books = {}
+    remembered = store_module.Memory()
     for age in range(3):
         for part in range(4):
             markets = [f"KRW-{part}{number}" for number in range(10)]
             rows = [book(((99, 1 + age),), market=market, exchange_us=T0 * 1000 + age) for market in markets]
             Store(client, settings.store, remembered).put_books(rows)
-            assert len(remembered) <= 20
+            assert len(remembered.books) <= 20
     assert {row.changed_levels for row in reader.book()} == {1}
     assert len(reader.book()) == 40
 

@@ -52,7 +52,7 @@ def test_a_second_delivery_changes_nothing(shown: list[Trade]) -> None:
     for (market, minute_ms), (minute, rows) in fed([shown]).items():
         mine = [copy for copy in shown if (copy.market, copy.minute_ms) == (market, minute_ms)]
         again = absorb(minute, rows, mine)
-        assert Absorbed(minute, {}, 0, len(mine)) == again
+        assert Absorbed(minute, [], 0, len(mine)) == again
 
 
 def test_the_other_numbering_of_a_known_trade_is_not_counted() -> None:
