@@ -248,9 +248,9 @@ class Store:
             return
         key = group.market, group.minute_ms
         last = commit.basis.rows.get(absorbed.minute.last.ms)
-        # Without the rows of its last millisecond a minute can't be gone on with: an old trade was merged.
         self._minutes.pop(key, None)
-        if last is not None:
+        # A minute of the layout before is written anew, which takes all its rows: it has to be read.
+        if last is not None and not minute_layout.is_old(commit.version):
             self._minutes[key] = _Known(commit.version, absorbed.minute, last)
         if len(self._minutes) > MINUTES_MAX:
             del self._minutes[next(iter(self._minutes))]
