@@ -120,20 +120,38 @@ def merge(minute: Minute | None, counted: Sequence[Trade], copies: Sequence[Trad
     Raises:
         decimal.Inexact: a sum would need more than `EXACT_DIGITS` digits.
     """
-    prices = [trade.price for trade in copies]
-    if minute:
-        prices += (minute.high, minute.low)
+    if not minute:
+        first_ms = last_ms = copies[0].exchange_ms
+        high = low = copies[0].price
+    else:
+        first_ms, last_ms, high, low = minute.first.ms, minute.last.ms, minute.high, minute.low
+    at_first: list[Trade] = []
+    at_last: list[Trade] = []
+    for trade in copies:
+        ms, price = trade.exchange_ms, trade.price
+        if price > high:
+            high = price
+        elif price < low:
+            low = price
+        if ms < first_ms:
+            first_ms, at_first = ms, [trade]
+        elif ms == first_ms:
+            at_first.append(trade)
+        if ms > last_ms:
+            last_ms, at_last = ms, [trade]
+        elif ms == last_ms:
+            at_last.append(trade)
     quote, buy, sell = _sums(minute, counted)
     return Minute(
-        first=_edge(minute.first if minute else None, copies, min),
-        last=_edge(minute.last if minute else None, copies, max),
-        high=max(prices),
-        low=min(prices),
-        quote_volume=quote,
-        buy_volume=buy,
-        sell_volume=sell,
-        trade_count=(minute.trade_count if minute else 0) + len(counted),
-        copies=(minute.copies if minute else 0) + len(copies),
+        _edge(minute.first if minute else None, first_ms, at_first, min),
+        _edge(minute.last if minute else None, last_ms, at_last, max),
+        high,
+        low,
+        quote,
+        buy,
+        sell,
+        (minute.trade_count if minute else 0) + len(counted),
+        (minute.copies if minute else 0) + len(copies),
     )
 
 
@@ -218,23 +236,24 @@ def _sums(minute: Minute | None, counted: Iterable[Trade]) -> tuple[Decimal, Dec
     quote, buy, sell = (
         (minute.quote_volume, minute.buy_volume, minute.sell_volume) if minute else (ZERO, ZERO, ZERO)
     )
-    with localcontext(EXACT):
-        for trade in counted:
-            quote += trade.price * trade.volume
-            if trade.side is Side.BUY:
-                buy += trade.volume
-            else:
-                sell += trade.volume
+    for trade in counted:
+        volume = trade.volume
+        quote = EXACT.fma(trade.price, volume, quote)
+        if trade.side is Side.BUY:
+            buy = EXACT.add(buy, volume)
+        else:
+            sell = EXACT.add(sell, volume)
     return quote, buy, sell
 
 
-def _edge(edge: Edge | None, copies: Sequence[Trade], pick: Pick) -> Edge:
-    ms = pick(trade.exchange_ms for trade in copies)
-    if edge is None or pick(ms, edge.ms) != edge.ms:
-        edge = Edge(ms)
-    for trade in copies:
-        if trade.exchange_ms == edge.ms:
-            edge = _marked(edge, trade, pick)
+def _edge(edge: Edge | None, ms: int, trades: Sequence[Trade], pick: Pick) -> Edge:
+    """Return the edge at `ms`: the one before, where it is still there, and the new `trades` of that time."""
+    if edge is None or edge.ms != ms:
+        (trade, *trades) = trades
+        mark = Mark(1, trade.order, trade.id, trade.price)
+        edge = Edge(ms, mark) if trade.source is Source.STREAM else Edge(ms, None, mark)
+    for trade in trades:
+        edge = _marked(edge, trade, pick)
     return edge
 
 
