@@ -232,14 +232,17 @@ def _size(number: Decimal | None) -> bool:
 
 
 def _sound_trade(trade: Trade) -> bool:
-    return (
-        _positive(trade.price)
-        and _positive(trade.volume)
-        and 0 <= trade.id <= INT64_MAX
-        and 0 <= trade.nth <= INT64_MAX
-        and _plausible_ms(trade.exchange_ms)
-        and _is_market(trade.market)
-    )
+    try:
+        return (
+            _LEAST <= trade.price < _MOST
+            and _LEAST <= trade.volume < _MOST
+            and 0 <= trade.id <= INT64_MAX
+            and 0 <= trade.nth <= INT64_MAX
+            and EARLIEST_MS < trade.exchange_ms < LATEST_MS
+            and _is_market(trade.market)
+        )
+    except InvalidOperation:  # NaN can't be compared
+        return False
 
 
 def _sound_ticker(ticker: Ticker) -> bool:

@@ -54,9 +54,16 @@ def admit(rows: list[Row], trade: Trade) -> bool | None:
     mine = Row(
         trade.id, trade.price, trade.volume, trade.side, trade.order, trade.received_ms, bit, trade.nth
     )
-    if not rows:
-        rows.append(mine)
-        return True
+    if mine.seen == _STREAM and not mine.nth:
+        # By far the most: the stream's ids are enough where nothing else was shown.
+        for row in rows:
+            if row.seen != _STREAM or row.nth:
+                break
+            if row.id == mine.id:
+                return None
+        else:
+            rows.append(mine)
+            return True
     twins = [row for row in rows if _is_twin(row, mine)]
     if _is_known(rows, twins, mine):
         return None

@@ -62,10 +62,11 @@ def newest_moment(events: Iterable[Trade | Ticker]) -> Moment:
     known_ms = 0
     doubted: dict[str, int] = {}
     for event in events:
-        if not _is_ahead(event):
-            known_ms = max(known_ms, event.exchange_ms)
-        else:
-            doubted[event.market] = max(event.exchange_ms, doubted.get(event.market, 0))
+        ms = event.exchange_ms
+        if ms - event.received_ms > LEAP_MS:
+            doubted[event.market] = max(ms, doubted.get(event.market, 0))
+        elif ms > known_ms:
+            known_ms = ms
     falling = sorted(((ms, market) for market, ms in doubted.items()), reverse=True)
     for (ms, _), (next_ms, _) in pairwise(falling):
         if ms - next_ms <= LEAP_MS:
@@ -77,13 +78,12 @@ def newest_moment(events: Iterable[Trade | Ticker]) -> Moment:
 
 def newest_trades(events: Iterable[Trade | Ticker]) -> dict[str, int]:
     """Return the newest time of each market's trades, of one that is beyond doubt if there is one."""
-    newest: dict[str, tuple[bool, int]] = {}
+    sure: dict[str, int] = {}
+    doubted: dict[str, int] = {}
     for event in events:
         if isinstance(event, Trade):
-            known = (not _is_ahead(event), event.exchange_ms)
-            newest[event.market] = max(known, newest.get(event.market, known))
-    return {market: ms for market, (_, ms) in newest.items()}
-
-
-def _is_ahead(event: Trade | Ticker) -> bool:
-    return event.exchange_ms - event.received_ms > LEAP_MS
+            market, ms = event.market, event.exchange_ms
+            newest = doubted if ms - event.received_ms > LEAP_MS else sure
+            if ms > newest.get(market, 0):
+                newest[market] = ms
+    return doubted | sure

@@ -9,6 +9,7 @@ trip where the worker wrote their minutes last, else two or three, however many 
 
 import os
 import random
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ CONFIRMS_MS = 1_000
 BOOKS_MAX = 5_000
 #: Minutes remembered by a process; some of each market.
 MINUTES_MAX = 5_000
+
+#: Counted, known, recovered, oldest millisecond: numbers that go with a minute to `trades.lua`.
+_NUMBERS = struct.Struct(">4I")
 
 STAMP, VALUE = "stamp", "value"
 
@@ -256,13 +260,12 @@ class Store:
             del self._minutes[next(iter(self._minutes))]
 
     def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
-        keys = [self._keys.counters, self._keys.recovered]
+        keys = [self._keys.counters, self._keys.recovered, self._keys.markets]
         arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
         for commit in commits:
-            market, minute_ms, trades = commit.group
+            market, minute_ms, _ = commit.group
             keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
             arguments += (market, minute_ms, commit.basis.version, *_written(commit))
-            arguments.append(min(trade.exchange_ms for trade in trades) - minute_ms)
         scripts.TRADES.queue(pipeline, keys, arguments)
 
     # -- tickers, books, gaps
@@ -379,8 +382,10 @@ class Store:
         """
         pipeline = self._redis.pipeline(transaction=False)
         self._count(pipeline, {Counter.BATCHES: 1, **counts})
-        if events or books:
-            pipeline.sadd(self._keys.markets, *{event.market for event in (*events, *books)})
+        # A market of trades is remembered with the first commit to a minute, to which its candle belongs.
+        states = books or (events if events and isinstance(events[0], Ticker) else ())
+        if states:
+            pipeline.sadd(self._keys.markets, *{state.market for state in states})
         if events:
             moment = (*newest_moment(events), sent_ms, LEAP_MS, CONFIRMS_MS)
             times = [(f"trade:{market}", ms) for market, ms in newest_trades(events).items()]
@@ -438,18 +443,21 @@ def _read(minute_ms: int, stored: bytes, values: list[bytes], *, is_old: bool) -
     return _Basis(minute_layout.version_of(stored), minute_layout.read_candle(stored), rows)
 
 
-def _written(commit: _Commit) -> tuple[bytes, bytes, int, int, int]:
-    """Return candle and chunk as they are to be stored, and what is to be counted."""
-    absorbed, minute_ms = commit.absorbed, commit.group.minute_ms
-    if absorbed is None or absorbed.minute is None or not absorbed.copies:
-        return b"", b"", 0, absorbed.duplicates if absorbed else 0, 0
+def _written(commit: _Commit) -> tuple[bytes, bytes, bytes]:
+    """Return candle and chunk as they are to be stored, and four numbers, as the script takes them."""
+    absorbed, (_, minute_ms, trades) = commit.absorbed, commit.group
+    oldest = min([trade.exchange_ms for trade in trades]) - minute_ms
+    if absorbed is None or absorbed.minute is None:
+        return b"", b"", _NUMBERS.pack(0, 0, 0, oldest)
+    numbers = _NUMBERS.pack(absorbed.counted, absorbed.duplicates, absorbed.recovered, oldest)
+    if not absorbed.copies:
+        return b"", b"", numbers
     newest_ms = absorbed.minute.last.ms
     if minute_layout.is_old(commit.basis.version):
         chunk = minute_layout.write_all(minute_ms, newest_ms, commit.basis.rows)
     else:
         chunk = minute_layout.write_chunk(minute_ms, newest_ms, absorbed.copies)
-    candle = minute_layout.write_candle(commit.version, absorbed.minute)
-    return candle, chunk, absorbed.counted, absorbed.duplicates, absorbed.recovered
+    return minute_layout.write_candle(commit.version, absorbed.minute), chunk, numbers
 
 
 def _too_late(group: _Group) -> Gap:

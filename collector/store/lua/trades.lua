@@ -3,14 +3,16 @@
 --
 -- KEYS[1]             counters                      HASH  name -> integer
 -- KEYS[2]             recovered                     HASH  market -> trades counted that a backfill brought
--- KEYS[3], KEYS[5] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle (store/minute_layout.py)
--- KEYS[4], KEYS[6] …  trades:{market}:{minute_ms}   LIST  chunks of trades, in the order of their commits
+-- KEYS[3]             markets                       SET   every market ever seen
+-- KEYS[4], KEYS[6] …  candle:{market}:{yyyymmdd}    HASH  minute open (epoch ms) -> candle (store/minute_layout.py)
+-- KEYS[5], KEYS[7] …  trades:{market}:{minute_ms}   LIST  chunks of trades, in the order of their commits
 -- ARGV[1]             time to live of candles, seconds
 -- ARGV[2]             time to live of trades, seconds
 -- ARGV[3…]            for each pair of keys: market; minute open (epoch ms); the version of the known candle, ''
 --                     where there is none; the candle to store and the chunk to append, '' where all copies are
---                     known; trades counted; copies that were known; trades counted that a backfill brought;
---                     the oldest millisecond of the batch, after the minute's start
+--                     known; four numbers of 4 bytes, the first byte the highest: trades counted; copies that
+--                     were known; trades counted that a backfill brought; the oldest millisecond of the batch,
+--                     after the minute's start
 --
 -- Times to live start with the first write of a minute. The only sums are of trade counts: integers far below
 -- 2^53, so exact.
@@ -59,22 +61,26 @@ end
 
 local replies = {}
 local all_counted, all_known, all_recovered = 0, 0, 0
-for key = 3, #KEYS, 2 do
-  local first = 3 + 9 * (key - 3) / 2
-  local market, minute, version, candle, chunk, counted, known, recovered, oldest = unpack(ARGV, first, first + 8)
+for key = 4, #KEYS, 2 do
+  local first = 3 * key - 9
+  local market, minute, version, candle, chunk, numbers = unpack(ARGV, first, first + 5)
+  local counted, known, recovered, oldest = struct.unpack('>I4I4I4I4', numbers)
   local found = redis.call('HGET', KEYS[key], minute) or ''
   if is_as_known(found, version) and append(KEYS[key + 1], version, chunk) then
     if candle ~= '' then redis.call('HSET', KEYS[key], minute, candle) end
-    if version == '' then redis.call('EXPIRE', KEYS[key], ARGV[1]) end
-    all_counted = all_counted + tonumber(counted)
-    all_known = all_known + tonumber(known)
-    if tonumber(recovered) > 0 then
-      all_recovered = all_recovered + tonumber(recovered)
+    if version == '' then
+      redis.call('EXPIRE', KEYS[key], ARGV[1])
+      redis.call('SADD', KEYS[3], market)
+    end
+    all_counted = all_counted + counted
+    all_known = all_known + known
+    if recovered > 0 then
+      all_recovered = all_recovered + recovered
       redis.call('HINCRBY', KEYS[2], market, recovered)
     end
     replies[#replies + 1] = 1
   else
-    replies[#replies + 1] = {found, trades_since(KEYS[key + 1], tonumber(oldest))}
+    replies[#replies + 1] = {found, trades_since(KEYS[key + 1], oldest)}
   end
 end
 if all_counted > 0 then redis.call('HINCRBY', KEYS[1], 'trades_counted', all_counted) end
