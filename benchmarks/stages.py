@@ -25,7 +25,7 @@ from benchmarks.machine import describe
 from benchmarks.server import wrap
 from collector import batch as batches
 from collector.analytics.depth import derive
-from collector.batch import Batch, BookBatch, Kind
+from collector.batch import Batch, BookBatch, Kind, WrittenBookBatch
 from collector.clock import SystemClock
 from collector.feed.arbitration import FeedArbiter
 from collector.feed.framing import split_frames
@@ -41,7 +41,6 @@ from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import envelope_of
 from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
 from collector.settings import BatchSettings, ConnectionSettings, Settings
-from collector.store.store import decode_book, encode
 from collector.stream.batcher import Batcher
 
 FRAMES, ROUNDS = 6_000, 9
@@ -149,17 +148,15 @@ def worker_stages() -> Iterator[tuple[str, float]]:
     books = _events(make_frames("orderbook", FRAMES, MARKETS), now_ms)
     texts = [*map(batches.encode, _batches("orderbook", books, now_ms))]
     rows = [row for text in texts for row in batches.decode(text, BookBatch).rows]
-    derived = [derive(row, None) for row in rows]
-    written = [*map(encode, derived)]
+    written = [bytes(book.levels) for book in books]
     yield (
         "batch read, its numbers looked at",
-        measure(lambda: _drop(batches.decode(text, BookBatch) for text in texts)),
+        measure(lambda: _drop(batches.decode(text, WrittenBookBatch) for text in texts)),
     )
-    yield "compared with the book before, measures", measure(lambda: _drop(map(derive, rows[1:], derived)))
-    yield "written as JSON", measure(lambda: _drop(map(encode, derived)))
+    yield "by a reader: levels read", measure(lambda: _drop(map(batches.read_levels, written)))
     yield (
-        "where another worker stored the one before: read",
-        measure(lambda: _drop(map(decode_book, written))),
+        "by a reader: compared with the book before, measures",
+        measure(lambda: _drop(map(derive, rows[1:], rows))),
     )
 
 

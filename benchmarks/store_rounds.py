@@ -83,7 +83,8 @@ def measure(url: str, shape: Shape) -> dict[str, float]:
     """Store all batches as a worker does and return what a row cost."""
     import redis
 
-    from collector.batch import BookBatch, TradeBatch, decode
+    from collector import batch as batches
+    from collector.batch import TradeBatch, decode
     from collector.settings import Settings
     from collector.store import store as module
 
@@ -91,6 +92,7 @@ def measure(url: str, shape: Shape) -> dict[str, float]:
     client = redis.Redis.from_url(url)
     client.flushall()
     settings = Settings()
+    books: Any = getattr(batches, "WrittenBookBatch", batches.BookBatch)
     # A process keeps what it remembers from batch to batch, whatever it is.
     memory: list[Any] = [make() for make in _memories(module)]
     before = _redis(client)
@@ -102,7 +104,7 @@ def measure(url: str, shape: Shape) -> dict[str, float]:
             batch = decode(text, TradeBatch)
             store.put_trades(batch.rows, batch.created_ms)
         else:
-            store.put_books(decode(text, BookBatch).rows)
+            store.put_books(decode(text, books).rows)
     cpu_s = time.process_time() - started_s
     after = _redis(client)
     rows = shape.batches * shape.rows

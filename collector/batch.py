@@ -8,6 +8,7 @@ sees all of it.
 Delivery is at least once: whoever consumes a batch must be idempotent.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -62,8 +63,8 @@ class BookBatch(_Envelope, kw_only=True):
     rows: list[OrderBook]
 
 
-class _WrittenBooks(_Envelope, kw_only=True):
-    """A `BookBatch` on the wire."""
+class WrittenBookBatch(_Envelope, kw_only=True):
+    """A `BookBatch` whose levels are still as they were written; every number of them was looked at."""
 
     rows: list[EncodedBook]
 
@@ -75,7 +76,7 @@ class GapBatch(_Envelope, kw_only=True):
 
 
 Batch = TradeBatch | TickerBatch | BookBatch | GapBatch
-B = TypeVar("B", TradeBatch, TickerBatch, BookBatch, GapBatch)
+B = TypeVar("B", TradeBatch, TickerBatch, BookBatch, WrittenBookBatch, GapBatch)
 
 CLASSES: dict[Kind, type[Batch]] = {
     Kind.TRADE: TradeBatch,
@@ -85,10 +86,16 @@ CLASSES: dict[Kind, type[Batch]] = {
 }
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _read_envelope = msgspec.json.Decoder(_Envelope).decode
-_decoders: dict[type[Batch], Any] = {
-    cls: msgspec.json.Decoder(_WrittenBooks if cls is BookBatch else cls) for cls in CLASSES.values()
+_decoders: dict[type[_Envelope], Any] = {
+    cls: msgspec.json.Decoder(WrittenBookBatch if cls is BookBatch else cls)
+    for cls in (*CLASSES.values(), WrittenBookBatch)
 }
 _read_numbers = msgspec.json.Decoder(list[Decimal]).decode
+_PRICE = rb"(?:[1-9][0-9]{0,19}(?:\.[0-9]{1,20})?|0\.0{0,9}[1-9][0-9]{0,9})"
+_AMOUNT = rb"(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,20})?"
+_LEVEL = _PRICE + b"," + _PRICE + b"," + _AMOUNT + b"," + _AMOUNT
+#: Levels of which every number can be true: two full sides, plain digits, no more of them than there can be.
+_USUAL_LEVELS = re.compile(rb"\[" + _LEVEL + rb"(?:," + _LEVEL + rb")*\]").fullmatch
 
 
 def make(kind: Kind, rows: Sequence[Struct], *, listener: str, now_ms: int) -> Batch:
@@ -122,7 +129,7 @@ def decode(text: str | bytes, cls: type[B]) -> B:
     """
     try:
         head = _read_envelope(text)
-        if CLASSES[head.channel] is not cls:
+        if CLASSES[head.channel] is not (BookBatch if cls is WrittenBookBatch else cls):
             raise InvalidBatch(f"a {head.channel} batch was sent to the task for {cls.__name__}")
         version = VERSIONS[head.channel]
         if head.v != version:
@@ -130,8 +137,10 @@ def decode(text: str | bytes, cls: type[B]) -> B:
                 f"batch version {head.v} is not {version}: update listener and workers together"
             )
         batch: Any = _decoders[cls].decode(text)
-        if isinstance(batch, _WrittenBooks):
+        if cls is BookBatch:
             batch = _read_books(batch)
+        elif cls is WrittenBookBatch:
+            _check_books(batch)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidBatch(f"not a {cls.__name__}: {error}") from error
     is_sound = _SOUND[head.channel]
@@ -260,20 +269,45 @@ def _sound_book(book: OrderBook | EncodedBook) -> bool:
     return _plausible_ms(book.exchange_ms) and _is_market(book.market)
 
 
-def _read_books(batch: _WrittenBooks) -> BookBatch:
+def _read_books(batch: WrittenBookBatch) -> BookBatch:
     """Return the batch with the numbers of its books, looked at while they are at hand."""
     books = []
     for number, row in enumerate(batch.rows):
-        numbers = _read_numbers(row.levels)
-        if len(numbers) % 4 or not _are_sound(numbers):
+        sides = _sides(row.levels)
+        if sides is None:
             raise _untrue(batch, number, row)
-        asks = _read_side(numbers[0::4], numbers[2::4])
-        bids = _read_side(numbers[1::4], numbers[3::4])
-        if asks is None or bids is None:
-            raise _untrue(batch, number, row)
-        books.append(OrderBook(row.market, row.exchange_us, row.received_ms, bids, asks))
+        books.append(OrderBook(row.market, row.exchange_us, row.received_ms, *sides))
     envelope = {name: getattr(batch, name) for name in _Envelope.__struct_fields__}
     return BookBatch(**envelope, rows=books)
+
+
+def _check_books(batch: WrittenBookBatch) -> None:
+    """Look at every number of the books; most have the usual form, the others are read."""
+    for number, row in enumerate(batch.rows):
+        if not _USUAL_LEVELS(row.levels) and _sides(row.levels) is None:
+            raise _untrue(batch, number, row)
+
+
+def read_levels(text: bytes | msgspec.Raw) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+    """Return bids and asks from the levels of a book as they are written, without what filled up a side.
+
+    Raises:
+        InvalidBatch: not such levels.
+    """
+    sides = _sides(text)
+    if sides is None:
+        raise InvalidBatch("the levels of a book cannot be true")
+    return sides
+
+
+def _sides(levels: bytes | msgspec.Raw) -> tuple[tuple[Level, ...], tuple[Level, ...]] | None:
+    """Return bids and asks, None where they cannot be true."""
+    numbers = _read_numbers(levels)
+    if len(numbers) % 4 or not _are_sound(numbers):
+        return None
+    asks = _read_side(numbers[0::4], numbers[2::4])
+    bids = _read_side(numbers[1::4], numbers[3::4])
+    return None if asks is None or bids is None else (bids, asks)
 
 
 def _are_sound(numbers: list[Decimal]) -> bool:

@@ -5,7 +5,7 @@ newer listeners and older workers can run side by side.
 """
 
 from collector import routing
-from collector.batch import BookBatch, GapBatch, TickerBatch, TradeBatch, decode
+from collector.batch import GapBatch, TickerBatch, TradeBatch, WrittenBookBatch, decode
 from collector.store.store import Store
 from tasks.app import app
 from tasks.delivery import IngestTask, recover
@@ -34,7 +34,7 @@ def trades(
 @app.task(name=routing.INGEST_ORDERBOOKS, base=IngestTask, bind=True, carries_facts=False)
 def orderbooks(self: IngestTask, /, text: str, **_: object) -> None:
     """Keep the newest order book per market."""
-    self.deliver(text, lambda store, text: store.put_books(decode(text, BookBatch).rows))
+    self.deliver(text, lambda store, text: store.put_books(decode(text, WrittenBookBatch).rows))
 
 
 @app.task(name=routing.INGEST_TICKERS, base=IngestTask, bind=True, carries_facts=False)

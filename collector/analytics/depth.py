@@ -19,7 +19,7 @@ _size = itemgetter(1)
 
 
 class Book(Struct, frozen=True):
-    """An order book as it is stored and read; best level first on both sides.
+    """An order book as it is read; best level first on both sides.
 
     Measures that need both sides are None where one is empty. `imbalance` runs from -1 (all asks) to 1 (all
     bids). `changed_levels` and `changes` compare with the book this one replaced.
@@ -41,10 +41,10 @@ class Book(Struct, frozen=True):
     received_ms: int
 
 
-def derive(book: OrderBook, before: Book | None) -> Book:
+def derive(book: OrderBook, before: OrderBook | Book | None) -> Book:
     """Return the derived book of `book`, which replaces `before`."""
     bids, asks = _solid(book.bids), _solid(book.asks)
-    old = (before.bids, before.asks) if before else ((), ())
+    old = (_solid(before.bids), _solid(before.asks)) if before else ((), ())
     changes = compare(old, (bids, asks))
     spread = spread_bps = mid = microprice = None
     with localcontext(EXACT):

@@ -17,7 +17,8 @@ from collector.store.keys import Keys
 from collector.store.minute_layout import read_candle
 from collector.store.read import Reader
 from collector.store.redis_client import translated
-from collector.store.store import VALUE, decode_book, decode_gap, decode_ticker
+from collector.store.store import VALUE, decode_gap, decode_ticker
+from collector.store.stored_books import read_books
 from collector.store.stored_trades import read_rows
 from collector.util.korean_time import DAY_MS
 
@@ -85,7 +86,7 @@ class ArchiveSource:
 
     def books(self) -> list[Book]:
         """Return the newest order book of every market."""
-        return [decode_book(value) for value in self._states(Channel.ORDERBOOK)]
+        return list(read_books(self._redis, self._keys, self.reader.markets()))
 
     def gaps(self) -> list[Gap]:
         """Return the gaps of every market and channel."""

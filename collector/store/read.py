@@ -43,7 +43,8 @@ from collector.store.keys import Keys
 from collector.store.proofs import Proofs
 from collector.store.redis_client import connect, translated
 from collector.store.rows import GapRow, Health, TickerRow, TradeRow, plain, to_json
-from collector.store.store import VALUE, decode_book, decode_ticker
+from collector.store.store import VALUE, decode_ticker
+from collector.store.stored_books import read_books
 from collector.store.stored_trades import read_rows
 
 __all__ = [
@@ -173,7 +174,7 @@ class Reader:
         Args:
             markets: as for `tickers`.
         """
-        return [decode_book(value) for value in self._states(Channel.ORDERBOOK, markets)]
+        return list(read_books(self._redis, self._keys, self._codes(markets)))
 
     def book_samples(self, market: str, from_ms: int, to_ms: int) -> list[BookSample]:
         """Return the samples of the book of `market` from `from_ms` to `to_ms`, oldest first."""

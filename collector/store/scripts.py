@@ -26,12 +26,11 @@ class Script:
 
 
 TRADES = Script("trades")
-FIELD = Script("field")
 STATES = Script("states")
 SWAP = Script("swap")
 NEWEST = Script("newest")
 COVERAGE = Script("coverage")
-ALL = (TRADES, FIELD, STATES, SWAP, NEWEST, COVERAGE)
+ALL = (TRADES, STATES, SWAP, NEWEST, COVERAGE)
 
 
 def run(client: redis.Redis, pipeline: Pipeline) -> list[Any]:

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -21,12 +21,11 @@ from redis.client import Pipeline
 
 from collector.analytics.candles import Minute
 from collector.analytics.dedup import Row
-from collector.analytics.depth import Book, derive
 from collector.analytics.leaps import LEAP_MS, Stamp, is_newer, newest_moment, newest_trades
 from collector.analytics.minutes import Absorbed, absorb
 from collector.counters import Counter
 from collector.errors import StoreConflict
-from collector.model import MINUTE_MS, Channel, Gap, OrderBook, Ticker, Trade
+from collector.model import MINUTE_MS, Channel, EncodedBook, Gap, OrderBook, Ticker, Trade
 from collector.settings import StoreSettings
 from collector.store import minute_layout, scripts
 from collector.store.keys import Keys
@@ -43,23 +42,21 @@ TIMES_AT_ONCE = 2000
 #: So much later a market confirms a doubted time of its own: the fills of one order are at one moment.
 CONFIRMS_MS = 1_000
 
-#: Books remembered by a process; ten times the markets there are.
-BOOKS_MAX = 5_000
 #: Minutes remembered by a process; some of each market.
 MINUTES_MAX = 5_000
 
 #: Counted, known, recovered, oldest millisecond: numbers that go with a minute to `trades.lua`.
 _NUMBERS = struct.Struct(">4I")
 
-STAMP, VALUE = "stamp", "value"
+#: Of a ticker.
+VALUE = "value"
 
 encode = msgspec.json.Encoder(decimal_format="string").encode
-decode_book = msgspec.json.Decoder(Book).decode
 decode_ticker = msgspec.json.Decoder(Ticker).decode
 _decode_gap = msgspec.json.Decoder(tuple[int, str, bool]).decode
 
 T = TypeVar("T")
-S = TypeVar("S", Ticker, OrderBook)
+S = TypeVar("S", Ticker, EncodedBook)
 
 
 class _Group(NamedTuple):
@@ -105,24 +102,10 @@ class _Commit(NamedTuple):
     absorbed: Absorbed | None = None
 
 
-class _Swap(NamedTuple, Generic[S]):
-    """A state that is to replace another: the stamps of both."""
-
-    key: str
-    state: S
-    before: bytes
-    after: bytes
-
-
-#: Key -> stamp and book.
-Books = dict[str, tuple[bytes, Book]]
-
-
 @dataclass
 class Memory:
     """What a process has stored and remembers, to save reading it; Redis decides whether it still holds."""
 
-    books: Books = field(default_factory=dict)
     #: By market and open, in the order of their last commits.
     minutes: dict[tuple[str, int], _Known] = field(default_factory=dict)
 
@@ -144,8 +127,7 @@ class Store:
         self._candle_ttl_s = settings.candle_retention_h * 3600
         # A minute's trades must not outlive its candle: without the candle they could not be merged again.
         self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
-        memory = memory or Memory()
-        self._books, self._minutes = memory.books, memory.minutes
+        self._minutes = (memory or Memory()).minutes
         #: What is to be written with the first reading of a batch, to save a round trip.
         self._begun: Pipeline | None = None
 
@@ -168,14 +150,17 @@ class Store:
         with translated():
             newest = _newest(tickers)
             self._note_arrival(tickers, {Counter.TICKERS_MERGED: len(tickers) - len(newest)}, sent_ms)
-            _settle(newest, self._swap_tickers)
+            counters = Counter.TICKERS_STORED, Counter.TICKERS_STALE
+            self._put_states(Channel.TICKER, newest, map(encode, newest), counters)
 
-    def put_books(self, books: Sequence[OrderBook]) -> None:
-        """Keep the newest book per market, with its measures and what changed against the one it replaces."""
+    def put_books(self, books: Sequence[OrderBook | EncodedBook]) -> None:
+        """Keep the newest book per market as it was written, and the one it replaces."""
         with translated():
-            newest = _newest(books)
-            self._note_arrival((), {Counter.BOOKS_MERGED: len(books) - len(newest)}, 0, books)
-            _settle(newest, self._swap_books)
+            written = [book.written() if isinstance(book, OrderBook) else book for book in books]
+            newest = _newest(written)
+            self._note_arrival((), {Counter.BOOKS_MERGED: len(books) - len(newest)}, 0, newest)
+            counters = Counter.BOOKS_STORED, Counter.BOOKS_STALE
+            self._put_states(Channel.ORDERBOOK, newest, (bytes(book.levels) for book in newest), counters)
 
     def put_gaps(self, gaps: Sequence[Gap], *, found: bool = False) -> None:
         """Record `gaps`; of one gap the widest version stands, of equally wide ones the recovered.
@@ -270,72 +255,22 @@ class Store:
 
     # -- tickers, books, gaps
 
-    def _swap_tickers(self, tickers: list[Ticker]) -> list[Ticker]:
-        """Try to store every ticker once; return those that somebody else was faster with."""
-        swaps = self._newer(Channel.TICKER, tickers)
-        stale = len(tickers) - len(swaps)
-        values = [encode(swap.state) for swap in swaps]
-        return self._put_states(swaps, values, Counter.TICKERS_STORED, {Counter.TICKERS_STALE: stale})
-
-    def _swap_books(self, books: list[OrderBook]) -> list[OrderBook]:
-        """Try to store every book once; return those that somebody else was faster with."""
-        swaps = self._newer(Channel.ORDERBOOK, books)
-        stale = len(books) - len(swaps)
-        values = []
-        for swap, before in zip(swaps, self._books_before(swaps), strict=True):
-            book = derive(swap.state, before)
-            self._books[swap.key] = swap.after, book
-            values.append(encode(book))
-        return self._put_states(swaps, values, Counter.BOOKS_STORED, {Counter.BOOKS_STALE: stale})
-
-    def _newer(self, channel: Channel, states: list[S]) -> list[_Swap[S]]:
-        """Return those of `states` that are newer than what Redis has."""
-        keys = [self._keys.state(channel, state.market) for state in states]
-        found = self._read_field(self._reading(), keys, STAMP)
-        return [
-            _Swap(key, state, before or b"", b"%d:%d" % _stamp(state))
-            for key, state, before in zip(keys, states, found, strict=True)
-            if not before or is_newer(_stamp(state), _parse_stamp(before))
-        ]
-
-    def _books_before(self, swaps: list[_Swap[OrderBook]]) -> list[Book | None]:
-        """Return what each book replaces: mostly this process has put it there itself."""
-        if len(self._books) > BOOKS_MAX:
-            self._books.clear()
-        unknown = [swap for swap in swaps if swap.before and not self._book_before(swap)]
-        if unknown:
-            pipeline = self._redis.pipeline(transaction=False)
-            values = self._read_field(pipeline, [swap.key for swap in unknown], VALUE)
-            # One that somebody replaced after its stamp was read does no harm: ours will not be stored.
-            self._books |= {
-                swap.key: (swap.before, decode_book(value))
-                for swap, value in zip(unknown, values, strict=True)
-                if value
-            }
-        return [self._book_before(swap) for swap in swaps]
-
-    def _book_before(self, swap: _Swap[OrderBook]) -> Book | None:
-        stamp, book = self._books.get(swap.key, (None, None))
-        return book if stamp == swap.before else None
-
-    def _read_field(self, pipeline: Pipeline, keys: list[str], field: str) -> list[bytes | None]:
-        scripts.FIELD.queue(pipeline, keys, [field])
-        found: list[bytes | None] = scripts.run(self._redis, pipeline)[-1]
-        return found
-
     def _put_states(
-        self, swaps: list[_Swap[S]], values: list[bytes], counter: Counter, counts: Mapping[Counter, int]
-    ) -> list[S]:
-        """Store `values` where nobody was faster; return the states of the others."""
-        keys = [self._keys.counters, *(swap.key for swap in swaps)]
-        arguments: list[scripts.Argument] = [counter]
-        for swap, value in zip(swaps, values, strict=True):
-            arguments += (swap.before, swap.after, value)
-        pipeline = self._redis.pipeline(transaction=False)
-        self._count(pipeline, counts)
+        self,
+        channel: Channel,
+        states: Sequence[S],
+        values: Iterable[bytes | str],
+        counters: tuple[Counter, Counter],
+    ) -> None:
+        """Store each of `states` where it is newer than what is there; count those stored, and the others."""
+        keys = [self._keys.counters, *(self._keys.state(channel, state.market) for state in states)]
+        kind = "book" if channel is Channel.ORDERBOOK else "ticker"
+        arguments: list[scripts.Argument] = [kind, *counters, LEAP_MS]
+        for state, value in zip(states, values, strict=True):
+            arguments += (_time(state), state.received_ms, value)
+        pipeline = self._reading()
         scripts.STATES.queue(pipeline, keys, arguments)
-        stored = scripts.run(self._redis, pipeline)[-1]
-        return [swap.state for swap, done in zip(swaps, stored, strict=True) if not done]
+        scripts.run(self._redis, pipeline)
 
     def _record_gaps(self, gaps: Sequence[Gap], counts: dict[Counter, int]) -> None:
         if not gaps:
@@ -373,7 +308,7 @@ class Store:
         events: Sequence[Trade] | Sequence[Ticker],
         counts: Mapping[Counter, int],
         sent_ms: int,
-        books: Sequence[OrderBook] = (),
+        books: Sequence[EncodedBook] = (),
     ) -> None:
         """Remember the markets seen, the newest time of `events`, and of each market's trades; count.
 
@@ -464,23 +399,25 @@ def _too_late(group: _Group) -> Gap:
     return Gap(group.market, Channel.TRADE, group.minute_ms, group.minute_ms + MINUTE_MS - 1, "too_late")
 
 
-def _stamp(state: Ticker | OrderBook) -> Stamp:
+def _time(state: Ticker | EncodedBook) -> int:
+    """Return when the exchange made a state, in the unit of its kind."""
+    return state.exchange_us if isinstance(state, EncodedBook) else state.exchange_ms
+
+
+def _stamp(state: Ticker | EncodedBook) -> Stamp:
     """What makes a state newer than another."""
-    time = state.exchange_us if isinstance(state, OrderBook) else state.exchange_ms
-    return Stamp(time, state.received_ms)
-
-
-def _parse_stamp(text: bytes) -> Stamp:
-    time, received_ms = text.split(b":")
-    return Stamp(int(time), int(received_ms))
+    return Stamp(_time(state), state.received_ms)
 
 
 def _newest(states: Iterable[S]) -> list[S]:
     """Return the newest state per market, of equals the last."""
     newest: dict[str, S] = {}
     for state in states:
-        known, stamp = newest.get(state.market), _stamp(state)
-        if known is None or stamp == _stamp(known) or is_newer(stamp, _stamp(known)):
+        known = newest.setdefault(state.market, state)
+        if known is state:
+            continue
+        stamp, known_stamp = _stamp(state), _stamp(known)
+        if stamp == known_stamp or is_newer(stamp, known_stamp):
             newest[state.market] = state
     return list(newest.values())
 

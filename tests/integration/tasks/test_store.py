@@ -227,10 +227,10 @@ def test_a_book_tells_what_changed_against_the_one_it_replaced(store: Store, rea
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 30), st.integers(1, 9)), min_size=2, max_size=12))
 @REAL_REDIS
-def test_workers_that_remember_books_compare_with_the_stored_one(
+def test_what_changed_is_against_the_book_that_was_replaced(
     client: redis.Redis, settings: Settings, reader: Reader, puts: list[tuple[int, int, int]]
 ) -> None:
-    """Three workers store books of one market, some of them late: what changed is against the last stored."""
+    """Three workers store books of one market, some late, some equal: what changed is against the last."""
     client.flushall()
     workers = [Store(client, settings.store) for _ in range(3)]
     stored: OrderBook | None = None
@@ -243,58 +243,6 @@ def test_workers_that_remember_books_compare_with_the_stored_one(
             assert row.bids == shown.bids
             assert row.changes == compare(before, (shown.bids, shown.asks))
             stored = shown
-
-
-class Overtaken(Store):
-    """A store that another one overtakes once between its reading and its writing."""
-
-    def __init__(self, *arguments: Any, by: Store, with_book: OrderBook) -> None:
-        super().__init__(*arguments)
-        self._others = [(by, with_book)]
-
-    def _books_before(self, swaps: Any) -> Any:
-        found = super()._books_before(swaps)
-        while self._others:
-            other, its_book = self._others.pop()
-            other.put_books([its_book])
-        return found
-
-
-@pytest.mark.parametrize(("its_us", "stands", "stale"), [(1, 3, 0), (9, 2, 1)])
-def test_a_book_overtaken_on_its_way_is_looked_at_again(
-    client: redis.Redis,
-    settings: Settings,
-    store: Store,
-    reader: Reader,
-    its_us: int,
-    stands: int,
-    stale: int,
-) -> None:
-    """It replaces what is older, also if that has come meanwhile, and gives way to what is newer."""
-    store.put_books([book(((99, 1),))])
-    meanwhile = book(((99, 2), (98, 2)), exchange_us=T0 * 1000 + its_us)
-    overtaken = Overtaken(client, settings.store, by=store, with_book=meanwhile)
-    overtaken.put_books([book(((99, 3),), exchange_us=T0 * 1000 + 5)])
-    row = reader.book(BTC)
-    assert row.bids[0][1] == stands
-    assert (row.changes.removed, row.changes.added) == ((0, 1) if stale else (1, 0))
-    assert (reader.counters().get("books_stale", 0), reader.counters()["books_stored"]) == (stale, 3 - stale)
-
-
-def test_books_of_more_markets_than_are_remembered(
-    client: redis.Redis, settings: Settings, reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory is bounded; what was forgotten is read again."""
-    monkeypatch.setattr(store_module, "BOOKS_MAX", 10)
-    remembered = store_module.Memory()
-    for age in range(3):
-        for part in range(4):
-            markets = [f"KRW-{part}{number}" for number in range(10)]
-            rows = [book(((99, 1 + age),), market=market, exchange_us=T0 * 1000 + age) for market in markets]
-            Store(client, settings.store, remembered).put_books(rows)
-            assert len(remembered.books) <= 20
-    assert {row.changed_levels for row in reader.book()} == {1}
-    assert len(reader.book()) == 40
 
 
 def test_a_state_stamped_a_day_ahead_freezes_nothing(store: Store, reader: Reader) -> None:

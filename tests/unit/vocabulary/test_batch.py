@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import batch as batches
-from collector.batch import BookBatch, GapBatch, Kind, TickerBatch, TradeBatch
+from collector.batch import BookBatch, GapBatch, Kind, TickerBatch, TradeBatch, WrittenBookBatch
 from collector.errors import InvalidBatch
-from collector.model import Channel, Gap, OrderBook, Side, Source, Ticker, Trade
+from collector.model import Channel, EncodedBook, Gap, OrderBook, Side, Source, Ticker, Trade
 
 T0 = 1_790_000_000_000
 LONG = Decimal("728107452.06423197609921044")  # 26 digits: a double keeps 17
@@ -44,6 +44,14 @@ FIGURES = {
 SIGNED = {"change_price", "change_rate"}
 
 ROWS = {Kind.TRADE: TRADE, Kind.TICKER: TICKER, Kind.ORDERBOOK: BOOK, Kind.GAP: GAP}
+
+
+#: Usual numbers twice, so that whole levels of them are common.
+LEVEL_NUMBERS = [
+    *["1", "95000000", "0.5", "0.00000001", "12.50"] * 2,
+    *["0", "0.0", "-1", "1e-8", "1E31", "1e-31", "0.0000000000000000000000000000000001", "007", "1.", '"1"'],
+    *["9" * 20, "9" * 31, "9" * 32, "null", " 1"],
+]
 
 
 def wire(kind: Kind, *rows: msgspec.Struct) -> str:
@@ -198,6 +206,23 @@ class TestNonsense:
         for level in ((number, Decimal(1)), (Decimal(1), number)):
             with pytest.raises(InvalidBatch):
                 decoded(Kind.ORDERBOOK, changed(BOOK, **{side: (level,)}))
+            with pytest.raises(InvalidBatch):
+                batches.decode(wire(Kind.ORDERBOOK, changed(BOOK, **{side: (level,)})), WrittenBookBatch)
+
+    @given(st.lists(st.sampled_from(LEVEL_NUMBERS), max_size=9))
+    @settings(max_examples=400, deadline=None)
+    def test_levels_as_written(self, numbers):
+        """Levels that nobody reads are refused exactly where reading them would refuse them."""
+        text = wire(Kind.ORDERBOOK, EncodedBook("KRW-BTC", T0 * 1000, T0, msgspec.Raw(b"[]")))
+        text = text.replace("[]", f"[{','.join(numbers)}]")
+        try:
+            (book,) = batches.decode(text, BookBatch).rows
+        except InvalidBatch:
+            with pytest.raises(InvalidBatch):
+                batches.decode(text, WrittenBookBatch)
+        else:
+            (written,) = batches.decode(text, WrittenBookBatch).rows
+            assert batches.read_levels(written.levels) == (book.bids, book.asks)
 
     def test_gap_ends_after_it_begins(self):
         """A gap that ends before it begins is refused; one of no length is not."""
@@ -250,7 +275,7 @@ class TestNotABatch:
         ],
         ids=range(11),
     )
-    @pytest.mark.parametrize("cls", [TradeBatch, TickerBatch, BookBatch, GapBatch])
+    @pytest.mark.parametrize("cls", [TradeBatch, TickerBatch, BookBatch, WrittenBookBatch, GapBatch])
     def test_not_json_of_ours(self, text, cls):
         """Anything else, nested however deep, is an InvalidBatch."""
         with pytest.raises(InvalidBatch):
