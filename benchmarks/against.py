@@ -5,6 +5,7 @@ so only ratios are worth keeping.
 
     store       batches of trades and books into a private Redis, a process a round and side: CPU of the
                 worker's code and of Redis, memory and append-only file of Redis, a row
+    drain       a queue of trade batches drained by one worker (`-P solo`): wall time, CPU of the worker
     listener    CPU of a listener a frame, socket to Redis (bars 1 and 2)
     mix         whole systems side by side at the exchange's mix: CPU of all processes, by role
 """
@@ -22,13 +23,15 @@ from benchmarks.listener import make_frames, other_core, run_once
 from benchmarks.machine import describe
 from benchmarks.store_rounds import SHAPES
 from benchmarks.system import MIX_OPTIONS, beside
+from benchmarks.workers import Case, measure
 from collector.host.redis_server import PrivateRedis
 from collector.settings import Settings
 
 HERE = Path(__file__).resolve().parent.parent
 FIGURES = ("worker_us", "redis_us", "memory_bytes", "file_bytes")
 FRAMES = {"trade": 60_000, "orderbook": 20_000}
-PARTS = ("store", "listener", "mix")
+PARTS = ("store", "drain", "listener", "mix")
+DRAINS = (Case(1, 1, 1, 500, 80), Case(1, 1, 1, 50, 200))
 Round = Mapping[str, float]
 
 
@@ -87,6 +90,20 @@ def _store_once(checkout: Path, url: str, shape: str) -> Round:
     return found
 
 
+def drain(rival: Path, rounds: int) -> None:
+    """Print a line for each size of batch."""
+    for case in DRAINS:
+        found: dict[Path, list[Round]] = {HERE: [], rival: []}
+        for number in range(rounds):
+            for checkout in (HERE, rival) if number % 2 else (rival, HERE):
+                with tempfile.TemporaryDirectory() as folder:
+                    per_s, cpu_s = measure(case, Path(folder), python_of(checkout))
+                found[checkout].append({"wall": 1 / per_s, "cpu": cpu_s})
+        ratio = ratios(found[HERE], found[rival])
+        rows = f"{case.batches} batches of {case.rows} trades"
+        print(f"drain, {rows}: wall {ratio['wall']:.2f}, worker's CPU {ratio['cpu']:.2f}", flush=True)
+
+
 def listener(rival: Path, rounds: int) -> None:
     """Print CPU a frame of both listeners, trades and books."""
     for kind, count in FRAMES.items():
@@ -123,6 +140,8 @@ def run(rival: Path, parts: Sequence[str], rounds: int, seconds: float, shapes: 
     print(f"{describe()}; {commit_of(HERE)} over {commit_of(rival)}, medians of {rounds} alternating rounds")
     if "store" in parts:
         store(rival, rounds, shapes)
+    if "drain" in parts:
+        drain(rival, rounds)
     if "listener" in parts:
         listener(rival, rounds)
     if "mix" in parts:

@@ -6,6 +6,7 @@ that share a queue share its candles. CPU is that of the workers' processes, Red
 means that more machines are needed for the same market.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -79,8 +80,8 @@ def _trade(number: int, shard: int, shards: int) -> Trade:
     return Trade(f"KRW-M{market:03}", number, price, Decimal("0.12345678"), side, at_ms, at_ms + 5)
 
 
-def measure(case: Case, folder: Path) -> tuple[float, float]:
-    """Return (batches/s, CPU seconds a batch) of one run."""
+def measure(case: Case, folder: Path, python: str = sys.executable) -> tuple[float, float]:
+    """Return (batches/s, CPU seconds a batch) of one run; `python` runs the workers."""
     with (
         PrivateRedis(Settings(data_dir=folder / "data")) as server,
         connect(server.url, Settings()) as client,
@@ -90,8 +91,8 @@ def measure(case: Case, folder: Path) -> tuple[float, float]:
             "COLLECTOR_DATA_DIR": str(folder / "data"),
             "COLLECTOR_BATCH__TRADE_QUEUES": str(case.shards),
         }
-        _fill(case, env, folder)
-        workers = [_worker(number, case, env, folder).start() for number in range(case.workers)]
+        _fill(case, env, folder, python)
+        workers = [_worker(number, case, env, folder, python).start() for number in range(case.workers)]
         try:
             return _watch(Reader(client, Settings()), case.batches, workers)
         finally:
@@ -99,15 +100,15 @@ def measure(case: Case, folder: Path) -> tuple[float, float]:
                 worker.kill()
 
 
-def _worker(number: int, case: Case, env: dict[str, str], folder: Path) -> Process:
+def _worker(number: int, case: Case, env: dict[str, str], folder: Path, python: str) -> Process:
     queue = queue_of(number % case.shards, case)
     pool = ("-P", "solo") if case.processes == 1 else ("-c", str(case.processes))
     argv = ("-m", "celery", "-A", "tasks", "worker", "-Q", queue, *pool)
     usual = ("-n", f"w{number}@%h", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
-    return Process(f"w{number}", (*argv, *usual), env, folder)
+    return Process(f"w{number}", (*argv, *usual), env, folder, python)
 
 
-def _fill(case: Case, env: dict[str, str], folder: Path) -> None:
+def _fill(case: Case, env: dict[str, str], folder: Path, python: str) -> None:
     file = folder / "letters"
     file.write_text("\n".join(" ".join(letter) for letter in letters(case)))
     program = (
@@ -116,7 +117,7 @@ def _fill(case: Case, env: dict[str, str], folder: Path) -> None:
         "    queue, text = line.strip().split(' ', 1)\n"
         "    app.send_task('tasks.ingest.trades', args=(text,), queue=queue, argsrepr='-')\n"
     )
-    with Process("fill", ("-c", program, str(file)), env, folder) as filling:
+    with Process("fill", ("-c", program, str(file)), env, folder, python) as filling:
         until(lambda: not filling.is_alive, 120, "the queue is full", filling.output)
     if filling.status != 0:
         raise AssertionError(filling.output())

@@ -1,9 +1,12 @@
 """Every key in Redis that is ours, in one place.
 
     key (after the prefix)         type    holds                                            lives
-    candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, JSON           candle_retention_h
-    trades:{market}:{minute_ms}    HASH    exchange_ms -> trades of that ms, JSON           trade_retention_h
-    ticker:{market}, book:{market} HASH    `stamp` (what is compared), `value` (JSON)       for ever
+    candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, msgpack, see   candle_retention_h
+                                           `collector.store.minute_layout`
+    trades:{market}:{minute_ms}    LIST    chunks of trades, as above                       trade_retention_h
+    ticker:{market}                HASH    `stamp` (what is compared), `value` (JSON)       for ever
+    book:{market}                  HASH    `stamp`, `0`, `1`, see                           for ever
+                                           `collector.store.book_layout`
     gaps:{market}                  HASH    `channel:from_ms:reason` -> `[to_ms, reason,     gap_retention_h
                                            recovered]`
     markets                        SET     every market ever seen                           for ever
