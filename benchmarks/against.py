@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent.parent
 FIGURES = ("worker_us", "redis_us", "memory_bytes", "file_bytes")
 FRAMES = {"trade": 60_000, "orderbook": 20_000}
 PARTS = ("store", "drain", "listener", "mix")
-DRAINS = (Case(1, 1, 1, 500, 80), Case(1, 1, 1, 50, 200))
+DRAINS = (Case(1, 1, 1, 500, 80), Case(1, 1, 1, 50, 400))
 Round = Mapping[str, float]
 
 

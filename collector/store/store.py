@@ -42,7 +42,7 @@ TIMES_AT_ONCE = 2000
 #: So much later a market confirms a doubted time of its own: the fills of one order are at one moment.
 CONFIRMS_MS = 1_000
 
-#: Minutes remembered by a process; some of each market.
+#: Minutes remembered by a process, about: some of each market, 8 MB. Then all are forgotten.
 MINUTES_MAX = 5_000
 
 #: Counted, known, recovered, oldest millisecond: numbers that go with a minute to `trades.lua`.
@@ -106,7 +106,7 @@ class _Commit(NamedTuple):
 class Memory:
     """What a process has stored and remembers, to save reading it; Redis decides whether it still holds."""
 
-    #: By market and open, in the order of their last commits.
+    #: By market and open.
     minutes: dict[tuple[str, int], _Known] = field(default_factory=dict)
 
 
@@ -195,6 +195,8 @@ class Store:
 
     def _commit_minutes(self, tries: list[_Try], late: list[_Group]) -> list[_Try]:
         """Try to commit every group once; return those whose minute was not the one that was known."""
+        if len(self._minutes) > MINUTES_MAX:
+            self._minutes.clear()
         commits = [self._prepare(each) for each in tries]
         pipeline = self._reading()
         self._queue_commits(pipeline, commits)
@@ -241,8 +243,6 @@ class Store:
         # A minute of the layout before is written anew, which takes all its rows: it has to be read.
         if last is not None and not minute_layout.is_old(commit.version):
             self._minutes[key] = _Known(commit.version, absorbed.minute, last)
-        if len(self._minutes) > MINUTES_MAX:
-            del self._minutes[next(iter(self._minutes))]
 
     def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
         keys = [self._keys.counters, self._keys.recovered, self._keys.markets]

@@ -14,6 +14,7 @@ from collector.analytics.minutes import absorb
 from collector.archive.source import ArchiveSource
 from collector.model import Source, Trade
 from collector.settings import Settings
+from collector.store import store as store_module
 from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.store import Memory, Store
@@ -166,3 +167,18 @@ def test_old_trades_find_their_copies_in_old_chunks(store: Store, reader: Reader
     assert [row.trade_count for row in reader.candles(BTC)] == [80]
     assert reader.counters()["trades_recovered"] == 40
     assert reader.counters()["trades_duplicate"] == 40 + 80
+
+
+def test_minutes_of_more_markets_than_are_remembered(
+    client: redis.Redis, settings: Settings, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded; what was forgotten is read again."""
+    monkeypatch.setattr(store_module, "MINUTES_MAX", 10)
+    memory = Memory()
+    for number in range(3):
+        for part in range(4):
+            markets = [f"KRW-{part}{each}" for each in range(10)]
+            rows = [trade(number, market=market, exchange_ms=T0 + number) for market in markets]
+            Store(client, settings.store, memory).put_trades(rows)
+            assert len(memory.minutes) <= 20
+    assert [row.trade_count for market in reader.markets() for row in reader.candles(market)] == [3] * 40
