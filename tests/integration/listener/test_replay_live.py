@@ -20,6 +20,7 @@ from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import envelope_of
 from collector.recording import Recording, open_recording
 from collector.settings import BatchSettings, Settings, StoreSettings
+from collector.store.minute_layout import VERSION_BYTES
 from collector.store.redis_client import connect
 from collector.store.store import Store
 from collector.stream.batcher import STATES, Batcher
@@ -90,11 +91,17 @@ def stored(rows: Rows, url: str, prefix: str) -> dict[bytes, Any]:
 
 
 def dump(client: redis.Redis, prefix: str) -> dict[bytes, Any]:
-    """Return all results under a prefix, the prefix left out."""
-    found = {}
+    """Return all results under a prefix, the prefix left out; candles without their random versions."""
+    found: dict[bytes, Any] = {}
     for kind in ("candle", "trades", "ticker", "book"):
         for key in client.scan_iter(f"{prefix}{kind}:*"):
-            found[key.removeprefix(prefix.encode())] = client.hgetall(key)
+            name = key.removeprefix(prefix.encode())
+            if kind == "trades":
+                found[name] = client.lrange(key, 0, -1)
+            else:
+                found[name] = client.hgetall(key)
+            if kind == "candle":
+                found[name] = {minute: stored[VERSION_BYTES:] for minute, stored in found[name].items()}
     return found
 
 
