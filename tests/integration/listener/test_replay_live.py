@@ -20,7 +20,7 @@ from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import envelope_of
 from collector.recording import Recording, open_recording
 from collector.settings import BatchSettings, Settings, StoreSettings
-from collector.store.minute_layout import VERSION_BYTES
+from collector.store.minute_layout import VERSION_BYTES, read_chunks
 from collector.store.redis_client import connect
 from collector.store.store import Store
 from collector.stream.batcher import STATES, Batcher
@@ -91,13 +91,13 @@ def stored(rows: Rows, url: str, prefix: str) -> dict[bytes, Any]:
 
 
 def dump(client: redis.Redis, prefix: str) -> dict[bytes, Any]:
-    """Return all results under a prefix, the prefix left out; candles without their random versions."""
+    """Return all results under a prefix: candles without their versions, trades however they were batched."""
     found: dict[bytes, Any] = {}
     for kind in ("candle", "trades", "ticker", "book"):
         for key in client.scan_iter(f"{prefix}{kind}:*"):
             name = key.removeprefix(prefix.encode())
             if kind == "trades":
-                found[name] = client.lrange(key, 0, -1)
+                found[name] = read_chunks(int(name.rsplit(b":", 1)[1]), client.lrange(key, 0, -1))
             else:
                 found[name] = client.hgetall(key)
             if kind == "candle":
