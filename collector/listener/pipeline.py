@@ -265,6 +265,8 @@ class EventPipeline:
         for trade in trades:
             if not self.deduplicator.accept(trade):
                 continue
+            if self.totals.is_fetched(trade, exchange_ms, AHEAD_MS):
+                continue  # a backfill has brought it meanwhile, with its true stamp
             self._on_trade(trade, exchange_ms)
             if len(self._ahead) < _AHEAD_MAX:
                 self._ahead.append((trade, exchange_ms))

@@ -9,7 +9,7 @@ A ticker or a book with a stamp from the future would otherwise be the newest of
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
@@ -18,6 +18,8 @@ from collector.stream.exchange_time import AHEAD_MS, BEHIND_MS, ExchangeTime
 from collector.util.korean_time import KST_MS
 
 MarketEvent = Trade | Ticker | OrderBook | EncodedBook
+#: An event, and the monotonic moment it came.
+_Held = tuple[MarketEvent, float]
 
 #: How long an event is held at the most.
 HOLD_S = 2.0
@@ -45,8 +47,7 @@ class Doubts:
         self.in_kst: set[type] = set()
         self._time = time
         self._rows = rows
-        #: Each with the moment it came.
-        self._held: list[tuple[MarketEvent, float]] = []
+        self._held: list[_Held] = []
         #: Per channel: events in a row that speak for a change of its stamps, and the rows passed till then.
         self._streaks: dict[Channel, tuple[int, int]] = {}
 
@@ -61,16 +62,30 @@ class Doubts:
     def take(self, event: MarketEvent, now_s: float) -> list[MarketEvent]:
         """Take an event from the future, or of a kind that is `in_kst`; return what may pass now."""
         if type(event) in self.in_kst:
-            return [self._corrected(event, now_s)]
+            return self._put_right([(event, now_s)], now_s)
         is_korean_now = self._is_now(event.exchange_ms - KST_MS, now_s)
         if is_korean_now and not self._time.is_vouched_for(event.exchange_ms, now_s):
             if self._is_in_kst(_CHANNELS[type(event)]):
                 self.in_kst |= _classes_of(_CHANNELS[type(event)])
-                return [self._corrected(each, now_s) for each in [*self._release(type(event)), event]]
+                return self._put_right([*self._release(type(event)), (event, now_s)], now_s)
         elif self._time.saw(event.exchange_ms, now_s):
             return [*self.believable(now_s), event]
-        self._held.append((event, now_s))
-        return [*self._give_up(1)] if len(self._held) > _HELD_MAX else []
+        return [*self._hold(event, now_s)]
+
+    def _put_right(self, held: Iterable[_Held], now_s: float) -> list[MarketEvent]:
+        """Take the 9 h off; what is ahead even so is held like any other."""
+        passed: list[MarketEvent] = []
+        for event, since_s in held:
+            corrected = self._corrected(event, now_s)
+            if corrected.exchange_ms <= self._time.at(now_s) + AHEAD_MS:
+                passed.append(corrected)
+            else:
+                passed += self._hold(corrected, since_s)
+        return passed
+
+    def _hold(self, event: MarketEvent, since_s: float) -> list[Trade]:
+        self._held.append((event, since_s))
+        return self._give_up(1) if len(self._held) > _HELD_MAX else []
 
     def believable(self, now_s: float) -> list[MarketEvent]:
         """Return what need not be held any more because the time has moved."""
@@ -91,9 +106,9 @@ class Doubts:
             self.counts[f"{_CHANNELS[type(event)]}_ahead"] += 1
         return [event for event in events if isinstance(event, Trade)]
 
-    def _release(self, cls: type) -> list[MarketEvent]:
+    def _release(self, cls: type) -> list[_Held]:
         channel = _CHANNELS[cls]
-        ready = [event for event, _ in self._held if _CHANNELS[type(event)] is channel]
+        ready = [held for held in self._held if _CHANNELS[type(held[0])] is channel]
         self._held = [held for held in self._held if _CHANNELS[type(held[0])] is not channel]
         return ready
 

@@ -197,6 +197,28 @@ class Totals:
                     self._look_again(market)
         return count
 
+    def is_fetched(self, trade: Trade, at_ms: int, within_ms: int) -> bool:
+        """Return whether REST has brought a trade that equals this one but for its time, and no socket has.
+
+        That one counts as brought by a socket from now on.
+
+        Args:
+            at_ms, within_ms: about when it was, and how far from that it may be.
+        """
+        market = self._markets.get(trade.market)
+        if market is None:
+            return False
+        for key, count in market.fetched.items():
+            ms, *fields = key
+            if (
+                count > 0
+                and fields == [trade.price, trade.volume, trade.side]
+                and abs(ms - at_ms) <= within_ms
+            ):
+                market.fetched[key] -= 1
+                return True
+        return False
+
     def knows(self, trade: Trade) -> bool:
         """Return whether a trade that equals this one in time, price, volume and side is among the sums."""
         market = self._markets.get(trade.market)

@@ -40,10 +40,10 @@ def _flush_redis(system: System) -> None:
 
 
 def _cut_redis(system: System) -> None:
-    """Kill it, and take the tail of its file away, as a power cut may."""
+    """Kill it, and take the tail of its file away, as a power cut may; not what is of the run before."""
     _kill_redis(system)
-    *_, newest = sorted((system.server.folder / "appendonlydir").glob("*.incr.aof"))
-    os.truncate(newest, max(newest.stat().st_size - CUT_BYTES, 0))
+    newest = system.newest_file()
+    os.truncate(newest, max(newest.stat().st_size - CUT_BYTES, system.server_bytes.get(newest, 0)))
 
 
 def _copy_redis(system: System) -> None:

@@ -89,6 +89,7 @@ class Outcome:
         recovery_s: from the end of the last fault until the stored trades were as fresh as usual.
         settled_s: from the last trade until nothing was on its way any more.
         deaths: processes that ended without our doing.
+        report: what the processes of ours logged, and how they were.
     """
 
     scenario: Scenario
@@ -98,6 +99,7 @@ class Outcome:
     settled_s: float
     counters: Mapping[str, int]
     deaths: list[str]
+    report: str
 
     def __str__(self) -> str:
         verdict = self.verdict
@@ -160,6 +162,7 @@ def play(scenario: Scenario, system: System) -> Outcome:
             watch.settled_s,
             system.counters(),
             system.deaths,
+            system.report(),
         )
     finally:
         system.end_run()

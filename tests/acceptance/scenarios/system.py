@@ -53,6 +53,8 @@ SHORT_TIMES = {
 }
 QUEUES = "trade,orderbook,ticker"
 LOOK_TIMEOUT_S = 0.2
+#: A batch whose acknowledgement got lost comes back after the visibility timeout.
+RETURNED_WITHIN_S = 30.0
 REDIS_MEMORY_MB = 128
 
 
@@ -87,6 +89,8 @@ class System:
         self._settings = dict(times)
         self._keys = Keys(Settings().store.key_prefix)
         self._runs = 0
+        #: Size of Redis' newest file when the run began: what is older is of another run.
+        self.server_bytes: dict[Path, int] = {}
         self._disks = ExitStack()
         self._stack = ExitStack()
 
@@ -130,7 +134,9 @@ class System:
         self._runs += 1
         run = self.folder / f"run{self._runs}"
         run.mkdir()
+        self._wait_until_all_returned()
         self.forget()
+        self.server_bytes = self._server_bytes()
         self.deaths = []
         self._down.clear()
         self.host_clock = None if clock_s is None else HostClock(run / "host-clock")
@@ -162,6 +168,22 @@ class System:
         keys = [key for key in self.redis.scan_iter(f"{self._keys.prefix}*") if b"health:worker" not in key]
         if keys:
             self.redis.delete(*keys)
+
+    def newest_file(self) -> Path:
+        """Return the file that Redis appends to."""
+        *_, newest = sorted((self.server.folder / "appendonlydir").glob("*.incr.aof"))
+        return newest
+
+    def _server_bytes(self) -> dict[Path, int]:
+        newest = self.newest_file()
+        return {newest: newest.stat().st_size}
+
+    def _wait_until_all_returned(self) -> None:
+        """Wait for batches of the run before that come once more: in this run's store they would be new."""
+        until_s = time.monotonic() + RETURNED_WITHIN_S
+        while self.redis.hlen("unacked") or any(self.redis.llen(queue) for queue in QUEUES.split(",")):
+            assert time.monotonic() < until_s, f"batches of the run before stay:\n{self.report()}"
+            time.sleep(0.05)
 
     # What it looks like
 

@@ -61,5 +61,12 @@ def _complaints(system: System, scenario: Scenario) -> list[str]:
     except AssertionError as error:  # it did not settle in time
         print(error)
         return [str(error).splitlines()[0]]
-    print(outcome, outcome.complaints() or "", flush=True)
-    return outcome.complaints()
+    complaints = outcome.complaints()
+    print(outcome, complaints or "", flush=True)
+    if complaints:
+        report = system.folder / f"{scenario.name}.txt"
+        report.write_text(
+            "\n".join([str(outcome), *complaints, *map(str, outcome.verdict.gaps), outcome.report])
+        )
+        print(f"logs and gaps: {report}", flush=True)
+    return complaints

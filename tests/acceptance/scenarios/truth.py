@@ -105,7 +105,9 @@ def _compare_market(
             verdict.admitted += len(true) - count
             verdict.incomplete += not equal
         else:
-            verdict.wrong.append(f"{market} {open_ms}: {candle} should be {expected}")
+            verdict.wrong.append(
+                f"{market} {open_ms}: {candle} should be {expected}{_differences(kept[open_ms], true)}"
+            )
 
 
 def _is_admitted(gaps: list[GapRow], open_ms: int) -> bool:
@@ -115,6 +117,17 @@ def _is_admitted(gaps: list[GapRow], open_ms: int) -> bool:
 
 def _executions(rows: list[TradeRow]) -> Counter[tuple[int, Decimal, Decimal, str]]:
     return Counter((row.exchange_ms, row.price, row.volume, str(row.side)) for row in rows)
+
+
+def _differences(rows: list[TradeRow], true: list[PlainTrade]) -> str:
+    """Return which executions are missing or too many, the first and the last, in words."""
+    stored, made = _executions(rows), Counter(_key(trade) for trade in true)
+    found = ""
+    for words, difference in (("missing", made - stored), ("too many", stored - made)):
+        if difference:
+            first, last = min(difference), max(difference)
+            found += f"; {difference.total()} {words}, from {first} to {last}"
+    return found
 
 
 def _key(trade: PlainTrade) -> tuple[int, Decimal, Decimal, str]:

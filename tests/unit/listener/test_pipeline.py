@@ -145,6 +145,19 @@ def test_a_trade_from_the_future_takes_the_time_that_rest_has_for_it(bench: Benc
     assert bench.pipeline.totals.recovered([trade(9, ms=T0 + 86_400_000)], T0 + 110_000) == 0
 
 
+def test_a_trade_from_the_future_that_rest_has_brought_meanwhile_counts_once(bench: Bench) -> None:
+    """Another gap is fetched while the stamp is still in doubt: that copy counts, ours does not."""
+    bench.frame(trade(1, ms=T0 + 100_000))
+    bench.frame(trade(2, ms=T0 + 86_400_000), trade(3, ms=T0 + 86_400_000))
+    bench.pipeline.add_recovered([trade(7, ms=T0 + 100_150, source=Source.REST)])
+    bench.clock.advance(3)
+    bench.pipeline.tick(DECISION)
+    assert bench.ahead == [(3, T0 + 103_100)]
+    bench.pipeline.add_recovered([trade(7, ms=T0 + 100_150, source=Source.REST)])
+    bench.pipeline.pass_ahead("KRW-BTC", T0 + 200_000)
+    assert [row.exchange_ms - T0 for row in bench.rows()] == [100_000, 100_150, 100_150, 86_400_000]
+
+
 def test_a_flood_of_trades_from_the_future_is_passed_on(bench: Bench) -> None:
     """Not one gap for each of thousands."""
     bench.frame(trade(1, ms=T0 + 100_000))

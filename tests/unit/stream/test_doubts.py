@@ -64,6 +64,17 @@ def test_what_was_held_passes_once_the_time_is_known_better() -> None:
     assert bench.doubts.counts == {}
 
 
+def test_a_stamp_in_korean_time_that_is_ahead_even_so_is_held() -> None:
+    """Also one that was held before its kind was seen to be in Korean time."""
+    bench = Bench()
+    bench.take(0.0, ticker(T0))
+    ahead_ms = KST_MS + 3_600_000
+    assert bench.take(0.1, trade(1, ms=T0 + ahead_ms), trade(2, ms=T0 + KST_MS + 100)) == [100]
+    assert bench.take(0.2, trade(3, ms=T0 + ahead_ms), trade(4, ms=T0 + KST_MS + 200)) == [200]
+    assert len(bench.doubts) == 2
+    assert bench.take(0.3 + HOLD_S) == [3_600_000, 3_600_000]
+
+
 def test_a_kind_in_korean_time_is_put_right_from_its_first_event() -> None:
     """Trades are right, tickers 9 h ahead, the trade they name too."""
     bench = Bench()
