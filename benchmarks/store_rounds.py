@@ -2,17 +2,20 @@
 
     PYTHON benchmarks/store_rounds.py CHECKOUT REDIS_URL SHAPE
 
-Run by path with the interpreter of the checkout, so that `collector` is that checkout's. Only names are used
-that both sides have. Prints one JSON object: rows, and for a row the CPU microseconds of this process and of
-Redis, bytes of Redis' memory and of its append-only file.
+Run by path with the interpreter of the checkout, so that `collector` is that checkout's, back to c869435.
+Prints one JSON object: rows, and for a row the CPU microseconds of this process and of Redis, bytes of Redis'
+memory and of its append-only file.
 """
 
 import gc
+import importlib
+import inspect
 import json
+import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -83,28 +86,15 @@ def measure(url: str, shape: Shape) -> dict[str, float]:
     """Store all batches as a worker does and return what a row cost."""
     import redis
 
-    from collector import batch as batches
-    from collector.batch import TradeBatch, decode
-    from collector.settings import Settings
-    from collector.store import store as module
-
     made = texts(shape)
     client = redis.Redis.from_url(url)
     client.flushall()
-    settings = Settings()
-    books: Any = getattr(batches, "WrittenBookBatch", batches.BookBatch)
-    # A process keeps what it remembers from batch to batch, whatever it is.
-    memory: list[Any] = [make() for make in _memories(module)]
+    store = storing(client, url)
     before = _redis(client)
     gc.collect()
     started_s = time.process_time()
     for text in made:
-        store = module.Store(client, settings.store, *memory)
-        if shape.kind == "trade":
-            batch = decode(text, TradeBatch)
-            store.put_trades(batch.rows, batch.created_ms)
-        else:
-            store.put_books(decode(text, books).rows)
+        store(shape.kind, text)
     cpu_s = time.process_time() - started_s
     after = _redis(client)
     rows = shape.batches * shape.rows
@@ -112,8 +102,32 @@ def measure(url: str, shape: Shape) -> dict[str, float]:
     return {"rows": rows, "worker_us": cpu_s / rows * 1e6, **found}
 
 
-def _memories(module: Any) -> Iterator[Callable[[], object]]:
-    yield getattr(module, "Memory", dict)
+def storing(client: Any, url: str) -> Callable[[str, str], None]:
+    """Return what stores a batch, by kind and text, as the checkout's worker does without Celery."""
+    os.environ["REDIS_URL"] = url
+    from collector import batch as batches
+    from collector.settings import Settings
+
+    try:
+        from collector.store import store as module
+
+        memory: object = module.Memory()
+    except ImportError:  # the names before
+        module = importlib.import_module("tasks.store")
+        memory = {}
+    settings = Settings().store
+    books: Any = getattr(batches, "WrittenBookBatch", batches.BookBatch)
+    takes_sending = "sent_ms" in inspect.signature(module.Store.put_trades).parameters
+
+    def put(kind: str, text: str) -> None:
+        store = module.Store(client, settings, memory)
+        if kind == "trade":
+            batch = batches.decode(text, batches.TradeBatch)
+            store.put_trades(batch.rows, *([batch.created_ms] if takes_sending else []))
+        else:
+            store.put_books(batches.decode(text, books).rows)
+
+    return put
 
 
 def _redis(client: Any) -> dict[str, float]:
