@@ -111,7 +111,7 @@ def storing(client: Any, url: str) -> Callable[[str, str], None]:
     try:
         from collector.store import store as module
 
-        memory: object = module.Memory()
+        memory: Any = module.Memory()
     except ImportError:  # the names before
         module = importlib.import_module("tasks.store")
         memory = {}
