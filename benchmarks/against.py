@@ -7,7 +7,8 @@ so only ratios are worth keeping.
                 worker's code and of Redis, memory and append-only file of Redis, a row
     drain       a queue of trade batches drained by one worker (`-P solo`): wall time, CPU of the worker
     listener    CPU of a listener a frame, socket to Redis (bars 1 and 2)
-    mix         whole systems side by side at the exchange's mix: CPU of all processes, by role
+    mix         whole systems side by side at the exchange's mix: CPU of all processes, by role, bytes of
+                Redis' file, and milliseconds from the exchange to what can be read
 """
 
 import argparse
@@ -16,15 +17,17 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from statistics import median
 
 from benchmarks.listener import make_frames, other_core, run_once
 from benchmarks.machine import describe
 from benchmarks.store_rounds import SHAPES
-from benchmarks.system import MIX_OPTIONS, beside
+from benchmarks.system import MIX_OPTIONS, Beside, beside
 from benchmarks.workers import Case, measure
 from collector.host.redis_server import PrivateRedis
+from collector.listener.health import percentile
 from collector.settings import Settings
 
 HERE = Path(__file__).resolve().parent.parent
@@ -124,14 +127,36 @@ def listener(rival: Path, rounds: int) -> None:
 
 
 def mix(rival: Path, rounds: int, seconds: float) -> None:
-    """Print CPU by role of both systems at the same time, as ratios."""
-    found: dict[str, list[Round]] = {"": [], str(rival): []}
-    for both in beside(seconds, rounds, ["", str(rival)], {str(rival): python_of(rival)}):
-        for side, figures in both.items():
-            found[side].append({**figures, "together": sum(figures.values())})
-    ratio = ratios(found[""], found[str(rival)])
-    parts = ", ".join(f"{role} {value:.2f}" for role, value in sorted(ratio.items()))
-    print(f"mix {' '.join(MIX_OPTIONS[1:])}, {rounds} x {seconds:g} s: {parts}", flush=True)
+    """Print CPU by role of both systems at the same time, bytes of Redis' file and latencies, as ratios."""
+    found = beside(seconds, rounds, ["", str(rival)], {str(rival): python_of(rival)}, look_s=seconds)
+    ours, theirs = found[""], found[str(rival)]
+    both = [
+        [
+            {**cpu, "together": sum(cpu.values()), "file": size}
+            for cpu, size in zip(side.cpu, side.file_bytes, strict=True)
+        ]
+        for side in (ours, theirs)
+    ]
+    shares = [median(cpu["together"] for cpu in side) for side in both]
+    parts = ", ".join(f"{role} {value:.2f}" for role, value in sorted(ratios(*both).items()))
+    print(
+        f"mix {' '.join(MIX_OPTIONS[1:])}, {rounds} x {seconds:g} s: {parts} "
+        f"({shares[0]:.0%} / {shares[1]:.0%} of a core)",
+        flush=True,
+    )
+    for kind in (*ours.latency_ms, "all"):
+        print(f"mix, exchange to readable, {kind}: {_compared(ours, theirs, kind)}", flush=True)
+
+
+def _compared(ours: Beside, theirs: Beside, kind: str) -> str:
+    parts = []
+    for share in (0.5, 0.99):
+        pair = []
+        for side in (ours, theirs):
+            values = [ms for name, some in side.latency_ms.items() if kind in (name, "all") for ms in some]
+            pair.append(percentile(values, share) or nan)
+        parts.append(f"p{share * 100:.0f} {pair[0] / pair[1]:.2f} ({pair[0]:.1f} / {pair[1]:.1f} ms)")
+    return ", ".join(parts)
 
 
 def run(rival: Path, parts: Sequence[str], rounds: int, seconds: float, shapes: Sequence[str]) -> None:

@@ -2,13 +2,19 @@
 
 `burst`: trades made beforehand, sent at a pace to whoever subscribes. `mix`: the exchange's measured mix,
 made as it is due so that every frame carries the time at which it is sent; all sockets get the same bytes.
+The turnover in its tickers is that of its trades, and REST has the same trades: nothing is found missing.
 """
 
 import argparse
 import asyncio
+import json
+import re
 import time
+from collections import deque
+from decimal import Decimal
 from itertools import cycle
 from random import Random
+from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.frames import MARKETS, Maker, market_names
 from benchmarks.server import FrameServer, wrap
@@ -19,6 +25,9 @@ REPEATS = 0.45
 #: Prepared books and tickers per market.
 BODIES = 8
 _THEN_MS = 1_000_000_000_000  # its digits are replaced by the present time
+_OLD_MS = 600_000
+_KEPT = 400  # rows of a market that REST shows
+_TOTAL = b'"acc_trade_price":14330306973.41015,'  # of every ticker; replaced
 
 
 class Mix(FrameServer):
@@ -34,6 +43,11 @@ class Mix(FrameServer):
         maker = Maker(markets, _THEN_MS, rate_per_ms=1e12)
         self._books = [[maker.book(name) for _ in range(BODIES)] for name in market_names(markets)]
         self._tickers = cycle([maker.ticker() for _ in range(markets * BODIES)])
+        #: By market: turnover of its trades, time of the last.
+        self._totals = {name: (Decimal(0), _THEN_MS) for name in market_names(markets)}
+        #: By market: rows of REST, newest first; one is older than any listener.
+        old_ms = time.time_ns() // 1_000_000 - _OLD_MS
+        self._rows = {name: deque([self._row(maker.trade(old_ms), name)], _KEPT) for name in self._totals}
         self._trades = maker
         self._at = [0] * markets
 
@@ -60,9 +74,34 @@ class Mix(FrameServer):
         now_ms = time.time_ns() // 1_000_000
         now = b"%d" % now_ms
         frames = [self._book(now_ms) for _ in range(books)]
-        frames += [self._trades.trade(now_ms) for _ in range(trades)]
-        frames += [next(self._tickers).replace(b"%d" % _THEN_MS, now) for _ in range(tickers)]
+        frames += [self._trade(now_ms) for _ in range(trades)]
+        frames += [self._ticker(next(self._tickers), now) for _ in range(tickers)]
         return b"".join(map(wrap, frames))
+
+    def _trade(self, now_ms: int) -> bytes:
+        frame = self._trades.trade(now_ms)
+        fields = json.loads(frame, parse_float=Decimal)
+        name = fields["code"]
+        self._rows[name].appendleft(self._row(frame, name))
+        total = self._totals[name][0] + fields["trade_price"] * fields["trade_volume"]
+        self._totals[name] = total, now_ms
+        return frame
+
+    def _row(self, frame: bytes, name: str) -> bytes:
+        """Return a trade as REST has it, whose fields are named as the socket's but for the market."""
+        return re.sub(rb'"code":"[^"]*"', b'"market":"%b"' % name.encode(), frame)
+
+    def _rest(self, target: str) -> bytes:
+        if not target.startswith("/v1/trades/ticks"):
+            return super()._rest(target)
+        (name,) = parse_qs(urlsplit(target).query)["market"]
+        return b"[%b]" % b",".join(self._rows[name])
+
+    def _ticker(self, frame: bytes, now: bytes) -> bytes:
+        total, last_ms = self._totals[frame.split(b'"', 8)[7].decode()]
+        frame = frame.replace(_TOTAL, b'"acc_trade_price":%b,' % str(total).encode())
+        frame = frame.replace(b'"trade_timestamp":%d' % _THEN_MS, b'"trade_timestamp":%d' % last_ms)
+        return frame.replace(b"%d" % _THEN_MS, now)
 
     def _book(self, now_ms: int) -> bytes:
         """Return a book of some market, the same as its last one now and then; no two carry the same time."""

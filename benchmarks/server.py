@@ -68,12 +68,16 @@ class FrameServer:
             writer.close()
 
     async def _answer_rest(self, head: bytes, writer: asyncio.StreamWriter) -> None:
-        body = self._markets if b"/v1/market/all" in head else b"[]"
+        body = self._rest(head.split(b" ", 2)[1].decode())
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         )
         await writer.drain()
+
+    def _rest(self, target: str) -> bytes:
+        """Return the answer to `GET target`."""
+        return self._markets if target.startswith("/v1/market/all") else b"[]"
 
     async def _stream(self, key: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accept = base64.b64encode(hashlib.sha1(key + _MAGIC, usedforsecurity=False).digest())

@@ -62,13 +62,17 @@ class System:
 
     Args:
         folder: an empty one.
-        exchange: arguments of `benchmarks.exchange`.
+        exchange: arguments of `benchmarks.exchange`; or the place, `host:port`, of one that runs already.
         env: settings of the system.
         python: the interpreter that runs `collector up`, by default this one.
     """
 
     def __init__(
-        self, folder: Path, exchange: Sequence[str], env: Mapping[str, str], python: str = sys.executable
+        self,
+        folder: Path,
+        exchange: Sequence[str] | str,
+        env: Mapping[str, str],
+        python: str = sys.executable,
     ) -> None:
         self.folder = folder
         self._python = python
@@ -79,10 +83,10 @@ class System:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start both; end both."""
-        argv = ("-m", "benchmarks.exchange", *self._exchange)
-        with Process("exchange", argv, {"PYTHONPATH": str(ROOT)}, self.folder) as exchange:
-            exchange.wait_until(lambda: "port " in exchange.output(), 60)
-            place = f"127.0.0.1:{exchange.output().split()[-1]}"
+        with ExitStack() as stack:
+            place = self._exchange
+            if not isinstance(place, str):
+                place = stack.enter_context(exchange_running(place, self.folder))
             settings = Settings(data_dir=self.folder / "data")
             env = {
                 "COLLECTOR_DATA_DIR": str(settings.data_dir),
@@ -103,9 +107,11 @@ class System:
         """Return how many trades are in candles."""
         return int(self.redis.hget(self.keys.counters, "trades_counted") or 0)
 
-    def settle(self) -> None:
+    def settle(self, timeout_s: float = 300) -> None:
         """Wait until the listener has asked REST about every market, as it does at a start."""
-        self.up.wait_until(lambda: not sum(row["backfills_waiting"] for row in self.reader.listeners()), 300)
+        self.up.wait_until(
+            lambda: not sum(row["backfills_waiting"] for row in self.reader.listeners()), timeout_s
+        )
 
     def cpu_s(self) -> dict[str, float]:
         """Return the seconds of processor time used so far, by role."""
@@ -122,6 +128,15 @@ class System:
         """Return the listener's process."""
         children = psutil.Process(self.up.pid).children(recursive=True)
         return next(process for process in children if _role(process.cmdline()) == "listener")
+
+
+@contextmanager
+def exchange_running(arguments: Sequence[str], folder: Path) -> Iterator[str]:
+    """Start `benchmarks.exchange`; return its place, `host:port`."""
+    argv = ("-m", "benchmarks.exchange", *arguments)
+    with Process("exchange", argv, {"PYTHONPATH": str(ROOT)}, folder) as exchange:
+        exchange.wait_until(lambda: "port " in exchange.output(), 60)
+        yield f"127.0.0.1:{exchange.output().split()[-1]}"
 
 
 def _url(settings: Settings) -> str:
@@ -214,9 +229,26 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
                 time.sleep(min(1.0, seconds / 60))
             took_s, after = time.monotonic() - started_s, system.cpu_s()
             run.cpu = {role: (after[role] - before.get(role, 0)) / took_s for role in sorted(after)}
-            run.latency_ms = _latencies(system, watched_s)
+            (run.latency_ms,) = _latencies([system], watched_s)
             run.memory_mb.append(listener.memory_info().rss / (1 << 20))
     return run
+
+
+#: The running minute of each market is requested at a start: in seconds, not in a minute.
+_QUICK_START = {"COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "100"}
+_SETTLE_S = 60
+
+
+@dataclass
+class Beside:
+    """One of several systems that run at the same time."""
+
+    #: Of each round: share of one core by role.
+    cpu: list[dict[str, float]] = field(default_factory=list)
+    #: Of each round: bytes appended to Redis' file, a second.
+    file_bytes: list[float] = field(default_factory=list)
+    #: As `MixRun.latency_ms`.
+    latency_ms: dict[str, list[float]] = field(default_factory=dict)
 
 
 def beside(
@@ -224,64 +256,90 @@ def beside(
     rounds: int,
     variants: Sequence[str],
     pythons: Mapping[str, str] | None = None,
-) -> Iterator[dict[str, dict[str, float]]]:
-    """Yield shares of one core by variant and role, `rounds` times, of whole systems that run together.
+    look_s: float = 0,
+) -> dict[str, Beside]:
+    """Run whole systems at the same time at one exchange; return what each showed.
 
     Args:
-        seconds: length of a round.
+        seconds: length of a round, in which CPU is measured.
         rounds: how many.
         variants: settings of a system each, `NAME=value,NAME=value`, or a name that `pythons` has.
         pythons: the interpreter of another checkout, for the variants that are one.
+        look_s: after the rounds, look for so long for what can be read in each.
     """
     pythons = pythons or {}
+    found = {variant: Beside() for variant in variants}
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place = stack.enter_context(exchange_running(MIX_OPTIONS, folder))
         systems: dict[str, System] = {}
         for variant in variants:
             settings = [] if variant in pythons else filter(None, variant.split(","))
-            env = dict(setting.split("=", 1) for setting in settings)
+            env = _QUICK_START | dict(setting.split("=", 1) for setting in settings)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            systems[variant] = System(folder, MIX_OPTIONS, env, pythons.get(variant, sys.executable))
+            systems[variant] = System(folder, place, env, pythons.get(variant, sys.executable))
             stack.enter_context(systems[variant].running())
         time.sleep(WARM_UP_S)
         for system in systems.values():
-            system.settle()
+            system.settle(_SETTLE_S)
+            system.redis.config_set("auto-aof-rewrite-percentage", 0)
         for _ in range(rounds):
-            before = {variant: system.cpu_s() for variant, system in systems.items()}
+            before = {variant: (system.cpu_s(), _file_bytes(system)) for variant, system in systems.items()}
             time.sleep(seconds)
-            after = {variant: system.cpu_s() for variant, system in systems.items()}
-            yield {
-                variant: {role: (used[role] - before[variant].get(role, 0)) / seconds for role in used}
-                for variant, used in after.items()
-            }
+            for variant, system in systems.items():
+                (cpu, size), used = before[variant], system.cpu_s()
+                found[variant].cpu.append({role: (used[role] - cpu.get(role, 0)) / seconds for role in used})
+                found[variant].file_bytes.append((_file_bytes(system) - size) / seconds)
+        if look_s:
+            looked = _latencies([*systems.values()], look_s)
+            for variant, latency_ms in zip(variants, looked, strict=True):
+                found[variant].latency_ms = latency_ms
+    return found
 
 
-def _latencies(system: System, seconds: float) -> dict[str, list[float]]:
-    """Return milliseconds from the exchange's time to what can be read, by kind, over some markets.
+def _file_bytes(system: System) -> int:
+    return int(system.redis.info("persistence").get("aof_current_size", 0))
+
+
+def _latencies(systems: Sequence[System], seconds: float) -> list[dict[str, list[float]]]:
+    """Return milliseconds from the exchange's time to what can be read, by kind, of each system.
 
     Looked at every two milliseconds: the newest trade, book and ticker that Redis shows of ten markets.
     """
-    markets = system.reader.markets()[:10]
-    found: dict[str, list[float]] = {"trade": [], "book": [], "ticker": []}
-    known: dict[str, bytes | None] = {}
-    fields = [f"trade:{market}" for market in markets]
+    looks = [_Look(system) for system in systems]
     ends_s = time.monotonic() + seconds
     while time.monotonic() < ends_s:
-        with system.redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(system.keys.newest, fields)
-            for market in markets:
-                pipe.hget(f"{system.keys.prefix}book:{market}", "stamp")
-                pipe.hget(f"{system.keys.prefix}ticker:{market}", "stamp")
+        for look in looks:
+            look.take()
+        time.sleep(POLL_S)
+    return [look.found for look in looks]
+
+
+class _Look:
+    """The newest states of ten markets of a system, and how old each was when it appeared."""
+
+    def __init__(self, system: System) -> None:
+        self.found: dict[str, list[float]] = {"trade": [], "book": [], "ticker": []}
+        self._system = system
+        markets = sorted(system.reader.markets())[:10]
+        self._trades = [f"trade:{market}" for market in markets]
+        self._states = [f"{kind}:{market}" for market in markets for kind in ("book", "ticker")]
+        self._known: dict[str, bytes | None] = {}
+
+    def take(self) -> None:
+        """Look once."""
+        keys = self._system.keys
+        with self._system.redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.newest, self._trades)
+            for name in self._states:
+                pipe.hget(f"{keys.prefix}{name}", "stamp")
             trades, *stamps = pipe.execute()
         now_ms = time.time() * 1000
-        names = [*fields, *(f"{kind}:{market}" for market in markets for kind in ("book", "ticker"))]
-        for name, value in zip(names, (*trades, *stamps), strict=True):
-            if value != known.get(name) and name in known and value:
-                kind = name.split(":")[0]
-                then = int(value.split(b":")[0])
-                found[kind].append(now_ms - (then / 1000 if kind == "book" else then))
-            known[name] = value
-        time.sleep(POLL_S)
-    return found
+        for name, value in zip((*self._trades, *self._states), (*trades, *stamps), strict=True):
+            if value != self._known.get(name) and name in self._known and value:
+                kind, then = name.split(":")[0], int(value.split(b":")[0])
+                self.found[kind].append(now_ms - (then / 1000 if kind == "book" else then))
+            self._known[name] = value
 
 
 def print_mix(run: MixRun) -> None:
@@ -316,8 +374,8 @@ def main() -> None:
     if chosen.what in ("sustained", "all"):
         print_sustained(sustained(chosen.rate, chosen.seconds), chosen.seconds)
     if chosen.what == "beside":
-        for found in beside(chosen.seconds, chosen.rounds, chosen.variants):
-            for variant, cpu in found.items():
+        for variant, found in beside(chosen.seconds, chosen.rounds, chosen.variants).items():
+            for cpu in found.cpu:
                 roles = ", ".join(f"{role} {share:.1%}" for role, share in sorted(cpu.items()))
                 print(f"{variant}: {sum(cpu.values()):.1%} of one core ({roles})", flush=True)
     if chosen.what in ("mix", "all"):
