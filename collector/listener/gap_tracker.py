@@ -68,8 +68,9 @@ class GapTracker(LossObserver):
         self._closed_since: dict[GapName, int] = {}
         #: What got lost on our side, by what makes it one gap, until it can be recorded and fetched again.
         self._unsent: dict[GapName | tuple[str, Channel, str], Gap] = {}
-        #: Gaps whose trades no socket brought: the exchange's totals have to agree once they are fetched.
-        self._judged: set[GapName] = set()
+        #: Gaps whose trades no socket brought: the totals have to agree once they are fetched. Each with
+        #: whether everything that REST has of it was fetched.
+        self._judged: dict[GapName, bool] = {}
 
     def on_outage(self, outage: EndedOutage) -> None:
         """Take a stretch that no socket covered."""
@@ -110,7 +111,7 @@ class GapTracker(LossObserver):
         """Record a stretch that is closed only if the exchange's totals, where trusted, agree afterwards."""
         if not is_paused:
             self._pipeline.totals.pause(stretch.market, self._pipeline.now_s())
-        self._judged.add((stretch.market, Channel.TRADE, stretch.from_ms, stretch.reason))
+        self._judged[_name_of(stretch)] = False
         self.record(stretch)
 
     def totals_agree(self, stretch: MissingStretch, is_complete: bool, is_last: bool) -> bool | None:
@@ -120,13 +121,16 @@ class GapTracker(LossObserver):
             is_complete: whether everything that REST has of the stretch was fetched.
             is_last: whether the stretch is given up if not.
         """
-        if (stretch.market, Channel.TRADE, stretch.from_ms, stretch.reason) not in self._judged:
+        name, judged = _name_of(stretch), self._judged
+        if name not in judged:
             return None
-        is_alone = sum(name[0] == stretch.market for name in self._judged) == 1
+        judged[name] = judged[name] or is_complete
+        others = (done for other, done in judged.items() if other[0] == stretch.market and other != name)
+        is_alone = all(others)  # else what is missing may be in the others
         verdict = self._pipeline.totals.settle(
             stretch.market, stretch.to_ms, is_complete=is_complete and is_alone, is_last=is_last and is_alone
         )
-        return verdict if is_alone or verdict else None  # what is missing may be in the others
+        return verdict if is_alone or verdict else None
 
     def on_early_trade(self, market: str, exchange_ms: int) -> None:
         """Take a trade from before our start, which a snapshot brought: its minute is known in part only."""
@@ -240,7 +244,7 @@ class GapTracker(LossObserver):
             self.totals_agree(stretch, False, True)
         if stretch.reason == STAMPED_AHEAD:
             self._pipeline.pass_ahead(stretch.market, stretch.to_ms)
-        self._judged.discard((stretch.market, Channel.TRADE, stretch.from_ms, stretch.reason))
+        self._judged.pop(_name_of(stretch), None)
         if recovered and stretch.reason not in PROVEN_OTHERWISE:
             self.close(Gap(stretch.market, Channel.TRADE, stretch.from_ms, stretch.to_ms, stretch.reason))
 
@@ -284,3 +288,8 @@ class GapTracker(LossObserver):
         for channel in self._channels:
             if channel is not Channel.TRADE:
                 self._pipeline.add(Gap(market, channel, from_ms, to_ms, reason))
+
+
+def _name_of(stretch: MissingStretch) -> GapName:
+    """Return the name of the gap that a stretch is recorded as."""
+    return stretch.market, Channel.TRADE, stretch.from_ms, stretch.reason

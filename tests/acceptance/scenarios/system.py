@@ -236,6 +236,8 @@ class System:
     def report(self) -> str:
         """Say everything that helps to understand a failure."""
         parts = [f"made {self.made()}, counted {self.counted()}, health {self.health()}", *self.deaths]
+        with suppress(redis.RedisError, CollectorError):
+            parts += [f"open: {gap}" for gap in self.reader.open_trade_gaps(self.reader.markets())]
         with suppress(redis.RedisError):
             parts.append(f"unacked, by time: {self.redis.zrange('unacked_index', 0, -1, withscores=True)}")
             parts += [

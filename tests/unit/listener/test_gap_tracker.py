@@ -144,6 +144,23 @@ def test_a_proven_loss_is_a_gap_of_its_market_that_the_totals_have_to_close() ->
     assert asked == [("KRW-ETH", T0 + 5)]
 
 
+def test_a_gap_is_judged_as_the_last_once_the_others_of_its_market_are_fetched() -> None:
+    """While sockets are given up again and again there is always a newer one."""
+    it, backfill, bench = tracker(Channel.TRADE)
+    it.on_missing(Missing("KRW-ETH", T0, T0 + 5, None))
+    it.on_missing(Missing("KRW-ETH", T0 + 6, T0 + 9, None))
+    first, second = backfill.stretches
+    asked: list[dict[str, bool]] = []
+    bench.pipeline.totals.settle = lambda *_, **how: asked.append(how)  # type: ignore
+    it.totals_agree(first, True, True)
+    it.totals_agree(second, False, False)
+    it.totals_agree(first, True, True)
+    assert {how["is_last"] for how in asked} == {False}
+    it.totals_agree(second, True, False)
+    it.totals_agree(first, True, True)
+    assert asked[-1] == {"is_complete": True, "is_last": True}
+
+
 def test_without_the_trade_channel_nothing_is_fetched() -> None:
     """Books and tickers can't be fetched again."""
     it, backfill, bench = tracker(Channel.TICKER)
