@@ -257,7 +257,12 @@ class Backfill:
             lag_max_ms=self._lag_max_ms,
         )
         is_complete, is_last = pages is Proof.RECOVERED, job.unproven >= _UNPROVEN_MAX
-        return pages.beside(self._totals(gap, is_complete, is_complete and is_last)), seen.reason
+        totals = self._totals(gap, is_complete, is_complete and is_last)
+        log.debug(
+            "gap of %s until %d (%s): pages: %s; totals: %s; try %d",
+            *(gap.market, gap.to_ms, gap.reason, pages.name, totals, job.stale + job.unproven + 1),
+        )
+        return pages.beside(totals), seen.reason
 
     async def _walk(self, job: _Job, now_ms: int) -> Seen:
         gap = job.gap

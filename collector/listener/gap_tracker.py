@@ -130,6 +130,8 @@ class GapTracker(LossObserver):
         verdict = self._pipeline.totals.settle(
             stretch.market, stretch.to_ms, is_complete=is_complete and is_alone, is_last=is_last and is_alone
         )
+        if verdict and stretch.reason == STAMPED_AHEAD and not is_complete:
+            return None  # our trade is among the sums, but REST has not shown its true time yet
         return verdict if is_alone or verdict else None
 
     def on_early_trade(self, market: str, exchange_ms: int) -> None:

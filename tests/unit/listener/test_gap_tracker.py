@@ -128,6 +128,16 @@ def test_a_trade_from_the_future_opens_a_gap_where_it_came_and_passes_when_that_
     assert passed == [("KRW-BTC", T0 + 1), ("KRW-BTC", T0)]
 
 
+def test_the_totals_do_not_close_the_gap_of_a_stamp_that_only_rest_can_put_right() -> None:
+    """They agree at once, because the trade is there; passed on too soon it would count a second time."""
+    it, backfill, bench = tracker(Channel.TRADE)
+    bench.pipeline.totals.settle = lambda *_, **__: True  # type: ignore[method-assign]
+    it.on_ahead(trade(1, ms=T0 + 86_400_000), T0)
+    (stretch,) = backfill.stretches
+    assert it.totals_agree(stretch, False, False) is None
+    assert it.totals_agree(stretch, True, False) is True
+
+
 def test_a_proven_loss_is_a_gap_of_its_market_that_the_totals_have_to_close() -> None:
     """What the dead letters left is none of their business: those trades were counted when they came."""
     it, backfill, bench = tracker(Channel.TRADE)
