@@ -294,6 +294,7 @@ class EventPipeline:
             ]
             if same and not self.totals.knows(trade):
                 self._ahead.remove(same[0])
+                self.totals.put_right(same[0][0], trade)
             else:
                 others.append(trade)
         return others

@@ -219,6 +219,18 @@ class Totals:
                 return True
         return False
 
+    def put_right(self, ahead: Trade, true: Trade) -> None:
+        """Let a trade that is among the sums with a stamp from the future stand where REST has it."""
+        market = self._markets[ahead.market]
+        place = next((place for place, trade in enumerate(market.trades) if trade == ahead), None)
+        if place is None:
+            return  # forgotten by now
+        del market.trades[place], market.order[place]
+        _sum_from(market, place)
+        self._insert(market, {true.exchange_ms: ([true], [true])})
+        if market.waiting:
+            self._look_again(market)
+
     def knows(self, trade: Trade) -> bool:
         """Return whether a trade that equals this one in time, price, volume and side is among the sums."""
         market = self._markets.get(trade.market)
@@ -531,12 +543,7 @@ class Totals:
                 changed_ms = order_ms if changed_ms is None else changed_ms
         if changed_ms is None:
             return
-        first = bisect_left(market.order, changed_ms)
-        total = market.sum_before(first)
-        del market.sums[first:]
-        for trade in market.trades[first:]:
-            total = _add(total, _multiply(trade.price, trade.volume))
-            market.sums.append(total)
+        _sum_from(market, bisect_left(market.order, changed_ms))
         if len(market.order) >= market.trim_at:
             _trim(market)
 
@@ -560,6 +567,15 @@ def _grouped(rows: list[Trade], new: list[Trade]) -> dict[int, tuple[list[Trade]
         if row.exchange_ms in new_at:
             together[row.exchange_ms].append(row)
     return {ms: (group, new_at[ms]) for ms, group in together.items()}
+
+
+def _sum_from(market: _Market, first: int) -> None:
+    """Work the sums out anew from the trade at `first` on."""
+    total = market.sum_before(first)
+    del market.sums[first:]
+    for trade in market.trades[first:]:
+        total = _add(total, _multiply(trade.price, trade.volume))
+        market.sums.append(total)
 
 
 def _put(market: _Market, order_ms: int, together: list[Trade], new: list[Trade]) -> None:

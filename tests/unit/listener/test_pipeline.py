@@ -142,7 +142,11 @@ def test_a_trade_from_the_future_takes_the_time_that_rest_has_for_it(bench: Benc
         (100_000, Source.REST),
         (100_150, Source.REST),
     ]
-    assert bench.pipeline.totals.recovered([trade(9, ms=T0 + 86_400_000)], T0 + 110_000) == 0
+    seen_again = [
+        trade(7, ms=T0 + 100_150, source=Source.REST),
+        trade(8, ms=T0 + 100_150, source=Source.REST),
+    ]
+    assert bench.pipeline.totals.recovered(seen_again, T0 + 110_000) == 1
 
 
 def test_a_trade_from_the_future_that_rest_has_brought_meanwhile_counts_once(bench: Bench) -> None:
