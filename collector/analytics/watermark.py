@@ -26,6 +26,7 @@ class Start:
 
     Attributes:
         from_ms: all before it is stored, or on its way in Redis, or in the disk of this listener.
+        is_known_before: whether what was before that is stored.
         held_from_ms: from here to `held_until_ms` some trades are on the disk of another listener, `holder`;
             None where there are none.
     """
@@ -34,6 +35,7 @@ class Start:
     held_from_ms: int | None = None
     held_until_ms: int = 0
     holder: str = ""
+    is_known_before: bool = True
 
 
 def starts(

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 #: Marks a data folder whose contents a demo invented; they are never mixed with real data.
 DEMO_MARK = "DEMO"
-_DEMO_DATA = ("redis", "spool", "logs", "archive", "truth.jsonl", DEMO_MARK)
+_DEMO_DATA = ("redis", "spool", "logs", "archive", "listener", "truth.jsonl", DEMO_MARK)
 
 
 def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:

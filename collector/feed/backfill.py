@@ -32,7 +32,7 @@ SETTLE_S = 2.0
 _ATTEMPTS_MAX = 30
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 #: Tries that end before the gap does, about seven minutes; and that prove nothing for another reason.
-_STALE_MAX, _UNPROVEN_MAX = 30, 3
+_STALE_MAX, UNPROVEN_MAX = 30, 3
 _STALE_GROWTH, _LONGEST_STALE_S = 1.5, 15.0
 #: A newest trade seen within this time determines how far REST has come, without another request.
 _KNOWN_S = 1.0
@@ -210,7 +210,7 @@ class Backfill:
                     job, backoff.delay_s(job.stale + 1, SETTLE_S, _LONGEST_STALE_S, factor=_STALE_GROWTH)
                 )
                 job.stale += 1
-            case Proof.UNPROVEN if job.unproven < _UNPROVEN_MAX:
+            case Proof.UNPROVEN if job.unproven < UNPROVEN_MAX:
                 job.unproven += 1
                 self._again(job, backoff.delay_s(job.unproven + 1, _FIRST_RETRY_S, _LONGEST_RETRY_S))
             case _:
@@ -256,7 +256,7 @@ class Backfill:
             asked_ms=asked_ms,
             lag_max_ms=self._lag_max_ms,
         )
-        is_complete, is_last = pages is Proof.RECOVERED, job.unproven >= _UNPROVEN_MAX
+        is_complete, is_last = pages is Proof.RECOVERED, job.unproven >= UNPROVEN_MAX
         totals = self._totals(gap, is_complete, is_complete and is_last)
         log.debug(
             "gap of %s until %d (%s): pages: %s; totals: %s; try %d",

@@ -4,13 +4,14 @@ Everything here runs in the event loop; other threads come in through `LoopCalls
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import structs
 
 from collector.analytics.auditing import AUDIT
 from collector.analytics.watermark import Start
-from collector.feed.backfill import Backfill, MissingStretch
+from collector.feed.backfill import UNPROVEN_MAX, Backfill, MissingStretch
 from collector.listener.pipeline import EventPipeline, LossObserver
 from collector.model import MINUTE_MS, Channel, Gap, Trade
 from collector.publish.publisher import Loss
@@ -71,6 +72,8 @@ class GapTracker(LossObserver):
         #: Gaps whose trades no socket brought: the totals have to agree once they are fetched. Each with
         #: whether everything that REST has of it was fetched.
         self._judged: dict[GapName, bool] = {}
+        #: How often the totals of a market disagreed with gaps that were fetched, one after the other.
+        self._disagreed: Counter[str] = Counter()
 
     def on_outage(self, outage: EndedOutage) -> None:
         """Take a stretch that no socket covered."""
@@ -127,9 +130,15 @@ class GapTracker(LossObserver):
         judged[name] = judged[name] or is_complete
         others = (done for other, done in judged.items() if other[0] == stretch.market and other != name)
         is_alone = all(others)  # else what is missing may be in the others
+        # While sockets are given up again and again, no gap is looked at often enough by itself.
+        is_last = is_last or (is_complete and self._disagreed[stretch.market] >= UNPROVEN_MAX)
         verdict = self._pipeline.totals.settle(
             stretch.market, stretch.to_ms, is_complete=is_complete and is_alone, is_last=is_last and is_alone
         )
+        if verdict is False and is_complete and is_alone and not is_last:
+            self._disagreed[stretch.market] += 1
+        elif verdict or (is_last and is_alone):
+            del self._disagreed[stretch.market]
         if verdict and stretch.reason == STAMPED_AHEAD and not is_complete:
             return None  # our trade is among the sums, but REST has not shown its true time yet
         return verdict if is_alone or verdict else None
@@ -269,20 +278,18 @@ class GapTracker(LossObserver):
         if self._starts is None or to_ms is None or self.has_begun:
             return
         self.has_begun = True
-        new_from_ms = to_ms - to_ms % MINUTE_MS
-        for market in self._markets():
-            start = self._starts.get(market)
-            if start is not None:
-                self._on_start(market, start, to_ms)
-            else:
-                self.record(MissingStretch(market, new_from_ms, to_ms, "start", is_known_before=False))
+        new = Start(to_ms - to_ms % MINUTE_MS, is_known_before=False)
+        starts = {market: self._starts.get(market, new) for market in self._markets()}
+        for market, start in starts.items():
+            self._on_start(market, start, to_ms)
         self._pipeline.begin(
-            {market: new_from_ms for market in self._markets() if market not in self._starts}
+            {market: start.from_ms for market, start in starts.items() if not start.is_known_before}
         )
 
     def _on_start(self, market: str, start: Start, to_ms: int) -> None:
         """Fetch what may be missing since the last run, and what another listener has on its disk."""
-        self.record(MissingStretch(market, min(start.from_ms, to_ms), to_ms, "start"))
+        from_ms = min(start.from_ms, to_ms)
+        self.record(MissingStretch(market, from_ms, to_ms, "start", is_known_before=start.is_known_before))
         if start.held_from_ms is not None:
             self.open(market, start.held_from_ms, start.held_until_ms, f"{HELD}:{start.holder}")
 

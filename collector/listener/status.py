@@ -7,19 +7,20 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import redis
 from msgspec import structs
 
 from collector.analytics.completeness import Watch
-from collector.analytics.watermark import starts
+from collector.analytics.watermark import REACH_MS, Start, starts
 from collector.errors import PipelineError
 from collector.listener.gap_tracker import HELD, GapTracker
 from collector.listener.pipeline import EventPipeline
+from collector.listener.run_record import RunRecord, RunRecords
 from collector.listener.watermark import Forgotten, Snapshot, Watermark
-from collector.model import Gap
+from collector.model import MINUTE_MS, Gap
 from collector.publish.handoff import HandoffQueue
 from collector.publish.in_flight import InFlightLog
 from collector.publish.publisher import Publisher
@@ -77,6 +78,9 @@ class CoverageStatus:
         self._gap_tracker = gap_tracker
         self._markets = markets
         self._markets_written: tuple[str, ...] = ()
+        self._records = RunRecords(settings)
+        #: From when on this run and those before have brought trades.
+        self._since_ms = 0
 
     async def begin(self, spool: str) -> dict[str, int]:
         """Find out where the last run ended, however long Redis takes to answer; in the event loop.
@@ -97,7 +101,11 @@ class CoverageStatus:
             await asyncio.sleep(delay_s(failures, *_RETRY_S))
         now_ms = self._pipeline.exchange_ms()
         known = starts(self._markets(), found.watches, found.last_trade_ms, now_ms, spool)
-        self._watermark.begin(found.status, min((start.from_ms for start in known.values()), default=now_ms))
+        record = await asyncio.to_thread(self._records.read)
+        if record is not None and not found.status:
+            known |= forgotten(record, self._markets(), known, now_ms)
+        self._since_ms = since_ms(record, known, now_ms)
+        self._watermark.begin(found.status, self._since_ms)
         self._gap_tracker.begin(known)
         return _ended_ms(found.watches, self._markets(), now_ms)
 
@@ -143,6 +151,7 @@ class CoverageStatus:
             call(self._fetch_again, forgotten)
         if markets != self._markets_written and self._gap_tracker.has_begun:
             self._store.write_markets(markets)
+            self._records.write(self._since_ms, markets)
             self._markets_written = markets
 
     def leave(self) -> None:
@@ -181,6 +190,30 @@ def _ended_ms(watches: Sequence[Watch], ours: Collection[str], now_ms: int) -> d
         market: min(start.from_ms, start.held_from_ms or start.from_ms)
         for market, start in starts(others, recent, {}, now_ms).items()
     }
+
+
+def forgotten(
+    record: RunRecord, markets: Sequence[str], known: Mapping[str, Start], now_ms: int
+) -> dict[str, Start]:
+    """Return where markets begin of which a Redis without any status has lost everything."""
+    lost = [market for market in markets if market in record.markets and market not in known]
+    from_ms = max(record.since_ms, now_ms - REACH_MS)
+    if not lost or from_ms > now_ms:
+        return {}
+    log.error(
+        "Redis holds nothing of what was brought before (a flush, or a new server): "
+        "%.0f s of trades are fetched again",
+        (now_ms - from_ms) / 1000,
+    )
+    return {market: Start(from_ms - from_ms % MINUTE_MS, is_known_before=False) for market in lost}
+
+
+def since_ms(record: RunRecord | None, known: Mapping[str, Start], now_ms: int) -> int:
+    """Return from when on these runs have brought trades, as far back as the exchange gives them."""
+    began_ms = min((start.from_ms for start in known.values()), default=now_ms - now_ms % MINUTE_MS)
+    if record is not None and record.since_ms <= now_ms:
+        began_ms = min(began_ms, record.since_ms)
+    return max(began_ms, now_ms - REACH_MS)
 
 
 def returned(gaps: Sequence[Gap], publisher: Publisher, in_flight: InFlightLog) -> list[Gap]:

@@ -199,6 +199,12 @@ EACH = (
         seen=("redis_lost_writes",),
     ),
     Scenario(
+        name="Redis flushed while the listener is down",
+        acts=(Act(4, "kill listener", 2), Act(5, "flush redis")),
+        seconds=9,
+        deaths=True,
+    ),
+    Scenario(
         name="Redis killed, the last 60 KB of its file cut off",
         acts=(Act(4, "cut redis", 1),),
         seconds=9,

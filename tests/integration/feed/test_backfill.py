@@ -262,7 +262,7 @@ async def test_an_exchange_that_does_not_heed_what_it_is_asked_for_proves_nothin
 async def test_endless_pages_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pages there are, a hole costs a bounded number of calls."""
     monkeypatch.setattr(backfill, "_PAGES_MAX", 50)
-    monkeypatch.setattr(backfill, "_UNPROVEN_MAX", 0)
+    monkeypatch.setattr(backfill, "UNPROVEN_MAX", 0)
     source = exchange(range(NOON_MS - 900 * S, NOON_MS, S), rows_max=2)
     result = await fill(source, hole(NOON_MS - 800 * S, NOON_MS))
     assert result.recovered == [False]

@@ -171,6 +171,24 @@ def test_a_gap_is_judged_as_the_last_once_the_others_of_its_market_are_fetched()
     assert asked[-1] == {"is_complete": True, "is_last": True}
 
 
+def test_totals_that_keep_disagreeing_are_learned_anew_though_each_gap_is_a_new_one() -> None:
+    """Three gaps that were fetched, then the next is the last."""
+    it, backfill, bench = tracker(Channel.TRADE)
+    asked: list[bool] = []
+
+    def settle(*_: object, is_last: bool, **__: object) -> bool:
+        asked.append(is_last)
+        return False
+
+    bench.pipeline.totals.settle = settle  # type: ignore[method-assign,assignment]
+    for number in range(5):
+        it.on_missing(Missing("KRW-ETH", T0 + 10 * number, T0 + 10 * number + 5, None))
+        it.totals_agree(backfill.stretches[-1], False, False)
+        it.totals_agree(backfill.stretches[-1], True, False)
+        it.on_filled(backfill.stretches[-1], True)
+    assert asked[1::2] == [False, False, False, True, False]
+
+
 def test_without_the_trade_channel_nothing_is_fetched() -> None:
     """Books and tickers can't be fetched again."""
     it, backfill, bench = tracker(Channel.TICKER)
