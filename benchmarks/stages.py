@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from kombu import compression, serialization
+from kombu import compression
 from kombu.utils import json
 
 from benchmarks.frames import MARKETS, market_names
@@ -31,6 +31,7 @@ from collector.feed.arbitration import FeedArbiter
 from collector.feed.framing import split_frames
 from collector.feed.session import Session
 from collector.feed.watchdog import new_rhythms
+from collector.host.redis_client import connect
 from collector.host.redis_server import PrivateRedis
 from collector.listener.pipeline import EventPipeline
 from collector.model import Channel
@@ -39,7 +40,7 @@ from collector.protocol.current import CurrentCodec
 from collector.protocol.fast_path import read_book, take_apart
 from collector.publish.handoff import HandoffQueue
 from collector.publish.publisher import envelope_of
-from collector.publish.sender import SERIALIZER, TASKS, Sender  # with the compression that goes with it
+from collector.publish.sender import TASKS, Sender  # with the compression that goes with it
 from collector.settings import BatchSettings, ConnectionSettings, Settings
 from collector.stream.batcher import Batcher
 
@@ -109,7 +110,7 @@ def _batches(kind: str, events: list[Any], now_ms: int) -> list[Batch]:
 
 
 def _body(batch: Batch) -> str:
-    return str(serialization.dumps(((batches.encode(batch),), {}, {}), SERIALIZER)[2])
+    return json.dumps(((batches.encode(batch),), {}, {}))
 
 
 def _compressed(body: str) -> bytes:
@@ -166,7 +167,7 @@ def sends() -> Iterator[tuple[str, float]]:
     letter = envelope_of(batch, 1)
     with tempfile.TemporaryDirectory() as folder, PrivateRedis(Settings(data_dir=Path(folder))) as server:
         os.environ["REDIS_URL"] = server.url
-        sender = Sender(None)
+        sender = Sender(connect(server.url, Settings()), None)
         app = Celery("celery", broker=server.url, set_as_current=False)
         app.conf.broker_transport = "kombu.transport.redis:Transport"
         options: dict[str, Any] = {"queue": letter.queue, "compression": "zstd", "ignore_result": True}

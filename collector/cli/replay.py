@@ -136,7 +136,7 @@ def _send(
     client = connect_redis(settings)
     try:
         probe = Probe(client, queues, clock=SystemClock())
-        sender = Sender(None)
+        sender = Sender(client, None)
         run = Replay(settings, recording.protocol, sender, probe.read, stop)
         cut = _Cut(stretch)
         broken: ConfigurationError | None = None

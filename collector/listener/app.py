@@ -31,6 +31,7 @@ from collector.host.metrics import Snapshot
 from collector.host.redis_clock import RedisClock
 from collector.host.redis_server import find_url
 from collector.host.web import Web
+from collector.listener import event_loop
 from collector.listener.auditor import Auditor
 from collector.listener.gap_tracker import GapTracker
 from collector.listener.health import HealthReport
@@ -143,7 +144,7 @@ class Listener:
         )
 
         redis_ms = RedisClock(self._redis, self._clock).now_ms
-        self._sender = sender or Sender(settings.publish.state_expires_s, redis_ms)
+        self._sender = sender or Sender(self._redis, settings.publish.state_expires_s, redis_ms)
         self._in_flight = new_in_flight_log(
             settings, self._redis, self._sender, redis_ms, self._on_unreadable
         )
@@ -212,6 +213,7 @@ class Listener:
             group.create_task(self._begin())
             group.create_task(self._stored_gaps.run())
             group.create_task(self._stored_gaps.count_recovered())
+            event_loop.before_rest(self._pipeline.before_rest)
             group.create_task(self._tick())
             group.create_task(self._outage_log.run())
             group.create_task(self._refresh.run(group))

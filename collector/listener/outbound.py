@@ -6,9 +6,10 @@ from pathlib import Path
 import redis
 
 from collector.clock import Clock
-from collector.publish.in_flight import InFlightLog, Names
+from collector.publish.in_flight import InFlightLog
 from collector.publish.probe import Probe
 from collector.publish.publisher import Transport, times_of
+from collector.publish.sender import Names
 from collector.publish.spool import Spool
 from collector.routing import ANALYSIS, ORDERBOOK, TICKER, trade_queues
 from collector.settings import Settings
@@ -61,4 +62,5 @@ def new_probe(settings: Settings, client: redis.Redis, clock: Clock) -> Probe:
         [*trades, ORDERBOOK, TICKER, ANALYSIS],
         aged=[*trades, ORDERBOOK, TICKER],
         clock=clock,
+        starts_key=Keys(settings.store.key_prefix).workers_started,
     )

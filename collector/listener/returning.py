@@ -48,7 +48,7 @@ class Returning:
         self._store = Store(client, settings.store)
         self._handoff = HandoffQueue(_CAPACITY)
         now_ms = RedisClock(client, clock).now_ms
-        sender = sender or Sender(settings.publish.state_expires_s, now_ms)
+        sender = sender or Sender(client, settings.publish.state_expires_s, now_ms)
         self._in_flight = new_in_flight_log(settings, client, sender, now_ms, self._on_unreadable)
         self._publisher = Publisher(
             settings,

@@ -15,14 +15,14 @@ of time is for the listener to have fetched again.
 
 import logging
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import redis
 
 from collector.errors import BrokerUnavailable, InvalidBatch
 from collector.publish.publisher import Transport, pack, unpack
-from collector.publish.sender import FACTS, Envelope
+from collector.publish.sender import FACTS, Envelope, Names, Note
 from collector.util import backoff
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,13 @@ _OLDER_MS = 600_000
 _LEVEL = 1
 
 
-class Names(NamedTuple):
-    """The three keys."""
+@runtime_checkable
+class NotingTransport(Protocol):
+    """A transport that takes notes in the step in which it sends."""
 
-    bodies: str
-    due: str
-    from_: str
+    def send_noted(self, envelopes: Sequence[Envelope], notes: Mapping[str, Note]) -> None:
+        """Write down the notes, by batch id, and publish, or raise BrokerUnavailable."""
+        ...
 
 
 class InFlightLog:
@@ -50,7 +51,7 @@ class InFlightLog:
 
     Args:
         client: the Redis of the store, with a `socket_timeout`.
-        transport: what really sends.
+        transport: what really sends; into the same Redis, where it is a `NotingTransport`.
         names: the keys.
         timeout_ms: a batch that left its queue so long ago and is not stored is sent again.
         now_ms: the time of Redis, which no machine's clock can turn back; may raise `redis.RedisError`.
@@ -75,15 +76,15 @@ class InFlightLog:
         #: How often this process has sent batches again that are still not stored.
         self._sent_again: dict[str, int] = {}
 
-    def send(self, envelope: Envelope) -> None:
-        """Write `envelope` down if it carries facts, then send it.
+    def send(self, *envelopes: Envelope) -> None:
+        """Write down those that carry facts, then send all.
 
         Raises:
-            BrokerUnavailable: Redis refuses or does not answer in time; it may be written down all the same.
+            BrokerUnavailable: Redis refuses or does not answer in time; notes may be taken all the same.
         """
-        if envelope.kind in FACTS:
-            self._note(envelope, self._now_ms() + self._timeout_ms)
-        self._transport.send(envelope)
+        facts = [envelope for envelope in envelopes if envelope.kind in FACTS]
+        due_ms = self._now_ms() + self._timeout_ms if facts else 0
+        self._send(envelopes, [self._note(envelope, due_ms) for envelope in facts])
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Pass it on; see `Sender.limit_rates`."""
@@ -107,8 +108,7 @@ class InFlightLog:
         for envelope in envelopes:
             times = self._sent_again.get(envelope.id, 0)
             self._sent_again[envelope.id] = times + 1
-            self._note(envelope, now_ms + self._again_ms(times))
-            self._transport.send(envelope)
+            self._send([envelope], [self._note(envelope, now_ms + self._again_ms(times))])
         return len(envelopes)
 
     def _again_ms(self, times: int) -> int:
@@ -149,12 +149,24 @@ class InFlightLog:
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not return its time: {error}") from error
 
-    def _note(self, envelope: Envelope, due_ms: int) -> None:
+    def _note(self, envelope: Envelope, due_ms: int) -> Note:
+        body = zlib.compress(pack(envelope), _LEVEL)
+        return Note(self._names, body, envelope.id, due_ms, envelope.from_ms or envelope.created_ms)
+
+    def _send(self, envelopes: Sequence[Envelope], notes: Sequence[Note]) -> None:
+        if isinstance(self._transport, NotingTransport):
+            self._transport.send_noted(envelopes, {note.id: note for note in notes})
+            return
+        self._write(notes)
+        self._transport.send(*envelopes)
+
+    def _write(self, notes: Sequence[Note]) -> None:
         try:
             with self._client.pipeline(transaction=True) as pipe:
-                pipe.hset(self._names.bodies, envelope.id, zlib.compress(pack(envelope), _LEVEL))
-                pipe.zadd(self._names.due, {envelope.id: due_ms})
-                pipe.zadd(self._names.from_, {envelope.id: envelope.from_ms or envelope.created_ms})
+                for note in notes:
+                    pipe.hset(self._names.bodies, note.id, note.body)
+                    pipe.zadd(self._names.due, {note.id: note.due_ms})
+                    pipe.zadd(self._names.from_, {note.id: note.from_ms})
                 pipe.execute()
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis did not take a note of a batch: {error}") from error

@@ -41,6 +41,7 @@ class Probe:
         aged: those of them whose oldest message is read; its header `created_ms` gives the age.
         key_prefix: the `global_keyprefix` of the broker's transport options.
         clock: now, for the ages.
+        starts_key: where workers count their starts; '' = nowhere.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Probe:
         aged: Sequence[str] = (),
         key_prefix: str = "",
         clock: Clock,
+        starts_key: str = "",
     ) -> None:
         self._client = client
         self._queues = tuple(queues)
         self._aged = tuple(aged)
         self._prefix = key_prefix
         self._clock = clock
+        self._starts_key = starts_key
 
     def read(self) -> PressureSample:
         """Ask everything in one round trip.
@@ -75,6 +78,7 @@ class Probe:
             ages_ms=ages_ms,
             unacked=next(replies),
             redis_memory=_share(next(replies)),
+            workers_started=int(next(replies, None) or 0),
         )
 
     def _ask(self) -> list[Any]:
@@ -86,6 +90,8 @@ class Probe:
                 pipe.lindex(f"{self._prefix}{queue}", -1)
             pipe.hlen(f"{self._prefix}{UNACKED}")
             pipe.info("memory")
+            if self._starts_key:
+                pipe.get(self._starts_key)
             return pipe.execute()
 
     def _age_ms(self, message: bytes | str | None) -> int:

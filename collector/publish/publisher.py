@@ -33,6 +33,9 @@ _IDLE_WAIT_S = 0.05
 _GRACE_S = 0.1
 #: Trades that wait longer for a worker are not stored in time to be compared.
 _BEHIND_MS = 2_000
+_REPEAT_EVERY_S = 30.0
+#: So many batches, or bytes of their texts, are sent in one round trip.
+_TOGETHER_MAX, _TOGETHER_BYTES = 16, 1 << 20
 
 
 class Loss(NamedTuple):
@@ -50,8 +53,8 @@ class Loss(NamedTuple):
 class Transport(Protocol):
     """Where envelopes go: `Sender` in production."""
 
-    def send(self, envelope: Envelope) -> None:
-        """Publish one batch or raise BrokerUnavailable."""
+    def send(self, *envelopes: Envelope) -> None:
+        """Publish batches or raise BrokerUnavailable."""
         ...
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
@@ -66,10 +69,11 @@ class Handing:
         self._transport = transport
         self._on_sent = on_sent
 
-    def send(self, envelope: Envelope) -> None:
-        """Send it, then report it."""
-        self._transport.send(envelope)
-        self._on_sent(envelope)
+    def send(self, *envelopes: Envelope) -> None:
+        """Send them, then report them."""
+        self._transport.send(*envelopes)
+        for envelope in envelopes:
+            self._on_sent(envelope)
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Pass it on."""
@@ -129,6 +133,8 @@ class Publisher:
         self._in_queue: dict[str, dict[str, int]] = {kind: {} for kind in STATES}
         #: Kinds whose queue has been emptied by us since the last look.
         self._emptied: set[str] = set()
+        #: The count of workers' starts, and from when on states may be repeated for one more.
+        self._workers_started, self._repeat_ready_s = 0, 0.0
         #: Tickers and books may have grown so old in their queues that the workers dropped them.
         self._states_expired = False
         self._drain_ready_s = 0.0
@@ -224,7 +230,7 @@ class Publisher:
         self._probe_if_due()
         batch = self._handoff.take(self._wait_s(), states=self._sendable_states())
         if batch is not None:
-            self._deliver(batch)
+            self._deliver(self._with_others(batch))
         self._drain()
         self._sync()
 
@@ -241,32 +247,55 @@ class Publisher:
             return max(0.0, min(_IDLE_WAIT_S, self._drain_ready_s - self._clock.monotonic()))
         return min(_IDLE_WAIT_S, self._settings.publish.probe_interval_s)
 
-    def _deliver(self, batch: Batch) -> None:
-        is_state = batch.channel in STATES
-        envelope = envelope_of(batch, self._settings.batch.trade_queues)
-        if not is_state and (self.decision.trades_to_disk or self._failing):
-            self._keep(batch, envelope)
+    def _with_others(self, first: Batch) -> list[tuple[Batch, Envelope]]:
+        """Return a batch and those that wait behind it, each as it is to be sent, in one round trip."""
+        taken: list[tuple[Batch, Envelope]] = []
+        size, batch = 0, first
+        while True:
+            envelope = envelope_of(batch, self._settings.batch.trade_queues)
+            taken.append((batch, envelope))
+            self._states_since_probe[envelope.kind] += 1
+            size += len(envelope.text)
+            if len(taken) >= _TOGETHER_MAX or size >= _TOGETHER_BYTES:
+                return taken
+            following = self._handoff.take(0, states=self._sendable_states())
+            if following is None:
+                return taken
+            batch = following
+
+    def _deliver(self, taken: list[tuple[Batch, Envelope]]) -> None:
+        if self.decision.trades_to_disk or self._failing:
+            for batch, envelope in taken:
+                if batch.channel not in STATES:
+                    self._keep(batch, envelope)
+            taken = [each for each in taken if each[0].channel in STATES]
+        if not taken:
             return
         try:
-            self._send(envelope)
-            if not is_state:
-                self._tell_refused()
-            self._handoff.done(batch)
+            self._send(*(envelope for _, envelope in taken))
         except BrokerUnavailable as error:
             self._note_failure(error)
-            if is_state:
-                self._handoff.put_back(batch)
-            else:
-                self._keep(batch, envelope)
+            for batch, _ in reversed(taken):
+                if batch.channel in STATES:
+                    self._handoff.put_back(batch)
+            for batch, envelope in taken:
+                if batch.channel not in STATES:
+                    self._keep(batch, envelope)
+            return
+        for batch, _ in taken:
+            if batch.channel not in STATES:
+                self._tell_refused()
+            self._handoff.done(batch)
 
-    def _send(self, envelope: Envelope) -> None:
-        if envelope.kind in STATES:  # also if it fails: it may have arrived all the same
-            self._in_queue[envelope.kind][envelope.id] = envelope.rows
-        self._sender.send(envelope)
-        self.counts["batches_sent"] += 1
-        self.counts[f"{envelope.kind}_batches_sent"] += 1
-        self.counts[f"{envelope.kind}_rows_sent"] += envelope.rows
-        self._states_since_probe[envelope.kind] += 1
+    def _send(self, *envelopes: Envelope) -> None:
+        for envelope in envelopes:
+            if envelope.kind in STATES:  # also if it fails: it may have arrived all the same
+                self._in_queue[envelope.kind][envelope.id] = envelope.rows
+        self._sender.send(*envelopes)
+        for envelope in envelopes:
+            self.counts["batches_sent"] += 1
+            self.counts[f"{envelope.kind}_batches_sent"] += 1
+            self.counts[f"{envelope.kind}_rows_sent"] += envelope.rows
 
     def _keep(self, batch: Batch, envelope: Envelope) -> None:
         """Put facts on disk; if even that fails, log an error."""
@@ -402,8 +431,20 @@ class Publisher:
             if not recalled.left:
                 self._emptied.add(kind)
 
+    def _on_worker_started(self) -> None:
+        """Have states sent once more where a worker has started: one that died took along what it held.
+
+        Not more often than every 30 s, so that a row that ends workers does not end one after the other.
+        """
+        started, now_s = self.reading.workers_started, self._clock.monotonic()
+        if started > self._workers_started and now_s >= self._repeat_ready_s:
+            self._repeat_ready_s = now_s + _REPEAT_EVERY_S
+            self._workers_started = started
+            self._states_expired = True
+
     def _repeat_states(self) -> None:
         """Send the newest tickers and books once more if those that were sent grew too old on the way."""
+        self._on_worker_started()
         if self.reading.state_age_ms >= self._settings.publish.state_expires_s * 1000:
             self._states_expired = True
         elif self._states_expired and not self._failing:
@@ -420,6 +461,7 @@ class Publisher:
             unacked=reading.unacked,
             ages_ms=reading.ages_ms,
             redis_memory=reading.redis_memory,
+            workers_started=reading.workers_started,
             send_failing=self._failing or failed,
             local_fill=self._handoff.fill,
             memory_mb=resident_mb(),

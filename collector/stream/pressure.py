@@ -94,7 +94,7 @@ MEANS: Mapping[Mode, ModeActions] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PressureSample:
-    """The figures of one moment: the probe (`collector.publish.probe`) reads the first four."""
+    """The figures of one moment: the probe (`collector.publish.probe`) reads the first five."""
 
     #: Batches ready per queue (`trade`, `trade.0`, `orderbook`, `ticker`, `analysis` …).
     queue_lengths: Mapping[str, int] = field(default_factory=dict)
@@ -104,6 +104,8 @@ class PressureSample:
     ages_ms: Mapping[str, int] = field(default_factory=dict)
     #: Share of `maxmemory` in use; 0 where Redis has no limit.
     redis_memory: float = 0.0
+    #: How many workers have started since Redis is empty.
+    workers_started: int = 0
     #: The last send or probe failed.
     send_failing: bool = False
     #: Share of the local queue in use.

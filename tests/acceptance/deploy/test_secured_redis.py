@@ -38,8 +38,10 @@ CLIENT = """
 import sys
 from collector.batch import TradeBatch, decode
 from collector.publish.publisher import envelope_of
+from collector.listener.app import connect_redis
 from collector.publish.sender import Sender
-sender = Sender(30)
+from collector.settings import current
+sender = Sender(connect_redis(current()), 30)
 sender.send(envelope_of(decode(sys.argv[1], TradeBatch), 1))
 sender.limit_rates({"tasks.analysis.vwap": "40/s"})
 """

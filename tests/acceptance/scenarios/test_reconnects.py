@@ -56,8 +56,8 @@ class Nowhere:
     def __init__(self) -> None:
         self.rows = 0
 
-    def send(self, letter: Envelope) -> None:
-        self.rows += letter.rows
+    def send(self, *letters: Envelope) -> None:
+        self.rows += sum(letter.rows for letter in letters)
 
     def limit_rates(self, limits: object) -> None:
         pass

@@ -10,8 +10,9 @@ from pytest_celery import CeleryTestSetup, CeleryTestWorker
 from collector.batch import Batch, Kind, make
 from collector.clock import SystemClock
 from collector.model import Trade
-from collector.publish.in_flight import InFlightLog, Names
+from collector.publish.in_flight import InFlightLog
 from collector.publish.publisher import envelope_of
+from collector.publish.sender import Names
 from collector.settings import Settings
 from collector.store.keys import Keys
 from tests.acceptance.smoke.test_worker_container import MINUTE, show, trades

@@ -49,9 +49,10 @@ class Memory:
         self.rows: list[Any] = []
         self.limits: list[dict[str, str]] = []
 
-    def send(self, letter: Envelope) -> None:
-        cls: Any = CLASSES[letter.kind]
-        self.rows += batch.decode(letter.text, cls).rows
+    def send(self, *letters: Envelope) -> None:
+        for letter in letters:
+            cls: Any = CLASSES[letter.kind]
+            self.rows += batch.decode(letter.text, cls).rows
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         self.limits.append(dict(limits))
@@ -607,7 +608,7 @@ async def test_a_dead_publisher_ends_the_run(settings: Settings, eventually_asyn
     """A listener that can't hand anything on must not go on listening."""
 
     class Broken(Memory):
-        def send(self, letter: Envelope) -> None:
+        def send(self, *_: Envelope) -> None:
             raise ZeroDivisionError
 
     async with Simulator(SimulatorOptions(markets=2, rate=50)) as exchange:

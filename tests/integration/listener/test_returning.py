@@ -33,10 +33,11 @@ class Workers:
         self._store = Store(client, settings.store)
         self._keys = Keys(settings.store.key_prefix)
 
-    def send(self, letter: Envelope) -> None:
-        self.letters.append(letter)
-        if self.are_there:
-            self.work(letter)
+    def send(self, *letters: Envelope) -> None:
+        for letter in letters:
+            self.letters.append(letter)
+            if self.are_there:
+                self.work(letter)
 
     def work(self, letter: Envelope) -> None:
         if letter.kind is Kind.TRADE:

@@ -7,6 +7,7 @@ import pytest
 
 from collector.batch import Kind, make
 from collector.host.services import ingest_queues
+from collector.listener.app import connect_redis
 from collector.model import OrderBook, Ticker, Trade
 from collector.publish.publisher import envelope_of
 from collector.publish.sender import Sender
@@ -26,7 +27,7 @@ def sender(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sender:
     """The listener's own, with states that expire after a second."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     current.cache_clear()
-    return Sender(state_expires_s=1)
+    return Sender(connect_redis(current()), state_expires_s=1)
 
 
 def send(sender: Sender, row: Trade | Ticker | OrderBook, kind: Kind) -> None:
@@ -95,7 +96,7 @@ def test_a_flood_of_books_does_not_delay_trades(line: Line, sender: Sender) -> N
     calm_s = [stored_after_s(line, sender, number) for number in range(ROUNDS)]
     rows = [book(market=f"KRW-M{number % 100}") for number in range(500)]
     flood = envelope_of(make(Kind.ORDERBOOK, rows, listener="test", now_ms=T0), queues=1)
-    flooder = Sender(state_expires_s=None)
+    flooder = Sender(connect_redis(current()), state_expires_s=None)
     for _ in range(FLOOD):
         flooder.send(flood)
     flooded_s = [stored_after_s(line, sender, ROUNDS + number) for number in range(ROUNDS)]

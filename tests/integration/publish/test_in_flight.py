@@ -11,8 +11,8 @@ from redis.retry import Retry
 from collector.batch import Kind
 from collector.clock import ManualClock
 from collector.errors import BrokerUnavailable
-from collector.publish.in_flight import AGAIN_MAX, InFlightLog, Names
-from collector.publish.sender import Envelope
+from collector.publish.in_flight import AGAIN_MAX, InFlightLog
+from collector.publish.sender import Envelope, Names
 
 NOW_MS = 1_790_000_000_000
 TIMEOUT_MS = 15_000
@@ -26,10 +26,10 @@ class Wire:
         self.sent: list[Envelope] = []
         self.fails = False
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, *letters: Envelope) -> None:
         if self.fails:
             raise BrokerUnavailable("away")
-        self.sent.append(letter)
+        self.sent += letters
 
     def limit_rates(self, limits) -> None:
         self.limits = limits

@@ -22,8 +22,9 @@ from collector import settings as settings_module
 from collector.batch import Kind
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import PrivateRedis
+from collector.listener.app import connect_redis
 from collector.publish.publisher import envelope_of
-from collector.publish.sender import TASKS, Envelope, Sender
+from collector.publish.sender import TASKS, Envelope, Names, Note, Sender
 from collector.settings import RedisSettings, Settings
 from tests.samples.events import T0, book, gap, ticker, trade
 
@@ -58,7 +59,7 @@ def new_sender(server: PrivateRedis, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv("COLLECTOR_PUBLISH__SOCKET_TIMEOUT_S", str(TIMEOUT_S))
         monkeypatch.delitem(sys.modules, "collector.broker.config", raising=False)
         settings_module.current.cache_clear()
-        made.append(Sender(expires_s))
+        made.append(Sender(connect_redis(settings_module.current()), expires_s))
         return made[-1]
 
     yield make
@@ -147,6 +148,41 @@ def test_a_replay_lets_nothing_expire(client: redis.Redis, new_sender: Callable[
     """Workers may need longer than a recording is."""
     new_sender(expires_s=None).send(letter(ticker(), kind=Kind.TICKER))
     assert received(client, "ticker")[0]["headers"]["expires"] is None
+
+
+def test_batches_and_notes_of_them_go_in_one_step(
+    client: redis.Redis, new_sender: Callable[..., Sender]
+) -> None:
+    """All of them, each in its queue and in their order; only what is noted is noted."""
+    letters = [letter(trade(1)), letter(book(), kind=Kind.ORDERBOOK), letter(trade(2))]
+    names = Names("n", "n-due", "n-from")
+    notes = {each.id: Note(names, b"body", each.id, T0 + 5, T0) for each in (letters[0], letters[2])}
+    new_sender().send_noted(letters, notes)
+    assert [message["headers"]["id"] for message in received(client, "trade")] == [
+        letters[0].id,
+        letters[2].id,
+    ]
+    assert [message["args"] for message in received(client, "orderbook")] == [[letters[1].text]]
+    ids = {letters[0].id.encode(), letters[2].id.encode()}
+    assert client.hgetall("n") == dict.fromkeys(ids, b"body")
+    assert dict(client.zrange("n-due", 0, -1, withscores=True)) == dict.fromkeys(ids, T0 + 5)
+    assert dict(client.zrange("n-from", 0, -1, withscores=True)) == dict.fromkeys(ids, T0)
+
+
+def test_a_full_redis_takes_neither_batch_nor_note(
+    client: redis.Redis, new_sender: Callable[..., Sender]
+) -> None:
+    """Half of them would be a note of what was never sent, or a batch that nothing remembers."""
+    sender, sent = new_sender(), letter(trade())
+    note = Note(Names("n", "n-due", "n-from"), b"body", sent.id, T0, T0)
+    sender.send(letter(ticker(), kind=Kind.TICKER))
+    client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+    try:
+        with refused():
+            sender.send_noted([sent], {sent.id: note})
+    finally:
+        client.config_set("maxmemory", 64 << 20)
+    assert not client.exists("trade", "n", "n-due", "n-from")
 
 
 def test_shards_have_their_queues(client: redis.Redis, new_sender: Callable[..., Sender]) -> None:

@@ -66,7 +66,7 @@ def send(expires_s: int, row: Ticker | OrderBook, kind: Kind, client: redis.Redi
         seconds, micros = client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    sender = Sender(expires_s, redis_ms)
+    sender = Sender(client, expires_s, redis_ms)
     sender.send(envelope_of(make(kind, [row], listener="test", now_ms=T0), queues=1))
     sender.close()
 

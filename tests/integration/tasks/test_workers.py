@@ -14,8 +14,9 @@ from collector import routing
 from collector.batch import Kind, encode, make
 from collector.clock import SystemClock
 from collector.model import Channel, Gap, Side, Trade
-from collector.publish.in_flight import InFlightLog, Names
+from collector.publish.in_flight import InFlightLog
 from collector.publish.publisher import envelope_of
+from collector.publish.sender import Names
 from collector.settings import Settings
 from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.keys import Keys

@@ -35,14 +35,15 @@ class Broker:
         self._queue = queue
         self._drained = drained_per_look
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, *letters: Envelope) -> None:
         if self._refusals:
             self._refusals -= 1
             raise BrokerUnavailable("away")
-        cls: Any = CLASSES[letter.kind]
-        self.rows += batches.decode(letter.text, cls).rows
-        self.sent_s.append(time.monotonic())
-        self._queue += 1
+        for letter in letters:
+            cls: Any = CLASSES[letter.kind]
+            self.rows += batches.decode(letter.text, cls).rows
+            self.sent_s.append(time.monotonic())
+            self._queue += 1
 
     def limit_rates(self, limits: Mapping[str, str]) -> None:
         """Not asked for here."""

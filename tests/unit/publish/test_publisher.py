@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,18 +46,23 @@ class Broker:
     #: Tickers wait for a worker that does not come, behind so many of others.
     holds_tickers: bool = False
     others_tickers: int = 0
+    on_send: Callable[[Sequence[Envelope]], object] = lambda _: None
+    #: Workers that have started.
+    started: int = 0
     waiting: list[Envelope] = field(default_factory=list)
     sent_s: dict[str, float] = field(default_factory=dict)
     letters: list[Envelope] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
-    def send(self, letter: Envelope) -> None:
+    def send(self, *letters: Envelope) -> None:
         if self.is_down or self.refuses:
             raise BrokerUnavailable("down")
-        self.letters.append(letter)
-        if self.holds_tickers and letter.kind is Kind.TICKER:
-            self.waiting.append(letter)
-            self.sent_s[letter.id] = time.monotonic()
+        self.on_send(letters)
+        for letter in letters:
+            self.letters.append(letter)
+            if self.holds_tickers and letter.kind is Kind.TICKER:
+                self.waiting.append(letter)
+                self.sent_s[letter.id] = time.monotonic()
         if random.random() < self.hangs_up:
             raise BrokerUnavailable("hung up")
 
@@ -71,7 +76,7 @@ class Broker:
         lengths = {"trade": self.queue, "ticker": tickers, "orderbook": 0}
         waited_s = [time.monotonic() - self.sent_s[letter.id] for letter in self.waiting]
         age_ms = max(self.state_age_ms, round(max(waited_s, default=0) * 1000))
-        return PressureSample(queue_lengths=lengths, ages_ms={"ticker": age_ms})
+        return PressureSample(queue_lengths=lengths, ages_ms={"ticker": age_ms}, workers_started=self.started)
 
     def revoke(self, queue: str, ids: Collection[str]) -> Revoked:
         if self.is_down or self.refuses or self.refuses_recall:
@@ -167,7 +172,7 @@ def test_a_stop_interrupts_what_hangs_and_keeps_the_rest_on_disk(tmp_path: Path)
     hangs, entered = threading.Event(), threading.Event()
 
     class Hanging(Broker):
-        def send(self, letter: Envelope) -> None:
+        def send(self, *_: Envelope) -> None:
             entered.set()
             hangs.wait(60)
             raise BrokerUnavailable("interrupted")
@@ -303,6 +308,36 @@ def test_states_that_expired_in_their_queue_are_sent_once_more(
         eventually(lambda: it.broker.tickers() == {"KRW-QUIET": T0, "KRW-BTC": T0 + 1})
         time.sleep(0.1)
         assert it.publisher.counts["states_repeated"] == 1
+
+
+def test_states_are_sent_once_more_when_a_worker_has_started(tmp_path: Path, eventually: Eventually) -> None:
+    """It may follow one that died with a batch of them; others that start at once change nothing."""
+    with bench(tmp_path) as it:
+        it.put(ticker(T0), ticker(T0, "KRW-QUIET"))
+        eventually(lambda: it.publisher.counts["ticker_rows_sent"] == 2)
+        it.broker.letters.clear()
+        it.broker.started = 1
+        eventually(lambda: it.broker.tickers() == {"KRW-BTC": T0, "KRW-QUIET": T0})
+        it.broker.started = 2
+        time.sleep(0.1)
+        assert it.publisher.counts["states_repeated"] == 1
+
+
+def test_batches_that_wait_are_sent_together(tmp_path: Path, eventually: Eventually) -> None:
+    """One round trip for all, in their order."""
+    it = Bench(tmp_path, Broker(), 16 << 20)
+    sizes: list[int] = []
+    it.broker.on_send = lambda letters: sizes.append(len(letters))
+    for number in range(5):
+        it.put(trade(number))
+    it.put(ticker(T0))
+    it.publisher.start()
+    try:
+        eventually(lambda: it.publisher.counts["batches_sent"] == 6)
+        assert sizes == [6]
+        assert it.broker.trade_ids() == [0, 1, 2, 3, 4]
+    finally:
+        assert it.publisher.stop(10)
 
 
 #: With twenty batches of trades waiting, MERGE is not left.
