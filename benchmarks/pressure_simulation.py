@@ -84,7 +84,7 @@ class Pile:
         taken = []
         while batches > 1e-9 and self.cells:
             made_s, had, rows = self.cells[0]
-            share = min(1.0, batches / had)
+            share = 1.0 if batches > had - 1e-9 else batches / had
             taken.append([made_s, had * share, rows * share])
             batches -= had * share
             if share == 1.0:

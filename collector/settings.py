@@ -149,7 +149,10 @@ class ConnectionSettings(_Section):
     )
     stagger_s: float = Field(0.5, ge=0, le=60, description="delay between the starts of redundant sockets")
     coalesce_ms: float = Field(
-        8, ge=0, le=100, description="coalescing window for reads from a socket; 0 disables it"
+        40,
+        ge=0,
+        le=100,
+        description="cycle in which sockets are read, and by which `received_ms` may be late; 0 disables it",
     )
     refresh_h: float = Field(
         0, ge=0, description="replace each socket after so many hours, new before old; 0 = never"
@@ -164,7 +167,7 @@ class BatchSettings(_Section):
     max_rows: int = Field(2000, ge=1, le=10_000, description="most rows in a batch")
     max_bytes: int = Field(1 << 20, ge=1 << 10, le=8 << 20, description="approximate size before compression")
     max_age_ms: int = Field(
-        50,
+        25,
         ge=1,
         le=60_000,
         description="added batching latency: age of the oldest row when a batch is closed; tickers twice",

@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -34,6 +34,19 @@ CHECK_INTERVAL_S = 0.5
 _MAX_QUEUE = 256
 
 
+@runtime_checkable
+class ReadingTogether(Protocol):
+    """An event loop that reads some sockets once in a cycle (`collector.listener.event_loop`)."""
+
+    def read_together(self, fd: int) -> None:
+        """Read this one so."""
+        ...
+
+    def on_read(self, size: int) -> None:
+        """Take note that so many bytes were read of one at once."""
+        ...
+
+
 class FrameSocket(ClientConnection):
     """Hands the data frames of one read from the network to `on_frames` together.
 
@@ -48,6 +61,7 @@ class FrameSocket(ClientConnection):
     #: None while the library parses the stream, else what of an unfinished frame has come so far.
     _rest: bytes | None = None
     _max_bytes = 0
+    _on_read: Callable[[int], None] | None = None
 
     def take_over(self, on_frames: Callable[[Sequence[bytes]], None], max_bytes: int) -> None:
         """Hand frames to `on_frames` from now on; the library goes on parsing if it is in the middle of one.
@@ -57,11 +71,16 @@ class FrameSocket(ClientConnection):
         """
         self.on_frames = on_frames
         self._max_bytes = max_bytes
+        if isinstance(self.loop, ReadingTogether):
+            self._on_read = self.loop.on_read
+            self.loop.read_together(self.transport.get_extra_info("socket").fileno())
         if not self.protocol.reader.buffer:
             self._rest = b""
 
     def data_received(self, data: bytes) -> None:
         """Take what the network brought; overridden to cut frames out of it."""
+        if self._on_read is not None:
+            self._on_read(len(data))
         if self._rest is None:
             super().data_received(data)
             return

@@ -322,8 +322,12 @@ class EventPipeline:
         if filled is not None:
             self._put(filled)
 
-    def _put_due(self, now_s: float, now_ms: int) -> None:
-        for batch in self._batcher.due(now_s, now_ms):
+    def before_rest(self, rest_s: float) -> None:
+        """Close what will have waited too long when the sockets are looked at again, `rest_s` from now."""
+        self._put_due(self._clock.monotonic(), self._clock.now_ms(), rest_s)
+
+    def _put_due(self, now_s: float, now_ms: int, within_s: float = 0) -> None:
+        for batch in self._batcher.due(now_s, now_ms, within_s):
             self._put(batch)
 
     def _on_trade(self, trade: Trade, exchange_ms: int) -> None:

@@ -27,6 +27,8 @@ KINDS: dict[type, Kind] = {
 STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
 #: Factor on the age at which a batch of a kind is closed: tickers sum up what trades carry sooner.
 _AGES = {Kind.TRADE: 1.0, Kind.TICKER: 2.0, Kind.ORDERBOOK: 1.0, Kind.GAP: 1.0}
+#: Share of its age from which on a batch is closed with another one.
+_SOON = 0.8
 #: About how many bytes a row takes on the wire; books by their levels.
 _ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}
 _LEVEL_BYTES = 26
@@ -96,12 +98,23 @@ class Batcher:
             return self._close(key, now_ms)
         return None
 
-    def due(self, now_s: float, now_ms: int) -> Iterator[Batch]:
-        """Yield the batches whose oldest row has waited long enough."""
+    def due(self, now_s: float, now_ms: int, within_s: float = 0) -> Iterator[Batch]:
+        """Yield the batches whose oldest row has waited long enough, and with them those that soon will have.
+
+        What is closed together is sent in one round trip, opens together again, and so stays together.
+
+        Args:
+            within_s: what will have waited long enough so many seconds from now is due as well.
+        """
         max_age_s = self._settings.max_age_ms / 1000
-        for key in list(self._open):
-            if now_s - self._open[key].opened_s >= max_age_s * _AGES[key[0]] * self._factor(key[0]):
-                yield self._close(key, now_ms)
+        ages = {
+            key: (now_s + within_s - it.opened_s) / (max_age_s * _AGES[key[0]] * self._factor(key[0]))
+            for key, it in self._open.items()
+        }
+        if max(ages.values(), default=0) >= 1:
+            for key, age in ages.items():
+                if age >= _SOON:
+                    yield self._close(key, now_ms)
 
     def close_trades(self, market: str, now_ms: int) -> Batch | None:
         """Return the batch that trades of `market` are collected in, if one is open."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from collector.listener import event_loop
-from collector.listener.event_loop import CoalescingSelector
+from collector.listener.event_loop import MUCH_BYTES, CoalescingLoop, CoalescingSelector
 
 #: Far longer than any real one, so that a busy machine does not look like a rest.
 REST_S = 0.1
@@ -81,6 +81,75 @@ def test_between_two_looks_it_rests_and_no_longer_than_asked(pipe: tuple[int, in
         assert min(took(selector, 0)[1] for _ in range(TRIES)) < REST_S / 2
 
 
+@pytest.fixture
+def other_pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of another one."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_in_a_cycle_what_is_read_together_waits_and_the_rest_does_not(
+    pipe: tuple[int, int], other_pipe: tuple[int, int]
+) -> None:
+    """The socket is told of once; until the cycle ends only the other file is, and the end is announced."""
+    rests: list[float] = []
+    with CoalescingSelector(LONG_S) as selector:
+        selector.before_rest = rests.append
+        selector.read_together(pipe[0])
+        selector.register(pipe[0], selectors.EVENT_READ, "socket")
+        selector.register(other_pipe[0], selectors.EVENT_READ, "other")
+        for _, writing in (pipe, other_pipe):
+            os.write(writing, b"x")
+        assert {key.data for key, _ in selector.select(LONG_S)} == {"socket", "other"}
+        assert [key.data for key, _ in selector.select(LONG_S)] == ["other"]
+        assert [key.data for key, _ in selector.select(0)] == ["other"]
+        os.read(other_pipe[0], 1)
+        assert selector.select(REST_S / 10) == []
+        assert len(rests) == 2
+        assert LONG_S / 2 < rests[-1] <= LONG_S
+        selector.go_on()
+        assert [key.data for key, _ in selector.select(LONG_S)] == ["socket"]
+
+
+def test_a_cycle_ends(pipe: tuple[int, int]) -> None:
+    """What came in it is told of then; a file that is closed and opened anew is an ordinary one."""
+    with CoalescingSelector(REST_S) as selector:
+        selector.register(pipe[0], selectors.EVENT_READ)
+        selector.read_together(pipe[0])
+        os.write(pipe[1], b"x")
+        assert selector.select(LONG_S)
+        tries = [took(selector, LONG_S) for _ in range(TRIES)]
+        assert {count for count, _ in tries} == {1}
+        assert REST_S / 2 < min(seconds for _, seconds in tries) < LONG_S / 2
+        selector.unregister(pipe[0])
+        selector.register(pipe[0], selectors.EVENT_READ)
+        selector.modify(pipe[0], selectors.EVENT_READ, "again")
+        assert [key.data for key, _ in selector.select(0)] == ["again"]
+
+
+def test_much_at_once_ends_a_cycle() -> None:
+    """There may be more than asyncio reads at a time."""
+    loop = CoalescingLoop(LONG_S)
+    try:
+        reading, writing = os.pipe()
+        loop.add_reader(reading, os.read, reading, 1)
+        loop.read_together(reading)
+        os.write(writing, b"xx")
+        loop.coalescing.select(0)
+        assert loop.coalescing.select(0) == []
+        loop.on_read(MUCH_BYTES - 1)
+        assert loop.coalescing.select(0) == []
+        loop.on_read(MUCH_BYTES)
+        assert loop.coalescing.select(0) != []
+        loop.remove_reader(reading)
+        os.close(reading)
+        os.close(writing)
+    finally:
+        loop.close()
+
+
 def test_writes_that_come_together_wake_it_once() -> None:
     """Twenty writes, a millisecond apart, are a few wake-ups; in a loop without rest they are twenty."""
     some = [event_loop.run(_wakes(20, 0.001), rest_s) for rest_s in TRIES * [0.02]]
@@ -107,6 +176,8 @@ async def _wakes(writes: int, apart_s: float) -> int:
             time.sleep(apart_s)
 
     running = asyncio.get_running_loop()
+    if isinstance(running, CoalescingLoop):
+        running.read_together(reading)
     running.add_reader(reading, on_readable)
     try:
         async with asyncio.timeout(5):

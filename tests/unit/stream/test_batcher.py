@@ -56,6 +56,24 @@ def test_a_batch_closes_by_the_age_of_its_oldest_row() -> None:
     assert list(it.due(99.0, T0)) == []
 
 
+def test_what_is_due_soon_closes_with_what_is_due() -> None:
+    """They are sent together; what is young stays, and so does all while nothing is due."""
+    it = batcher(max_age_ms=40)
+    it.add(trade(1), 10.0, T0)
+    it.add(book(T0), 10.005, T0)
+    it.add(ticker(T0), 10.0, T0)
+    assert list(it.due(10.039, T0)) == []
+    assert {closed.channel for closed in it.due(10.041, T0)} == {Kind.TRADE, Kind.ORDERBOOK}
+
+
+def test_what_is_due_before_the_next_look_is_due_now() -> None:
+    """A loop that will look again only then would close it too late."""
+    it = batcher(max_age_ms=40)
+    it.add(trade(1), 10.0, T0)
+    assert list(it.due(10.001, T0, within_s=0.038)) == []
+    assert [ids(closed) for closed in it.due(10.001, T0, within_s=0.04)] == [[1]]
+
+
 def test_factors_stretch_count_bytes_and_age_of_their_kind() -> None:
     """Trades and states have factors of their own; tickers have twice the time of the rest anyway."""
     it = batcher(max_rows=2, max_age_ms=40)
