@@ -16,6 +16,7 @@ from celery.worker import state
 
 from collector.clock import SystemClock
 from collector.errors import CollectorError, ConfigurationError
+from collector.host import garbage
 from collector.host.metrics import Snapshot
 from collector.host.redis_clock import RedisClock
 from collector.host.web import Web
@@ -146,11 +147,22 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     heartbeat = Heartbeat(client(), key, report, settings.health.interval_s)
     heartbeat.start()
     _running.append(heartbeat)
+    _count_start(Keys(settings.store.key_prefix).workers_started)
+    garbage.settle()
     if port := settings.worker.metrics_port:
         try:
             _running.append(Served(port, heartbeat))
         except ConfigurationError as error:
             log.error("%s", error)
+
+
+def _count_start(key: str) -> None:
+    """Have listeners send tickers and books once more: a worker that died may have taken some along."""
+    try:
+        with translated():
+            client().incr(key)
+    except CollectorError as error:
+        log.warning("the start of this worker could not be counted: %s", error)
 
 
 @worker_shutting_down.connect

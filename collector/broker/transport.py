@@ -1,18 +1,74 @@
-"""kombu's Redis transport, whose channels keep their Redis client.
+"""kombu's Redis transport, with less to do for a message.
 
-kombu makes one for every operation, several a batch, and that takes longer than most of the operations. A
-client is no more than a way to its connection pool, so one is enough for as long as there is that pool.
+kombu makes a Redis client for every operation, several a batch, and that takes longer than most of the
+operations. A client is no more than a way to its connection pool, so one is enough for as long as there is
+that pool.
+
+kombu writes down each message that a worker takes, and crosses it out once it is acknowledged, so that
+another worker gets it should this one die. Facts need that. A batch of tickers or books does not: the newest
+of each market follows. It is kept in the worker's memory alone, and a worker that starts has the listeners
+send what was newest once more (`tasks.heartbeat`), since one that died may have taken some along.
 """
 
 from typing import Any
 
 from kombu import transport
-from kombu.transport import redis
+from kombu.transport import redis, virtual
+
+from collector.routing import ORDERBOOK, TICKER
+
+#: Queues of what the newest replaces.
+STATE_QUEUES = frozenset({TICKER, ORDERBOOK})
+
+
+class QoS(redis.QoS):
+    """The messages that a worker holds; those of states are not in Redis."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - kombu's
+        """Take note of a message that was taken."""
+        if message.delivery_info["routing_key"] in STATE_QUEUES:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Forget a message that is done."""
+        if self._state(delivery_tag) is None:
+            super().ack(delivery_tag)
+        else:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Forget a message, or put it back into its queue."""
+        if requeue or self._state(delivery_tag) is None:
+            super().reject(delivery_tag, requeue=requeue)
+        else:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401
+        """Put a message back into its queue."""
+        message = self._state(tag)
+        if message is None:
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        channel: Any = self.channel
+        with channel.conn_or_acquire(client) as connection:
+            queue = message.delivery_info["routing_key"]
+            channel._do_restore_message(message._raw, "", queue, connection, leftmost)
+
+    def _state(self, delivery_tag: str) -> Any:  # noqa: ANN401 - kombu's message
+        """Return the message if it is one of states that is held, else None."""
+        held: Any = self._delivered
+        message = held.get(delivery_tag)
+        if message is None or message.delivery_info["routing_key"] not in STATE_QUEUES:
+            return None
+        return message
 
 
 class Channel(redis.Channel):
     """A channel to the server of the address."""
 
+    QoS = QoS
     _kept: Any = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - kombu's
@@ -25,6 +81,8 @@ class Channel(redis.Channel):
 
 class SentinelChannel(Channel, redis.SentinelChannel):
     """A channel to the master that Sentinels name."""
+
+    QoS = QoS
 
 
 class Transport(redis.Transport):

@@ -36,6 +36,7 @@
     archive:{what}                 STRING  `run` or `sweep` is not due before it expires            seconds
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
+    workers-started                STRING  how many workers have started                    for ever
 
 Days are UTC. Times to live start with the first write of a minute, a day's again with each new minute, and a
 minute's trades never outlive its candle.
@@ -123,6 +124,11 @@ class Keys:
     def listings(self) -> str:
         """The newest market list entry of each market."""
         return f"{self.prefix}listings"
+
+    @property
+    def workers_started(self) -> str:
+        """How many workers have started: each may have followed one that took states along."""
+        return f"{self.prefix}workers-started"
 
     @property
     def newest(self) -> str:
