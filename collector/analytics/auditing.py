@@ -15,7 +15,8 @@ over a minute had no trade in it.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -114,6 +115,8 @@ class Plan:
     def __init__(self, settle_ms: int, interval_ms: int, lag_max_ms: int) -> None:
         self._settle_ms, self._interval_ms, self._lag_max_ms = settle_ms, interval_ms, lag_max_ms
         self._markets: dict[str, _Market] = {}
+        #: Markets that were due, the one that waits longest first; made anew once it is empty.
+        self._line: deque[str] = deque()
         #: Open of the newest candle of any market that REST has shown; whether sockets brought later trades.
         self._shown_ms = 0
         self._is_behind = False
@@ -133,12 +136,23 @@ class Plan:
 
     def next(self, markets: Iterable[str], now_ms: int) -> Ask | None:
         """Return what to compare now, None for nothing; of several markets the one that waits longest."""
-        newest_ms = self._newest_closed(now_ms)
-        due = [market for market in markets if market in self._markets and self._is_due(market, now_ms)]
-        if not due:
+        known = dict.fromkeys(market for market in markets if market in self._markets)
+        market = self._first_due(known.keys(), now_ms)
+        if market is None:
+            due = [market for market in known if self._is_due(market, now_ms)]
+            self._line = deque(sorted(due, key=lambda name: self._markets[name].asked_ms))
+            market = self._first_due(known.keys(), now_ms)
+        if market is None:
             return None
-        market = min(due, key=lambda name: self._markets[name].asked_ms)
-        return self._ask(market, self._markets[market], newest_ms, now_ms)
+        return self._ask(market, self._markets[market], self._newest_closed(now_ms), now_ms)
+
+    def _first_due(self, markets: Set[str], now_ms: int) -> str | None:
+        """Return the first market in the line that is due, and take the line up to it away."""
+        while self._line:
+            market = self._line.popleft()
+            if market in markets and self._is_due(market, now_ms):
+                return market
+        return None
 
     def take(
         self,

@@ -12,6 +12,7 @@ import redis
 
 from collector.cli.store import greet
 from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, LeaseLost
+from collector.host import garbage
 from collector.host.redis_server import find_url
 from collector.listener import event_loop
 from collector.listener.app import Listener, connect_redis, new_lease
@@ -42,6 +43,7 @@ async def _run(settings: Settings) -> int:
         if stop.is_set():
             break
         listener = await _new_listener(settings)
+        garbage.settle()
         log.info("listener %s: %s", listener.id, settings.exchange.websocket_url)
         try:
             await listener.run(stop)
