@@ -27,6 +27,7 @@ from bithumb_collector.functions import (
     volume,
 )
 from bithumb_collector.result import Result
+from bithumb_collector.stream import Stream, stream
 from collector.errors import (
     BrokerUnavailable,
     CollectorError,
@@ -34,6 +35,7 @@ from collector.errors import (
     NoData,
     PipelineError,
 )
+from collector.live.events import Event
 from collector.store.read import Book, Candle, Change, GapRow, Reader, TickerRow, TradeRow, Volume
 
 __all__ = [
@@ -44,11 +46,13 @@ __all__ = [
     "Change",
     "CollectorError",
     "ConfigurationError",
+    "Event",
     "GapRow",
     "NoData",
     "PipelineError",
     "Reader",
     "Result",
+    "Stream",
     "TickerRow",
     "TradeRow",
     "Volume",
@@ -58,6 +62,7 @@ __all__ = [
     "gaps",
     "markets",
     "orderbook",
+    "stream",
     "ticker",
     "tickers",
     "trades",

@@ -240,6 +240,12 @@ class StoreSettings(_Section):
         6, ge=1, description="single trades and their ids, after the last write of their minute"
     )
     gap_retention_h: int = Field(72, ge=1, description="gaps")
+    events_max: int = Field(
+        1_000_000, ge=0, description="entries of the event stream, one per market in a batch; 0 = no stream"
+    )
+    event_retention_minutes: int = Field(
+        60, ge=1, description="how long the event stream is kept, no longer than single trades"
+    )
     dead_letters_max: int = Field(1000, ge=1, description="dead letters kept; the oldest are dropped first")
 
 
@@ -348,6 +354,24 @@ class HealthSettings(_Section):
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus on loopback; 0 = off")
 
 
+class ServeSettings(_Section):
+    """`collector serve`: API, live events and the page."""
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; any but loopback needs a token"
+    )
+    port: int = Field(8600, ge=0, le=65535, description="port; 0 = a free one")
+    token: SecretStr = Field(
+        SecretStr(""), description="what clients have to show; empty = none, on loopback only"
+    )
+    host_names: str = Field("", description="further names this server is called by, comma-separated")
+    clients_max: int = Field(250, ge=1, le=10_000, description="subscribers at once")
+    queue_max: int = Field(
+        20_000, ge=100, description="trades that may wait for one subscriber before it is cut"
+    )
+    messages_per_s: float = Field(20, gt=0, description="messages a WebSocket client may send")
+
+
 class LogSettings(_Section):
     """Log lines on stderr."""
 
@@ -407,6 +431,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
+    serve: ServeSettings = ServeSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -16,7 +16,8 @@ class Absorbed(NamedTuple):
 
     minute: Minute | None
     copies: list[Trade]
-    counted: int
+    #: Those of `copies` that are executions not seen before.
+    counted: list[Trade]
     duplicates: int
     recovered: int = 0
 
@@ -38,7 +39,7 @@ def absorb(minute: Minute | None, rows: dict[int, list[Row]], trades: Iterable[T
         if counts:
             counted.append(trade)
     if not copies:
-        return Absorbed(minute, [], 0, duplicates)
+        return Absorbed(minute, [], [], duplicates)
     duplicates += len(copies) - len(counted)
     recovered = sum(trade.source is Source.REST for trade in counted)
-    return Absorbed(merge(minute, counted, copies), copies, len(counted), duplicates, recovered)
+    return Absorbed(merge(minute, counted, copies), copies, counted, duplicates, recovered)

@@ -27,7 +27,7 @@ from collector.cli.render import output
 from collector.cli.render.demo import DemoEnd, MarketEnd, demo_end
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import check_room, open_running
-from collector.cli.up import DEMO_MARK, all_roles, clear_demo
+from collector.cli.up import DEMO_MARK, all_roles, clear_demo, page_port, page_url
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
 from collector.host.services import log_dir, simulator_role
@@ -98,6 +98,7 @@ def demo(
     faults: str,
     workers: int,
     flower_port: int | None,
+    serve: bool = True,
     as_json: bool = False,
 ) -> int:
     """Run for about `seconds`, then compare; return the exit code. With `as_json` only the end is on stdout.
@@ -118,7 +119,9 @@ def demo(
         raise ConfigurationError(
             f"the data folder {settings.data_dir} can't be written ({error.strerror}): set COLLECTOR_DATA_DIR"
         ) from error
-    return asyncio.run(_Demo(settings, seconds, rate, faults, as_json=as_json).run(workers, flower_port))
+    port = page_port(settings) if serve else None
+    demonstration = _Demo(settings, seconds, rate, faults, as_json=as_json)
+    return asyncio.run(demonstration.run(workers, flower_port, port))
 
 
 def _check_redis(settings: Settings) -> None:
@@ -169,12 +172,15 @@ class _Demo:
         self._as_json = as_json
         self._console = Console(stderr=as_json, highlight=False)
 
-    async def run(self, workers: int, flower_port: int | None) -> int:
-        with all_roles(self._settings, workers=workers, flower_port=flower_port) as (roles, url):
+    async def run(self, workers: int, flower_port: int | None, serve_port: int | None) -> int:
+        with all_roles(self._settings, workers=workers, flower_port=flower_port, serve_port=serve_port) as (
+            roles,
+            url,
+        ):
             roles = [replace(role, log=True) for role in roles]  # the terminal is for the live status
             roles.append(simulator_role(sys.executable, self._simulator, {}))
             supervisor = Supervisor(roles, log_dir(self._settings))
-            self._greet(flower_port)
+            self._greet(flower_port, serve_port)
             client = connect(url, self._settings)
             reader = Reader(client, self._settings)
             running = asyncio.create_task(supervisor.run())
@@ -189,12 +195,14 @@ class _Demo:
                 await running
                 await asyncio.to_thread(client.close)
 
-    def _greet(self, flower_port: int | None) -> None:
+    def _greet(self, flower_port: int | None, serve_port: int | None) -> None:
         self._console.print(
             f"A simulated Bithumb: {MARKETS} markets, {self._trades_planned:,} trades "
             f"in about {self._seconds:g} s."
         )
         self._console.print(f"Logs: {near(log_dir(self._settings))}", soft_wrap=True)
+        if serve_port:
+            self._console.print(f"Page: {page_url(self._settings, serve_port)}")
         if flower_port:
             self._console.print(f"Flower: http://127.0.0.1:{flower_port}")
 

@@ -43,6 +43,7 @@ Flower = Annotated[
     bool, typer.Option("--flower", help="Start Flower, the web view of the workers, on loopback.")
 ]
 FlowerPort = Annotated[int, typer.Option(min=1, max=65_535, help="The port Flower listens on.")]
+Serve = Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the page, the API and live events.")]
 Faults = Annotated[str, typer.Option(help="Faults to inject, for instance `cut@10s/5s,garbage:0.01`.")]
 
 
@@ -73,12 +74,14 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
     flower: Flower = False,
     flower_port: FlowerPort = 5555,
+    serve: Serve = True,
 ) -> None:
     """Run Redis, workers and listener on one machine until Ctrl-C."""
     from collector.cli import up as command
 
     loaded = _load(markets=markets, channels=channels)
-    raise typer.Exit(command.up(loaded, workers=workers, flower_port=flower_port if flower else None))
+    port = flower_port if flower else None
+    raise typer.Exit(command.up(loaded, workers=workers, flower_port=port, serve=serve))
 
 
 @app.command(epilog="Example: collector demo --seconds 60 --rate 200 --faults 'cut@10s/10s'")
@@ -89,6 +92,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=32, help="Ingest workers.")] = 1,
     flower: Flower = False,
     flower_port: FlowerPort = 5555,
+    serve: Serve = True,
     as_json: reading.Json = False,
 ) -> None:
     """Run the whole system against a simulated exchange.
@@ -105,6 +109,7 @@ def demo(
             faults=faults,
             workers=workers,
             flower_port=flower_port if flower else None,
+            serve=serve,
             as_json=as_json,
         )
     )
@@ -224,6 +229,35 @@ def metrics(
     from collector.cli import exporter as command
 
     raise typer.Exit(command.serve(_load(), host=host, port=port))
+
+
+@app.command(epilog="Example: COLLECTOR_SERVE__PORT=8600 collector serve")
+def serve() -> None:
+    """Serve the page, the API and live events on loopback.
+
+    It needs REDIS_URL, or a running `collector up`. Settings: COLLECTOR_SERVE__…
+    """
+    from collector.cli import serve as command
+
+    raise typer.Exit(command.serve(_load()))
+
+
+@app.command(epilog="Example: collector stream trade,candle.1m KRW-BTC | head")
+def stream(
+    channels: Annotated[
+        str, typer.Argument(help="trade, ticker, orderbook, candle.1m … candle.1d, gap, health.")
+    ],
+    markets: Annotated[str, typer.Argument(help="Names and patterns, comma-separated; all without.")] = "",
+    start: Annotated[str, typer.Option(help="now, earliest, the id of an event, or a time.")] = "now",
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+) -> None:
+    """Print live events, one JSON object a line.
+
+    It needs REDIS_URL, or a running `collector up`.
+    """
+    from collector.cli import stream as command
+
+    raise typer.Exit(command.stream(_load(), channels, markets, start, limit))
 
 
 app.add_typer(reading.app)

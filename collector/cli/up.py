@@ -7,10 +7,12 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from collector.cli.program import near, typed
 from collector.cli.run import INTERRUPTED
+from collector.cli.serve import listen
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
@@ -26,14 +28,15 @@ DEMO_MARK = "DEMO"
 _DEMO_DATA = ("redis", "spool", "logs", "archive", "listener", "truth.jsonl", DEMO_MARK)
 
 
-def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
+def up(settings: Settings, *, workers: int, flower_port: int | None, serve: bool = True) -> int:
     """Run everything until SIGINT or SIGTERM, Flower too where it has a port; return the exit code."""
     for url in (settings.exchange.rest_url, settings.exchange.websocket_url):
         way_to(url)  # a proxy that can't be used is one line now, not a listener that never starts
     clear_demo(settings.data_dir)
-    with all_roles(settings, workers=workers, flower_port=flower_port) as (found, _):
+    port = page_port(settings) if serve else None
+    with all_roles(settings, workers=workers, flower_port=flower_port, serve_port=port) as (found, _):
         supervisor = Supervisor(found, log_dir(settings))
-        print(_greeting(settings, workers, flower_port), flush=True)
+        print(_greeting(settings, workers, flower_port, port), flush=True)
         asyncio.run(supervisor.run())
     print(_farewell(supervisor.killed))
     return INTERRUPTED if supervisor.is_interrupted else 0
@@ -41,7 +44,12 @@ def up(settings: Settings, *, workers: int, flower_port: int | None) -> int:
 
 @contextmanager
 def all_roles(
-    settings: Settings, *, workers: int, flower_port: int | None = None, listener: bool = True
+    settings: Settings,
+    *,
+    workers: int,
+    flower_port: int | None = None,
+    serve_port: int | None = None,
+    listener: bool = True,
 ) -> Iterator[tuple[list[Service], str]]:
     """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty.
 
@@ -68,6 +76,7 @@ def all_roles(
             python=sys.executable,
             flower=flower_port is not None,
             flower_port=flower_port or FLOWER_PORT,
+            serve_port=serve_port,
         )
         if not listener:
             found = [role for role in found if role.name != "listener"]
@@ -100,6 +109,26 @@ def clear_demo(data_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def page_port(settings: Settings) -> int | None:
+    """Return a port for the page, a free one where that of the settings is in use; None without its extra."""
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        return None
+    own = settings.serve
+    for port in (own.port, 0):
+        try:
+            with listen(own.host, port) as listening:
+                return int(listening.getsockname()[1])
+        except ConfigurationError:
+            continue
+    return None
+
+
+def page_url(settings: Settings, port: int) -> str:
+    """Return the address of the page."""
+    host = settings.serve.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -120,7 +149,7 @@ def _farewell(killed: Sequence[str]) -> str:
     return "; ".join(filter(None, (f"stopped; killed after the time limit: {', '.join(killed)}", kept)))
 
 
-def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:
+def _greeting(settings: Settings, workers: int, flower_port: int | None, serve_port: int | None) -> str:
     lines = [
         f"exchange  {settings.exchange.websocket_url}",
         f"markets   {','.join(settings.markets)}",
@@ -129,6 +158,8 @@ def _greeting(settings: Settings, workers: int, flower_port: int | None) -> str:
         f"look      {typed(settings, 'show candles KRW-BTC')}",
         f"          {typed(settings, 'top')}",
     ]
+    if serve_port:
+        lines.append(f"page      {page_url(settings, serve_port)}")
     if flower_port:
         lines.append(f"flower    http://127.0.0.1:{flower_port}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@
                   head of a queue holds up all behind it, so they have a queue and a worker of their own;
                   of the two processes at most one archives at a time
     flower        `celery -A tasks flower`, on request
+    serve         `collector serve`: page, API and live events, where its extra is installed
     simulator     `collector simulate`, for the demo
     listener      `collector run`
 
@@ -52,8 +53,9 @@ def roles(
     python: str,
     flower: bool = False,
     flower_port: int = FLOWER_PORT,
+    serve_port: int | None = None,
 ) -> list[Service]:
-    """Return listener, `workers` ingest workers, the analysis worker and, on request, Flower.
+    """Return listener, `workers` ingest workers, the analysis worker and, on request, Flower and the page.
 
     Args:
         settings: handed on to every role through its environment, so command-line choices reach them.
@@ -69,6 +71,8 @@ def roles(
     found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ("-c", str(ANALYSIS_PROCESSES)), env))
     if flower:
         found.append(_flower(python, flower_port, env))
+    if serve_port is not None:
+        found.append(_serve(python, {**env, f"{PREFIX}SERVE{NESTING}PORT": str(serve_port)}))
     found.append(_listener(python, env))
     return found
 
@@ -149,6 +153,10 @@ def _flower(python: str, port: int, env: Mapping[str, str]) -> Service:
         f"--tasks_columns={FLOWER_COLUMNS}",
     )
     return Service("flower", argv, env, stop_timeout_s=SERVICE_STOP_S, death_signal=signal.SIGKILL)
+
+
+def _serve(python: str, env: Mapping[str, str]) -> Service:
+    return Service("serve", (python, "-m", "collector", "serve"), env, stop_timeout_s=SERVICE_STOP_S)
 
 
 def _listener(python: str, env: Mapping[str, str]) -> Service:

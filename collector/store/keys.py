@@ -4,6 +4,9 @@
     candle:{market}:{yyyymmdd}     HASH    minute open (epoch ms) -> candle, msgpack, see   candle_retention_h
                                            `collector.store.minute_layout`
     trades:{market}:{minute_ms}    LIST    chunks of trades, as above                       trade_retention_h
+    events                         STREAM  what was counted, `collector.store.event_log`    event_retention_…
+    changed                        -       publish/subscribe: names of the tickers and books  not stored
+                                           that were written, separated by spaces
     ticker:{market}                HASH    `stamp` (what is compared), `value` (JSON)       for ever
     book:{market}                  HASH    `stamp`, `0`, `1`, see                           for ever
                                            `collector.store.book_layout`
@@ -114,6 +117,16 @@ class Keys:
     def verified(self, market: str, time_ms: int) -> str:
         """The verdicts of the Korean day that holds `time_ms`."""
         return f"{self.prefix}verified:{market}:{_day(day_number(time_ms))}"
+
+    @property
+    def events(self) -> str:
+        """What was counted, in the order of the commits."""
+        return f"{self.prefix}events"
+
+    @property
+    def changed(self) -> str:
+        """Where the names of written tickers and books are published."""
+        return f"{self.prefix}changed"
 
     @property
     def markets(self) -> str:

@@ -134,6 +134,18 @@ def read_chunks(minute_ms: int, chunks: Iterable[bytes]) -> dict[int, list[Row]]
     return rows
 
 
+def read_copies(minute_ms: int, chunk: bytes) -> list[tuple[int, Row]]:
+    """Return the copies of one chunk, each with its epoch ms, in the order of the exchange."""
+    rows = []
+    for copy in _decode_copies(memoryview(chunk)[2:]):
+        ms = minute_ms + copy.offset_ms
+        received_ms = ms + copy.received_after_ms
+        row = Row(copy.id, copy.price, copy.volume, copy.side, copy.order, received_ms, copy.seen, copy.nth)
+        rows.append((ms, row))
+    rows.sort(key=lambda each: (each[0], each[1].order, each[1].id, each[1].nth))
+    return rows
+
+
 def read_old_rows(stored: Mapping[bytes, bytes]) -> dict[int, list[Row]]:
     """Return the rows of a minute in the layout before, by epoch ms."""
     return {int(ms): _decode_json_rows(value) for ms, value in stored.items()}

@@ -127,6 +127,9 @@ class Store:
         self._candle_ttl_s = settings.candle_retention_h * 3600
         # A minute's trades must not outlive its candle: without the candle they could not be merged again.
         self._trade_ttl_s = min(settings.trade_retention_h, settings.candle_retention_h) * 3600
+        # An event names trades that are kept elsewhere: it is of no use once they are gone.
+        kept_ms = min(settings.event_retention_minutes * 60, self._trade_ttl_s) * 1000
+        self._events_kept = settings.events_max, kept_ms
         self._minutes = (memory or Memory()).minutes
         #: What is to be written with the first reading of a batch, to save a round trip.
         self._begun: Pipeline | None = None
@@ -245,8 +248,8 @@ class Store:
             self._minutes[key] = _Known(commit.version, absorbed.minute, last)
 
     def _queue_commits(self, pipeline: Pipeline, commits: Iterable[_Commit]) -> None:
-        keys = [self._keys.counters, self._keys.recovered, self._keys.markets]
-        arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s]
+        keys = [self._keys.counters, self._keys.recovered, self._keys.markets, self._keys.events]
+        arguments: list[scripts.Argument] = [self._candle_ttl_s, self._trade_ttl_s, *self._events_kept]
         for commit in commits:
             market, minute_ms, _ = commit.group
             keys += (self._keys.candle(market, minute_ms), self._keys.trades(market, minute_ms))
@@ -263,7 +266,11 @@ class Store:
         counters: tuple[Counter, Counter],
     ) -> None:
         """Store each of `states` where it is newer than what is there; count those stored, and the others."""
-        keys = [self._keys.counters, *(self._keys.state(channel, state.market) for state in states)]
+        keys = [
+            self._keys.counters,
+            self._keys.changed,
+            *(self._keys.state(channel, state.market) for state in states),
+        ]
         kind = "book" if channel is Channel.ORDERBOOK else "ticker"
         arguments: list[scripts.Argument] = [kind, *counters, LEAP_MS]
         for state, value in zip(states, values, strict=True):
@@ -378,21 +385,24 @@ def _read(minute_ms: int, stored: bytes, values: list[bytes], *, is_old: bool) -
     return _Basis(minute_layout.version_of(stored), minute_layout.read_candle(stored), rows)
 
 
-def _written(commit: _Commit) -> tuple[bytes, bytes, bytes]:
-    """Return candle and chunk as they are to be stored, and four numbers, as the script takes them."""
+def _written(commit: _Commit) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return candle, chunk, the part of it that counts, and four numbers, as the script takes them."""
     absorbed, (_, minute_ms, trades) = commit.absorbed, commit.group
     oldest = min([trade.exchange_ms for trade in trades]) - minute_ms
     if absorbed is None or absorbed.minute is None:
-        return b"", b"", _NUMBERS.pack(0, 0, 0, oldest)
-    numbers = _NUMBERS.pack(absorbed.counted, absorbed.duplicates, absorbed.recovered, oldest)
+        return b"", b"", b"", _NUMBERS.pack(0, 0, 0, oldest)
+    numbers = _NUMBERS.pack(len(absorbed.counted), absorbed.duplicates, absorbed.recovered, oldest)
     if not absorbed.copies:
-        return b"", b"", numbers
+        return b"", b"", b"", numbers
     newest_ms = absorbed.minute.last.ms
-    if minute_layout.is_old(commit.basis.version):
+    is_old = minute_layout.is_old(commit.basis.version)
+    if is_old:
         chunk = minute_layout.write_all(minute_ms, newest_ms, commit.basis.rows)
     else:
         chunk = minute_layout.write_chunk(minute_ms, newest_ms, absorbed.copies)
-    return minute_layout.write_candle(commit.version, absorbed.minute), chunk, numbers
+    is_part = is_old or len(absorbed.counted) < len(absorbed.copies)
+    part = minute_layout.write_chunk(minute_ms, newest_ms, absorbed.counted) if is_part else b""
+    return minute_layout.write_candle(commit.version, absorbed.minute), chunk, part, numbers
 
 
 def _too_late(group: _Group) -> Gap:

@@ -1,12 +1,13 @@
 -- Put the newest state of markets: each only where it is newer than the one that is there.
 --
 -- KEYS[1]   counters                           HASH  name -> integer
--- KEYS[2…]  ticker:{market}                    HASH  `stamp` -> time:arrival, `value` -> JSON
+-- KEYS[2]   changed                            channel of publish/subscribe: names of the keys that were written
+-- KEYS[3…]  ticker:{market}                    HASH  `stamp` -> time:arrival, `value` -> JSON
 --           or book:{market}                   HASH  `stamp` -> time:arrival:slot, `0`, `1` (store/book_layout.py)
 -- ARGV[1]   `ticker` or `book`
 -- ARGV[2]   the counter of those that are stored; ARGV[3] of those that are not
 -- ARGV[4]   by how much a stamp may be ahead of its arrival, ms
--- ARGV[5…]  for each key but the first: time at the exchange, ms of tickers and us of books; arrival, ms; value
+-- ARGV[5…]  for each of these keys: time at the exchange, ms of tickers and us of books; arrival, ms; value
 --           (times are below 2^53, so comparing them as doubles is exact)
 --
 -- Returns how many were stored.
@@ -36,9 +37,9 @@ local function put_book(key, stamp, slot, levels)
   if added > 0 and slot ~= '' then redis.call('HDEL', key, 'value') end
 end
 
-local stored = 0
-for key = 2, #KEYS do
-  local time, arrival, value = unpack(ARGV, 3 * key - 1, 3 * key + 1)
+local changed = {}
+for key = 3, #KEYS do
+  local time, arrival, value = unpack(ARGV, 3 * key - 4, 3 * key - 2)
   local found = redis.call('HGET', KEYS[key], 'stamp')
   local known_time, known_arrival, slot = (found or ''):match('^(-?%d+):(-?%d+):?(%d?)')
   if not known_time
@@ -49,10 +50,14 @@ for key = 2, #KEYS do
     else
       redis.call('HSET', KEYS[key], 'stamp', stamp, 'value', value)
     end
-    stored = stored + 1
+    changed[#changed + 1] = KEYS[key]
   end
 end
-local stale = #KEYS - 1 - stored
-if stored > 0 then redis.call('HINCRBY', KEYS[1], ARGV[2], stored) end
+local stored = #changed
+local stale = #KEYS - 2 - stored
+if stored > 0 then
+  redis.call('HINCRBY', KEYS[1], ARGV[2], stored)
+  redis.call('PUBLISH', KEYS[2], table.concat(changed, ' '))
+end
 if stale > 0 then redis.call('HINCRBY', KEYS[1], ARGV[3], stale) end
 return stored

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 
 OWN = [command for command in pages.own() if command != SYSTEM]
 #: What runs until it is stopped, and what it says or writes when it works.
-LASTING = r"(\w+=('[^']*'|\S+) )*(collector (up|run|metrics|simulate)|celery -A tasks (worker|flower))\b.*"
+LASTING = r"(\w+=('[^']*'|\S+) )*(collector (up|run|metrics|serve|simulate)|celery -A tasks (worker|flower))\b.*"
 WORKERS = [command for command in OWN if " worker " in command]
 SERVERS = [c for c in OWN if re.fullmatch(LASTING, c) and c not in WORKERS and not c.startswith("curl")]
 CURLS = [command for command in OWN if command.startswith("curl ")]
@@ -72,6 +72,10 @@ def test_command_works_until_it_is_stopped(documented: Documented, tmp_path: Pat
         ready = lambda said: "is streaming" in said or "on standby" in said  # noqa: E731
     elif "metrics" in words:
         ready = lambda _: _status(f"http://127.0.0.1:{documented.metrics_port}/readyz") == 200  # noqa: E731
+    elif "serve" in words:
+        port = free_port()
+        env = {**env, "COLLECTOR_SERVE__PORT": str(port)}
+        ready = lambda _: _status(f"http://127.0.0.1:{port}/v1/info") == 200  # noqa: E731
     elif "simulate" in words:
         words += [f"--port={free_port()}"]  # the last of two counts
         ready = lambda said: "rest " in said  # noqa: E731

@@ -51,6 +51,8 @@ ROOMS = {
     "collector.analyses": "analyses",
     "collector.broker": "broker",
     "collector.listener": "listener",
+    "collector.live": "live",
+    "collector.serve": "serve",
     "collector.cli": "cli",
     "collector.__main__": "cli",
     "bithumb_collector": "public face",
@@ -75,19 +77,23 @@ MAY_IMPORT = {
     "feed, I/O": {"vocabulary", "util", "protocol", "stream", "feed, pure"},
     "simulator": {"vocabulary", "util", "protocol", "recording"},
     "store": {"vocabulary", "util", "host", "analytics"},
+    "live": {"vocabulary", "util", "host", "analytics", "store"},
     "archive": {"vocabulary", "util", "host", "analytics", "store"},
     "analyses": {"vocabulary", "util", "analytics", "store"},
     "broker": {"vocabulary", "util", "host", "analyses"},
     "publish": {"vocabulary", "util", "stream"},
+    "serve": {"vocabulary", "util", "analytics", "store", "live", "broker"},
 }
 MAY_IMPORT["tasks"] = {"vocabulary", "util", "host", "analytics", "store", "archive", "analyses", "broker"}
 MAY_IMPORT["old paths"] = {"store", "archive", "broker"}
-MAY_IMPORT["public face"] = {"vocabulary", "util", "store", "archive", "broker", "cli"}
+MAY_IMPORT["public face"] = {"vocabulary", "util", "host", "store", "live", "archive", "broker", "cli"}
 MAY_IMPORT["listener"] = set(MAY_IMPORT) - {
     "public face",
     "simulator",
     "archive",
     "broker",
+    "live",
+    "serve",
     "tasks",
     "old paths",
 }

@@ -1,0 +1,86 @@
+"""`collector serve`: API, live events and the page."""
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from collector.cli.store import open_running
+from collector.errors import ConfigurationError
+from collector.host.redis_server import find_url
+from collector.serve.guard import LOOPBACK
+from collector.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+_MISSING = "collector serve needs FastAPI and uvicorn: pip install 'bithumb-collector[serve]'"
+#: A message of a WebSocket client, bytes.
+_MESSAGE_MAX = 64 << 10
+_STOP_TIMEOUT_S = 3
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code.
+
+    Raises:
+        ConfigurationError: the extra is missing, the port is in use, or a token is needed.
+        BrokerUnavailable: Redis does not answer at the start; later it is waited for.
+    """
+    own = settings.serve
+    if own.host not in LOOPBACK and not own.token.get_secret_value():
+        raise ConfigurationError(
+            f"{own.host} can be reached by others: set COLLECTOR_SERVE__TOKEN, or serve on 127.0.0.1"
+        )
+    with open_running(settings):
+        pass  # one line now, not a server without data
+    with listen(own.host, own.port) as listening:
+        server = new_server(find_url(settings), settings)
+        port = listening.getsockname()[1]
+        name = f"[{own.host}]" if ":" in own.host else own.host
+        log.info("page http://%s:%d/  API http://%s:%d/docs", name, port, name, port)
+        server.run(sockets=[listening])
+    return 0
+
+
+def new_server(url: str, settings: Settings) -> "uvicorn.Server":
+    """Return the server on the Redis at `url`.
+
+    Raises:
+        ConfigurationError: the extra is missing.
+    """
+    try:
+        import uvicorn
+
+        from collector.serve.app import create_app
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(_MISSING) from error
+    config = uvicorn.Config(
+        create_app(url, settings),
+        log_config=None, access_log=False, lifespan="on", server_header=False,
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S, ws_max_size=_MESSAGE_MAX, ws="websockets-sansio",
+        limit_concurrency=settings.serve.clients_max * 2 + 50,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket; port 0 takes a free one.
+
+    Raises:
+        ConfigurationError: the address can't be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)  # closed by the caller
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen()  # whoever comes before all is ready waits
+    except OSError as error:
+        found.close()
+        raise ConfigurationError(
+            f"port {port} on {host} can't be used ({error.strerror}): stop what uses it, "
+            "or set COLLECTOR_SERVE__PORT"
+        ) from error
+    return found

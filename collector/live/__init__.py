@@ -1,0 +1,1 @@
+"""Live events: the event stream and the newest states, to any number of subscribers."""

@@ -1,0 +1,121 @@
+"""What a subscriber may ask for, and what it gets. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from collector import market_names
+from collector.analytics.candles import INTERVALS
+from collector.errors import ConfigurationError
+from collector.store.rows import plain
+
+TRADE, TICKER, ORDERBOOK, GAP, HEALTH = "trade", "ticker", "orderbook", "gap", "health"
+CANDLE = "candle."
+#: What is announced to everybody: it can't be asked for.
+LOST = "lost"
+CHANNELS = (TRADE, TICKER, ORDERBOOK, *(f"{CANDLE}{name}" for name in INTERVALS), GAP, HEALTH)
+NOW, EARLIEST = "now", "earliest"
+#: Names and patterns of one subscription.
+_MARKETS_MAX = 1_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event.
+
+    Attributes:
+        id: a position in the event stream (`collector.store.event_log`): of this trade; of any other event,
+            of the newest trade before it. Whoever resumes there gets every trade that it has not got.
+        channel: one of `CHANNELS`, or `LOST`.
+        market: None for `health` and `lost`.
+        row: what the interface documents for it: `TradeRow`, `Candle` and so on.
+        more: fields added to those of `row`.
+    """
+
+    id: str
+    channel: str
+    market: str | None
+    row: Any
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The event as documented: `id`, `channel`, `market`, `data`; decimals are text."""
+        data = {**plain(self.row), **self.more}
+        return {"id": self.id, "channel": self.channel, "market": self.market, "data": data}
+
+    @cached_property
+    def text(self) -> str:
+        """The same as one line of JSON; made once for all subscribers."""
+        return _encode(self.body).decode()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a subscriber wants: every one of these channels of every market that fits."""
+
+    channels: frozenset[str]
+    #: Names and patterns as they were written; empty means every market.
+    markets: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, channels: Sequence[str] | str, markets: Sequence[str] | str = ()) -> "Selection":
+        """Read what was asked for.
+
+        Args:
+            channels, markets: lists, or comma-separated text.
+
+        Raises:
+            ConfigurationError: no such channel, none at all, or too many markets.
+        """
+        names = _parts(channels)
+        if not names:
+            raise ConfigurationError(f"no channel: choose of {', '.join(CHANNELS)}")
+        for name in names:
+            if name not in CHANNELS:
+                raise ConfigurationError(f"no channel {name[:40]!r}: choose of {', '.join(CHANNELS)}")
+        wanted = _parts(markets)
+        if len(wanted) > _MARKETS_MAX:
+            raise ConfigurationError(f"more than {_MARKETS_MAX} markets: use a pattern such as KRW-*")
+        return cls(frozenset(names), wanted)
+
+    def resolved(self, known: Sequence[str]) -> "Selection":
+        """Return the same with names as codes; patterns stay, so that markets listed later are in.
+
+        Raises:
+            NoData: a name is no market; the message suggests similar ones.
+        """
+        names = (
+            name.upper() if market_names.ANY in name else market_names.one(name, known)
+            for name in self.markets
+        )
+        return Selection(self.channels, tuple(dict.fromkeys(names)))
+
+    def has(self, channel: str, market: str | None) -> bool:
+        """Tell whether an event is wanted."""
+        if channel not in self.channels:
+            return False
+        if market is None or not self.markets:
+            return True
+        return any(_fits(name, market) for name in self.markets)
+
+    def intervals(self) -> tuple[str, ...]:
+        """Return the intervals of the candles that are wanted."""
+        return tuple(name.removeprefix(CANDLE) for name in sorted(self.channels) if name.startswith(CANDLE))
+
+
+def _fits(name: str, market: str) -> bool:
+    if market_names.ANY not in name:
+        return name == market
+    return bool(market_names.find(name, (market,)).markets)
+
+
+def _parts(text: Iterable[str] | str) -> tuple[str, ...]:
+    if isinstance(text, str):
+        return market_names.parts(text)
+    return tuple(part for each in text for part in market_names.parts(each))

@@ -1,0 +1,160 @@
+"""Every event to every subscriber that wants it: one producer, none of the subscribers waited for.
+
+    trades, what is lost    kept in order for each subscriber; one that is too far behind is cut, and is told
+                            where to resume
+    all other events        of each channel and market only the newest is kept: a slow subscriber gets fewer
+
+Everything here runs in one event loop.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from collector.live.events import LOST, TRADE, Event, Selection
+from collector.store.event_log import Position
+
+#: Trades that wait for one subscriber.
+QUEUE_MAX = 20_000
+#: Kept in order beside the trades.
+_IN_ORDER = frozenset({TRADE, LOST})
+
+
+class Subscriber:
+    """One who gets events.
+
+    Args:
+        queue_max: trades that may wait.
+    """
+
+    def __init__(self, queue_max: int = QUEUE_MAX) -> None:
+        self.selections: list[Selection] = []
+        #: Until where this one has been given everything, as text: where to resume.
+        self.given = ""
+        #: Whether it was too slow: what waits is the last it gets.
+        self.is_cut = False
+        self.is_closed = False
+        self._queue_max = queue_max
+        self._trades: deque[Event] = deque()
+        self._states: dict[tuple[str, str | None], Event] = {}
+        self._wake = asyncio.Event()
+
+    def wants(self, channel: str, market: str | None) -> bool:
+        """Tell whether an event is for this one."""
+        return any(selection.has(channel, market) for selection in self.selections)
+
+    @property
+    def waiting(self) -> int:
+        """How many trades wait."""
+        return len(self._trades)
+
+    @property
+    def room(self) -> int:
+        """How many trades may still be put."""
+        return self._queue_max - len(self._trades)
+
+    def put(self, event: Event) -> None:
+        """Give an event; a subscriber that is too slow for trades is cut."""
+        if self.is_cut or self.is_closed:
+            return
+        if event.channel not in _IN_ORDER:
+            key = event.channel, event.market
+            self._states.pop(key, None)
+            self._states[key] = event
+        elif self.room > 0:
+            self._trades.append(event)
+        else:
+            self.is_cut = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """End it: `events` returns what waits, then nothing."""
+        self.is_closed = True
+        self._wake.set()
+
+    async def events(self, timeout_s: float) -> list[Event]:
+        """Return what waits, trades first; an empty list after `timeout_s`, or at the end."""
+        if not (self._trades or self._states or self.is_cut or self.is_closed):
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout_s)
+            except TimeoutError:
+                return []
+        found = [*self._trades, *self._states.values()]
+        self._trades.clear()
+        self._states.clear()
+        if found:
+            self.given = found[-1].id
+        return found
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return (self.is_cut or self.is_closed) and not (self._trades or self._states)
+
+
+class Hub:
+    """Who wants what."""
+
+    def __init__(self) -> None:
+        #: Until where trades were given to the subscribers.
+        self.position = Position(0, 0)
+        self._subscribers: set[Subscriber] = set()
+        #: By channel and market: worked out at the first event, anew after any change.
+        self._wanting: dict[tuple[str, str | None], list[Subscriber]] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    def attach(self, subscriber: Subscriber, selection: Selection) -> None:
+        """Let events of `selection` come to `subscriber` from now on."""
+        if selection not in subscriber.selections:
+            subscriber.selections.append(selection)
+        self._subscribers.add(subscriber)
+        self._changed()
+
+    def detach(self, subscriber: Subscriber, selection: Selection | None = None) -> None:
+        """End one selection, or all."""
+        if selection is None:
+            self._subscribers.discard(subscriber)
+        elif selection in subscriber.selections:
+            subscriber.selections.remove(selection)
+        self._changed()
+
+    def publish(self, events: Iterable[Event], position: Position | None = None) -> None:
+        """Give events to those who want them; `position`: until where they are all trades there are."""
+        for event in events:
+            for subscriber in self.wanting(event.channel, event.market):
+                subscriber.put(event)
+        if position is not None:
+            self.position = position
+
+    def wanting(self, channel: str, market: str | None) -> Sequence[Subscriber]:
+        """Return who wants such events."""
+        key = channel, market
+        found = self._wanting.get(key)
+        if found is None:
+            if channel == LOST:
+                found = [
+                    each for each in self._subscribers if any(TRADE in it.channels for it in each.selections)
+                ]
+            else:
+                found = [each for each in self._subscribers if each.wants(channel, market)]
+            self._wanting[key] = found
+        return found
+
+    def channels(self) -> frozenset[str]:
+        """Return every channel that anybody wants."""
+        return frozenset(
+            name for each in self._subscribers for selection in each.selections for name in selection.channels
+        )
+
+    def close(self) -> None:
+        """End every subscriber."""
+        for subscriber in [*self._subscribers]:
+            subscriber.close()
+
+    def _changed(self) -> None:
+        self._wanting.clear()
+        self.on_change()

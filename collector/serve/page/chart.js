@@ -1,0 +1,103 @@
+// Candles, volume by side, VWAP and stretches in which trades may be missing.
+import { KST_S, places } from "./format.js";
+
+const BARS_MAX = 6000;
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const time = (candle) => candle.open_ms / 1000 + KST_S;
+
+export class Chart {
+  #candles = new Map(); #isLoading = false; #isAtStart = false;
+
+  /** loadOlder(beforeMs) resolves to older candles; onCross(candle) is called with what the pointer is on. */
+  constructor(element, loadOlder, onCross) {
+    const L = window.LightweightCharts;
+    this.chart = L.createChart(element, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4 },
+      localization: { locale: "ko-KR" }, crosshair: { mode: 0 }, layout: { attributionLogo: true } });
+    this.bars = this.chart.addSeries(L.CandlestickSeries, { priceLineVisible: true });
+    this.bars.priceScale().applyOptions({ scaleMargins: { top: 0.06, bottom: 0.22 } });
+    this.vwap = this.chart.addSeries(L.LineSeries, { lineWidth: 1, lineStyle: 2, priceLineVisible: false,
+      lastValueVisible: false, crosshairMarkerVisible: false });
+    const volume = { priceScaleId: "volume", priceLineVisible: false, lastValueVisible: false, priceFormat: { type: "volume" } };
+    this.sold = this.chart.addSeries(L.HistogramSeries, volume);
+    this.bought = this.chart.addSeries(L.HistogramSeries, volume);
+    this.missing = this.chart.addSeries(L.HistogramSeries, { priceScaleId: "missing", priceLineVisible: false, lastValueVisible: false });
+    this.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+    this.chart.priceScale("missing").applyOptions({ scaleMargins: { top: 0, bottom: 0 }, visible: false });
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange(async (range) => {
+      if (!range || range.from > 10 || this.#isLoading || this.#isAtStart || !this.#candles.size) return;
+      this.#isLoading = true;
+      const key = this.key;
+      const older = await loadOlder(this.first().open_ms).catch(() => []);
+      if (key === this.key) {
+        this.#isAtStart = !older.length || this.#candles.size > BARS_MAX;
+        if (!this.#isAtStart) this.#add(older);
+      }
+      this.#isLoading = false;
+    });
+    this.chart.subscribeCrosshairMove(({ time: at }) => onCross(at ? this.#candles.get((at - KST_S) * 1000) : this.last()));
+  }
+
+  first() { return this.#candles.values().next().value; }
+  last() { let last; for (last of this.#candles.values()); return last; }
+  get size() { return this.#candles.size; }
+
+  /** Show other candles; `key` names market and interval. */
+  show(key, candles) {
+    this.key = key;
+    this.#candles = new Map();
+    this.#isAtStart = false;
+    const step = Math.max(0, ...candles.slice(-50).flatMap((each) => [each.open, each.close]).filter(Boolean).map(places));
+    const words = { minimumFractionDigits: step, maximumFractionDigits: step };
+    this.bars.applyOptions({ priceFormat: { type: "custom", minMove: 10 ** -step, formatter: (price) => price.toLocaleString("en", words) } });
+    this.#add(candles);
+    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(candles.length - 120, -20), to: candles.length + 4 });
+  }
+
+  /** Take a candle that is new or has changed; an older one is put right where it stands. */
+  update(candle) {
+    const last = this.last();
+    const isOlder = last && candle.open_ms < last.open_ms;
+    if (isOlder && !this.#candles.has(candle.open_ms)) return this.#add([candle]);
+    this.#candles.set(candle.open_ms, candle);
+    for (const [series, row] of this.#rows(candle)) series.update(row, isOlder);
+    if (!isOlder && this.#candles.size > 2 * BARS_MAX) {
+      this.#candles = new Map([...this.#candles].slice(-BARS_MAX));
+      this.#draw();
+    }
+  }
+
+  paint() {
+    const [up, down, ink, line, paper] = ["--up", "--down", "--dim", "--line", "--paper"].map(colour);
+    this.chart.applyOptions({ layout: { textColor: ink, background: { color: paper } },
+      grid: { vertLines: { color: line }, horzLines: { color: line } }, rightPriceScale: { borderColor: line }, timeScale: { borderColor: line } });
+    this.bars.applyOptions({ upColor: up, downColor: down, borderVisible: false, wickUpColor: up, wickDownColor: down });
+    this.vwap.applyOptions({ color: "#b97700" });
+    this.#draw();
+  }
+
+  #add(candles) {
+    const all = [...this.#candles.values(), ...candles].sort((one, other) => one.open_ms - other.open_ms);
+    this.#candles = new Map(all.map((each) => [each.open_ms, each]));
+    this.#draw();
+  }
+
+  #draw() {
+    const rows = new Map([this.bars, this.vwap, this.sold, this.bought, this.missing].map((series) => [series, []]));
+    for (const candle of this.#candles.values()) for (const [series, row] of this.#rows(candle)) rows.get(series).push(row);
+    for (const [series, found] of rows) series.setData(found);
+  }
+
+  #rows(candle) {
+    const at = time(candle);
+    const blank = { time: at };
+    const has = candle.open !== null;
+    const [up, down] = [colour("--up"), colour("--down")];
+    return [
+      [this.bars, has ? { time: at, open: +candle.open, high: +candle.high, low: +candle.low, close: +candle.close } : blank],
+      [this.vwap, candle.vwap === null ? blank : { time: at, value: +candle.vwap }],
+      [this.sold, has ? { time: at, value: +candle.base_volume, color: `${down}88` } : blank],
+      [this.bought, has ? { time: at, value: +(candle.buy_volume ?? 0), color: `${up}aa` } : blank],
+      [this.missing, candle.complete ? blank : { time: at, value: 1, color: "#b9770033" }],
+    ];
+  }
+}

@@ -1,0 +1,31 @@
+// What people read, in English and Korean.
+export const TEXTS = {
+  en: {
+    markets: "Markets", search: "Search (/)", market: "Market", price: "Price", change: "Change", value: "Value 24 h",
+    interval: "Interval", chart: "Candles", analysis: "Analysis", profile: "Volume profile", flow: "Taker flow",
+    slippage: "Slippage", large: "Large trades", run: "Go", book: "Order book", tape: "Trades", close: "Close",
+    colours: "Colours", coloursTitle: "Rising prices red or green", theme: "Light/dark", themeTitle: "Light or dark",
+    keys: "Keys", token: "Token", spread: "Spread", late: "late", incomplete: "trades may be missing",
+    good: "Proven", open: "Gaps open", stale: "No data", gone: "Server gone", unproven: "Not proven yet",
+    noticeGone: "The server does not answer. Trying again.", noticeStale: "No new data since {0}.",
+    noticeLost: "Some events are no longer kept. The candles were loaded again.",
+    provenUntil: "Proven until", openGaps: "Open gaps", recovered: "Recovered trades", listeners: "Listeners",
+    queues: "Waiting batches", deadLetters: "Dead letters", open_: "O", high: "H", low: "L", close_: "C",
+    volume: "Vol", buy: "buy", count: "trades",
+    keyList: [["/", "search"], ["↑ ↓", "market before, next"], ["1 … 8", "interval"], ["k", "colours"], ["t", "light or dark"],
+      ["l", "language"], ["h", "health"], ["?", "keys"]],
+  },
+  ko: {
+    markets: "마켓", search: "검색 (/)", market: "마켓", price: "현재가", change: "전일대비", value: "거래대금(24H)",
+    interval: "간격", chart: "캔들 차트", analysis: "분석", profile: "매물대", flow: "체결 강도", slippage: "슬리피지",
+    large: "대량 체결", run: "실행", book: "호가", tape: "체결", close: "닫기", colours: "색상",
+    coloursTitle: "상승을 빨강 또는 초록으로", theme: "밝게/어둡게", themeTitle: "밝은 화면 또는 어두운 화면", keys: "단축키", token: "토큰",
+    spread: "스프레드", late: "지연", incomplete: "체결이 누락되었을 수 있음", good: "검증됨", open: "누락 구간 있음", stale: "데이터 없음",
+    gone: "서버 연결 끊김", unproven: "아직 검증되지 않음", noticeGone: "서버가 응답하지 않습니다. 다시 연결하는 중입니다.",
+    noticeStale: "{0} 이후 새 데이터가 없습니다.", noticeLost: "보관 기간이 지난 이벤트가 있어 캔들을 다시 불러왔습니다.",
+    provenUntil: "검증 완료 시각", openGaps: "미복구 구간", recovered: "복구된 체결", listeners: "수집기", queues: "대기 중인 배치",
+    deadLetters: "실패한 배치", open_: "시", high: "고", low: "저", close_: "종", volume: "거래량", buy: "매수", count: "건",
+    keyList: [["/", "검색"], ["↑ ↓", "이전, 다음 마켓"], ["1 … 8", "간격"], ["k", "색상"], ["t", "밝게/어둡게"], ["l", "언어"],
+      ["h", "상태"], ["?", "단축키"]],
+  },
+};

@@ -1,0 +1,180 @@
+"""`GET /v1/stream` (SSE) and `WS /v1/ws`: live events, and how a subscriber catches up.
+
+A subscriber that begins in the past reads the event stream by itself until it has come to where the others
+are, then joins them: nothing is skipped and nothing comes twice in between.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import redis
+from msgspec import json
+
+from collector.clock import SystemClock
+from collector.errors import CollectorError
+from collector.live.events import (
+    CANDLE,
+    HEALTH,
+    LOST,
+    ORDERBOOK,
+    TICKER,
+    TRADE,
+    Event,
+    Selection,
+)
+from collector.live.hub import Hub, Subscriber
+from collector.live.source import LiveSource, event_of
+from collector.live.start import begin_at
+from collector.settings import Settings
+from collector.store.event_log import Cursor, Position
+
+log = logging.getLogger(__name__)
+
+#: A comment or ping after so long without an event: proxies close what is quiet.
+HEARTBEAT_S = 15.0
+#: Trades read at once by one that catches up; it waits while its client has so many unread.
+_UNREAD_MAX = 5_000
+_PAUSE_S = 0.02
+
+
+class Live:
+    """The hub and its source, in one event loop."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.hub = Hub()
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        #: Channel and market -> whether anybody wants it; replaced as a whole, read by threads.
+        self._wanted: frozenset[str] = frozenset()
+        self.source = LiveSource(url, settings, self)
+        self.hub.on_change = self._on_change
+
+    def start(self) -> None:
+        """Begin; in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.hub.position = self.source.start()
+
+    def stop(self) -> None:
+        """End every subscriber and the threads."""
+        self.hub.close()
+        self.source.stop()
+
+    # -- what the source asks and gives, in its threads
+
+    def give(self, events: Sequence[Event], position: Position | None) -> None:
+        """Have events published in the event loop."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.hub.publish, events, position)
+
+    def wants(self, channel: str, market: str | None) -> bool:
+        """Tell whether anybody wants such events; a market more may be read than is needed."""
+        if channel not in self._wanted:
+            return False
+        return market is None or bool(self.hub.wanting(channel, market))
+
+    def _on_change(self) -> None:
+        self._wanted = self.hub.channels()
+
+    # -- what a subscriber does
+
+    def begin_at(self, start: str) -> Position | None:
+        """Return the position that `start` names, None for now.
+
+        Raises:
+            ConfigurationError: it is neither `now`, `earliest`, an event's id nor a time.
+        """
+        return begin_at(start, self._settings.zone, SystemClock().now_ms())
+
+    async def subscribe(
+        self, subscriber: Subscriber, selection: Selection, after: Position | None
+    ) -> Selection:
+        """Let events come; returns once those of the past have been put and the newest states too.
+
+        Raises:
+            NoData: no such market.
+            BrokerUnavailable: Redis does not answer.
+        """
+        known = await asyncio.to_thread(self.source.reader.markets)
+        selection = selection.resolved(known)
+        if after is not None and TRADE in selection.channels:
+            await self._catch_up(subscriber, selection, after)
+        if not subscriber.is_closed:
+            self.hub.attach(subscriber, selection)
+            for event in await asyncio.to_thread(self._states, selection, known):
+                subscriber.put(event)
+        return selection
+
+    async def _catch_up(self, subscriber: Subscriber, selection: Selection, after: Position) -> None:
+        cursor = Cursor(self.source.log, after, is_from_start=after == Position(0, 0))
+        while not (subscriber.is_closed or subscriber.is_cut):
+            if subscriber.waiting > _UNREAD_MAX:
+                cursor.doubt()
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            found = await asyncio.to_thread(cursor.next)
+            for event in map(event_of, found):
+                if event.channel == LOST or selection.has(event.channel, event.market):
+                    subscriber.put(event)
+            # Between here and `attach` nothing else runs in the event loop.
+            if not found and cursor.position >= self.hub.position:
+                return
+            if not found:
+                await asyncio.sleep(_PAUSE_S)
+
+    def _states(self, selection: Selection, known: Sequence[str]) -> list[Event]:
+        found: list[Event] = []
+        for channel in selection.channels:
+            if channel in (TICKER, ORDERBOOK, HEALTH) or channel.startswith(CANDLE):
+                found += self.source.snapshot(
+                    channel, [name for name in known if selection.has(channel, name)]
+                )
+        return found
+
+
+async def sse(
+    live: Live, subscriber: Subscriber, selection: Selection, after: Position | None
+) -> AsyncIterator[str]:
+    """Yield a subscriber's events as text of an event stream, until it is over or the client is gone."""
+    task = asyncio.create_task(live.subscribe(subscriber, selection, after))
+    try:
+        yield ": streaming\n\n"
+        while not subscriber.is_over:
+            events = await subscriber.events(HEARTBEAT_S)
+            if task.done() and (error := task.exception()) is not None:
+                yield _problem(error)
+                return
+            yield "".join(map(_framed, events)) if events else ": still here\n\n"
+        if subscriber.is_cut:
+            yield _framed(cut_event(subscriber))
+    finally:
+        task.cancel()
+        subscriber.close()
+        live.hub.detach(subscriber)
+
+
+def cut_event(subscriber: Subscriber) -> Event:
+    """Return what tells a subscriber that it was too slow, and where to resume."""
+    data = {"from_id": subscriber.given, "to_id": None, "reason": "too_slow: resume at from_id"}
+    return Event(subscriber.given, LOST, None, data)
+
+
+def code_of(error: BaseException) -> str:
+    """Return the stable word for an error."""
+    words = {
+        "NoData": "no_data",
+        "ConfigurationError": "invalid_argument",
+        "BrokerUnavailable": "unavailable",
+    }
+    return words.get(type(error).__name__, "failed")
+
+
+def _problem(error: BaseException) -> str:
+    if not isinstance(error, CollectorError | redis.RedisError):
+        log.error("a subscription failed", exc_info=error)
+    body = json.encode({"code": code_of(error), "message": str(error)}).decode()
+    return f"event: problem\ndata: {body}\n\n"
+
+
+def _framed(event: Event) -> str:
+    return f"id: {event.id}\nevent: {event.channel}\ndata: {event.text}\n\n"
