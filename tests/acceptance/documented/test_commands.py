@@ -21,7 +21,9 @@ pytestmark = pytest.mark.timeout(180)
 
 OWN = [command for command in pages.own() if command != SYSTEM]
 #: What runs until it is stopped, and what it says or writes when it works.
-LASTING = r"(\w+=('[^']*'|\S+) )*(collector (up|run|metrics|serve|simulate)|celery -A tasks (worker|flower))\b.*"
+LASTING = (
+    r"(\w+=('[^']*'|\S+) )*(collector (up|run|metrics|serve|simulate)|celery -A tasks (worker|flower))\b.*"
+)
 WORKERS = [command for command in OWN if " worker " in command]
 SERVERS = [c for c in OWN if re.fullmatch(LASTING, c) and c not in WORKERS and not c.startswith("curl")]
 CURLS = [command for command in OWN if command.startswith("curl ")]
