@@ -1,9 +1,11 @@
 """`collector serve`: API, live events and the page."""
 
 import logging
+import signal
 import socket
 from typing import TYPE_CHECKING
 
+from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
 from collector.host.redis_server import find_url
@@ -40,8 +42,11 @@ def serve(settings: Settings) -> int:
         port = listening.getsockname()[1]
         name = f"[{own.host}]" if ":" in own.host else own.host
         log.info("page http://%s:%d/  API http://%s:%d/docs", name, port, name, port)
+        received: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself once more what has ended it
+            signal.signal(number, lambda number, _: received.append(number))
         server.run(sockets=[listening])
-    return 0
+    return INTERRUPTED if signal.SIGINT in received else 0
 
 
 def new_server(url: str, settings: Settings) -> "uvicorn.Server":
