@@ -89,7 +89,8 @@ def measure(case: Case, folder: Path, python: str = sys.executable) -> tuple[flo
         env = {
             "REDIS_URL": server.url,
             "COLLECTOR_DATA_DIR": str(folder / "data"),
-            "COLLECTOR_BATCH__TRADE_QUEUES": str(case.shards),
+            # A checkout from before has another name for it.
+            **({"COLLECTOR_BATCH__TRADE_QUEUES": str(case.shards)} if case.shards > 1 else {}),
         }
         _fill(case, env, folder, python)
         workers = [_worker(number, case, env, folder, python).start() for number in range(case.workers)]
