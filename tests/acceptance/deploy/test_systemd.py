@@ -52,13 +52,15 @@ def test_commands_of_the_units_run_and_stop_in_time(
     """All units' commands side by side make a system; SIGTERM to the main process ends each with status 0."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     ports = {FLOWER: str(free_port()), METRICS: str(free_port())}
+    page = str(free_port())
     with Reader(redis_url, settings) as reader:
         try:
             for unit in UNITS:
-                processes[unit.stem] = start(unit, redis_url, tmp_path, ports)
+                processes[unit.stem] = start(unit, redis_url, tmp_path, ports, page)
             until(lambda: len(reader.workers()) == 2, 60, "both workers report")
             until(lambda: answers(f"http://127.0.0.1:{ports[METRICS]}/healthz"), 20, "the exporter answers")
             until(lambda: answers(f"http://127.0.0.1:{ports[FLOWER]}/healthcheck"), 20, "Flower answers")
+            until(lambda: answers(f"http://127.0.0.1:{page}/v1/info"), 20, "the page answers")
             assert {name: process.poll() for name, process in processes.items()} == dict.fromkeys(processes)
             assert sorted(queue for worker in reader.workers() for queue in worker["queues"]) == [
                 *("analysis", "archive", "orderbook", "ticker", "trade")
@@ -76,12 +78,15 @@ def test_commands_of_the_units_run_and_stop_in_time(
     assert all(int(lines(unit, "TimeoutStopSec")[0]) >= STOP_S for unit in UNITS)
 
 
-def start(unit: Path, redis_url: str, folder: Path, ports: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    unit: Path, redis_url: str, folder: Path, ports: dict[str, str], page: str
+) -> subprocess.Popen[bytes]:
     """Start the unit's command with its own environment, as systemd would, but on free ports."""
     home = folder / unit.stem
     home.mkdir()
     own = dict(line.split("=", 1) for line in lines(unit, "Environment"))
     env = {**clean_environment(), "REDIS_URL": redis_url, **own, "COLLECTOR_DATA_DIR": str(home)}
+    env["COLLECTOR_SERVE__PORT"] = page
     command = lines(unit, "ExecStart")[0].replace(PREFIX, BIN)
     for usual, free in ports.items():
         command = command.replace(usual, free)
@@ -98,9 +103,9 @@ def answers(address: str) -> bool:
 
 
 def test_units_are_found() -> None:
-    """Listener, worker, analysis, Flower and metrics each have a unit that starts again by itself."""
+    """Listener, worker, analysis, Flower, metrics and page each have a unit that starts again by itself."""
     assert {unit.stem.removeprefix("bithumb-") for unit in UNITS} == {
-        *("listener", "worker@", "analysis", "flower", "metrics")
+        *("listener", "worker@", "analysis", "flower", "metrics", "serve")
     }
     assert {restart for unit in UNITS for restart in lines(unit, "Restart")} == {"always"}
     assert os.environ.get("REDIS_URL") is None

@@ -158,5 +158,5 @@ def test_ports_are_open_on_loopback_alone() -> None:
         for name, service in config["services"].items()
         if service.get("ports")
     }
-    assert published.keys() == {"flower", "exporter", "prometheus", "grafana"}
+    assert published.keys() == {"flower", "exporter", "prometheus", "grafana", "serve"}
     assert {address for addresses in published.values() for address in addresses} == {"127.0.0.1"}
