@@ -204,6 +204,7 @@ def replay(
     from_: reading.From = None,
     to: reading.To = None,
     as_json: reading.Json = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Show it on the page, until Ctrl-C.")] = False,
 ) -> None:
     """Send a recorded session through the whole pipeline."""
     from collector.cli import replay as command
@@ -211,7 +212,9 @@ def replay(
     loaded = _load()
     stretch = reading.span_of(loaded, from_, to)
     raise typer.Exit(
-        command.replay(loaded, file, speed=speed, workers=workers, stretch=stretch, as_json=as_json)
+        command.replay(
+            loaded, file, speed=speed, workers=workers, stretch=stretch, as_json=as_json, serve=serve
+        )
     )
 
 

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.run import INTERRUPTED
+from collector.cli.serve import MISSING
 from collector.cli.store import check_room, greet
-from collector.cli.up import all_roles
+from collector.cli.up import all_roles, page_port, page_url
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
@@ -47,8 +48,13 @@ def replay(
     workers: int,
     stretch: Stretch = (None, None),
     as_json: bool = False,
+    serve: bool = False,
 ) -> int:
-    """Send `file` to the running workers, or to some of our own if nothing runs yet; return the exit code."""
+    """Send `file` to the running workers, or to some of our own if nothing runs yet; return the exit code.
+
+    Args:
+        serve: beside our own workers serve the page, until a signal.
+    """
     recording = open_recording(file, *(None if ms is None else ms * 1000 for ms in stretch))
     stop = threading.Event()
 
@@ -58,8 +64,10 @@ def replay(
     try:
         url = find_url(settings)
     except BrokerUnavailable:
-        asyncio.run(_with_own_workers(settings, workers, stop, send))
+        asyncio.run(_with_own_workers(settings, workers, stop, send, serve=serve))
     else:
+        if serve:
+            log.info("a system is running already: what is sent is on its page")
         _check(url, settings)
         _on_signals(stop)
         send()
@@ -86,16 +94,29 @@ def _on_signals(stop: threading.Event) -> None:
 
 
 async def _with_own_workers(
-    settings: Settings, workers: int, stop: threading.Event, work: Callable[[], None]
+    settings: Settings, workers: int, stop: threading.Event, work: Callable[[], None], *, serve: bool
 ) -> None:
-    """Run `work` in a thread while a private Redis and workers run; stop them afterwards."""
-    with all_roles(settings, workers=workers, listener=False) as (roles, _):
+    """Run `work` in a thread while a private Redis and workers run; stop them afterwards.
+
+    With a page that is after a signal.
+    """
+    port = page_port(settings) if serve else None
+    if serve and port is None:
+        raise ConfigurationError(MISSING)
+    with all_roles(settings, workers=workers, serve_port=port, listener=False) as (roles, _):
         # A signal ends the work first: what it has read still goes to Redis.
         supervisor = Supervisor(roles, log_dir(settings), on_signal=stop.set)
         running = asyncio.create_task(supervisor.run())
         try:
             if await _finds_redis(settings, running, stop):
+                if port is not None:
+                    log.info("page %s", page_url(settings, port))
                 await _work(work, running, stop)
+                if port is not None and not stop.is_set():
+                    log.info("all is sent; the page stays until Ctrl-C")
+                    signalled = asyncio.create_task(asyncio.to_thread(stop.wait))
+                    await asyncio.wait({signalled, running}, return_when=asyncio.FIRST_COMPLETED)
+                    stop.set()  # also where a role failed: its error is that of `running`
         finally:
             supervisor.stop()
             await running

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MISSING = "collector serve needs FastAPI and uvicorn: pip install 'bithumb-collector[serve]'"
+MISSING = "collector serve needs FastAPI and uvicorn: pip install 'bithumb-collector[serve]'"
 #: A message of a WebSocket client, bytes.
 _MESSAGE_MAX = 64 << 10
 _STOP_TIMEOUT_S = 3
@@ -60,7 +60,7 @@ def new_server(url: str, settings: Settings) -> "uvicorn.Server":
 
         from collector.serve.app import create_app
     except ModuleNotFoundError as error:
-        raise ConfigurationError(_MISSING) from error
+        raise ConfigurationError(MISSING) from error
     config = uvicorn.Config(
         create_app(url, settings),
         log_config=None, access_log=False, lifespan="on", server_header=False,

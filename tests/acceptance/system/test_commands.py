@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 
+import httpx
 import pytest
 import redis
 
@@ -193,6 +194,28 @@ def test_record_and_replay_agree(run, session):
     assert code == 0, errors
     assert output.startswith(f"{frames} frames: ")
     assert output.rstrip().endswith("0 refused")
+
+
+def answers(address):
+    """Whether a server answers."""
+    with suppress(httpx.TransportError):
+        return httpx.get(address, timeout=2).status_code == 200
+
+
+def test_a_replay_is_live_too(start, session):
+    """Its trades are events of the page's stream; SIGTERM ends all."""
+    process = start("replay", str(session[0]), "--serve")
+    for line in process.stderr:
+        if "page http" in line:
+            break
+    address = line.split("page ")[1].strip()
+    query = {"channels": "trade", "start": "earliest"}
+    wait_until(lambda: answers(f"{address}v1/info"), 30)
+    with httpx.stream("GET", f"{address}v1/stream", params=query, timeout=30) as events:
+        assert any(event.startswith("data: ") for event in events.iter_lines())
+    process.terminate()
+    process.communicate(timeout=15)
+    assert process.returncode == 130
 
 
 def test_a_rotated_recording_is_replayed_as_one(run, exchange):
