@@ -109,6 +109,23 @@ class Selection:
         return tuple(name.removeprefix(CANDLE) for name in sorted(self.channels) if name.startswith(CANDLE))
 
 
+class Wanted:
+    """What all subscribers together want, as it was at a moment; any thread may ask."""
+
+    def __init__(self, selections: Iterable[Selection] = ()) -> None:
+        self._selections = tuple(selections)
+        #: Worked out at the first question.
+        self._found: dict[tuple[str, str | None], bool] = {}
+
+    def has(self, channel: str, market: str | None) -> bool:
+        """Tell whether anybody wants an event."""
+        key = channel, market
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = any(each.has(channel, market) for each in self._selections)
+        return found
+
+
 def _fits(name: str, market: str) -> bool:
     if market_names.ANY not in name:
         return name == market

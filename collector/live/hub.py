@@ -144,11 +144,9 @@ class Hub:
             self._wanting[key] = found
         return found
 
-    def channels(self) -> frozenset[str]:
-        """Return every channel that anybody wants."""
-        return frozenset(
-            name for each in self._subscribers for selection in each.selections for name in selection.channels
-        )
+    def selections(self) -> frozenset[Selection]:
+        """Return everything that anybody wants."""
+        return frozenset(selection for each in self._subscribers for selection in each.selections)
 
     def close(self) -> None:
         """End every subscriber."""

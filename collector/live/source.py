@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -21,7 +21,7 @@ from collector.analytics.candles import INTERVALS, Candle, align, view
 from collector.analytics.completeness import Known
 from collector.errors import CollectorError
 from collector.live.events import CANDLE, GAP, HEALTH, LOST, ORDERBOOK, TICKER, TRADE, Event
-from collector.model import MINUTE_MS
+from collector.model import MINUTE_MS, Channel
 from collector.settings import Settings
 from collector.store.event_log import Counted, Cursor, EventLog, Lost, Position
 from collector.store.history import History
@@ -76,6 +76,8 @@ class LiveSource:
         self._history = History(self._client, settings)
         self._position = Position(0, 0)
         self._cursor = Cursor(self.log, self._position)
+        #: Minutes whose candles are to be read.
+        self._touched: dict[str, set[int]] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._known: dict[str, tuple[float, Known]] = {}
@@ -117,26 +119,32 @@ class LiveSource:
                 failures += 1
                 if failures == 1:
                     log.warning("live %s: %s; trying on", name, error)
-                self._stop.wait(delay_s(failures, *_RETRY_S))
+            except Exception:  # a thread that ended would leave its events out in silence
+                failures += 1
+                log.exception("live %s failed; trying on", name)
+            else:
+                continue
+            self._stop.wait(delay_s(failures, *_RETRY_S))
 
     def _follow_trades(self) -> None:
         cursor = self._cursor
         cursor.doubt()
         while not self._stop.is_set():
             found = cursor.next(_WAIT_MS)
-            if not found:
-                continue
-            touched: dict[str, set[int]] = {}
             for each in found:
                 if isinstance(each, Counted):
                     row = each.trade
-                    touched.setdefault(row.market, set()).add(align(row.exchange_ms, MINUTE_MS))
-            self._give([event_of(each) for each in found], cursor.position)
-            self._give(self._candles(touched), None)
-            self._stop.wait(_GATHER_S)
+                    self._touched.setdefault(row.market, set()).add(align(row.exchange_ms, MINUTE_MS))
+            if found:
+                self._give([event_of(each) for each in found], cursor.position)
+            if self._touched:
+                self._give(self._candles(self._touched), None)
+                self._touched = {}  # not before: where Redis went away they are read when it is back
+            if found:
+                self._stop.wait(_GATHER_S)
 
     def _follow_states(self) -> None:
-        with self._client.pubsub(ignore_subscribe_messages=True) as changes:  # type: ignore[no-untyped-call]
+        with self._client.pubsub() as changes:  # type: ignore[no-untyped-call]
             with translated():
                 changes.subscribe(self._keys.changed)
             while not self._stop.is_set():
@@ -144,11 +152,23 @@ class LiveSource:
                     message = changes.get_message(timeout=_WAIT_MS / 1000)
                 names: dict[str, None] = {}
                 while message is not None:
-                    names |= dict.fromkeys(message["data"].decode().split(" "))
+                    names |= dict.fromkeys(self._named(message))
                     with translated():
                         message = changes.get_message(timeout=0)
                 if names:
                     self._give(self._states(names), None)
+
+    def _named(self, message: dict[str, Any]) -> Iterable[str]:
+        """Return the states that a message of the channel is about.
+
+        At a subscription, also at one that the client made anew by itself: what was published while nobody
+        listened is not known, so all of them.
+        """
+        if message["type"] == "message":
+            found: list[str] = message["data"].decode().split(" ")
+            return found
+        states = (Channel.TICKER, Channel.ORDERBOOK)
+        return (self._keys.state(channel, market) for market in self.reader.markets() for channel in states)
 
     def _look(self) -> None:
         sink = self._sink

@@ -22,6 +22,7 @@ from collector.live.events import (
     TRADE,
     Event,
     Selection,
+    Wanted,
 )
 from collector.live.hub import Hub, Subscriber
 from collector.live.source import LiveSource, event_of
@@ -45,8 +46,8 @@ class Live:
         self.hub = Hub()
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: Channel and market -> whether anybody wants it; replaced as a whole, read by threads.
-        self._wanted: frozenset[str] = frozenset()
+        #: Replaced as a whole: threads ask it.
+        self._wanted = Wanted()
         self.source = LiveSource(url, settings, self)
         self.hub.on_change = self._on_change
 
@@ -68,13 +69,11 @@ class Live:
             self._loop.call_soon_threadsafe(self.hub.publish, events, position)
 
     def wants(self, channel: str, market: str | None) -> bool:
-        """Tell whether anybody wants such events; a market more may be read than is needed."""
-        if channel not in self._wanted:
-            return False
-        return market is None or bool(self.hub.wanting(channel, market))
+        """Tell whether anybody wants such events."""
+        return self._wanted.has(channel, market)
 
     def _on_change(self) -> None:
-        self._wanted = self.hub.channels()
+        self._wanted = Wanted(self.hub.selections())
 
     # -- what a subscriber does
 

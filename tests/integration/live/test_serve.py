@@ -263,3 +263,23 @@ def test_models_describe_structs() -> None:
     assert issubclass(model, BaseModel)
     assert model.model_json_schema()["properties"]["price"]["type"] == "string"
     assert model.model_json_schema()["properties"]["side"]["enum"] == ["buy", "sell"]
+
+
+def test_what_changed_while_redis_was_away_comes_when_it_is_back(
+    url: str, store: Store, client: redis.Redis
+) -> None:
+    """Whatever was published then: the newest states are sent once more, and no trade is lost."""
+    fill(store)
+    with follow(url, "earliest", "trade,ticker,candle.1m") as events:
+        take(events, 7)
+        for name in ("normal", "pubsub"):
+            client.client_kill_filter(_type=name, skipme=True)
+        store.put_tickers([ticker(500, exchange_ms=T0 + 9)])
+        store.put_trades([trade(8, 400, exchange_ms=T0 + 8)])
+        newest: dict[str, Any] = {}
+        for event in events:
+            newest[event.channel] = event.row
+            is_all = {"trade", "candle.1m", "ticker"} <= newest.keys()
+            if is_all and (newest["ticker"].price, newest["candle.1m"].close) == (500, 400):
+                break
+    assert newest["trade"].price == 400

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from collector.errors import ConfigurationError, NoData
-from collector.live.events import LOST, Event, Selection
+from collector.live.events import LOST, Event, Selection, Wanted
 from collector.live.hub import Hub, Subscriber
 from collector.store.event_log import Position
 
@@ -60,7 +60,13 @@ async def test_a_subscription_ends_without_the_others() -> None:
     hub.detach(subscriber, trades)
     hub.publish([event(1), event(2, "ticker")])
     assert numbers(await subscriber.events(0.1)) == [2]
-    assert hub.channels() == {"ticker"}
+    assert hub.selections() == {tickers}
+    wanted = Wanted(hub.selections())
+    assert [wanted.has(channel, "KRW-BTC") for channel in ("ticker", "trade", "ticker")] == [
+        True,
+        False,
+        True,
+    ]
     hub.detach(subscriber)
     assert len(hub) == 0
 
