@@ -1,7 +1,7 @@
 """What a subscriber may ask for, and what it gets. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,10 @@ TRADE, TICKER, ORDERBOOK, GAP, HEALTH = "trade", "ticker", "orderbook", "gap", "
 CANDLE = "candle."
 #: What is announced to everybody: it can't be asked for.
 LOST = "lost"
+#: Reason of the one that tells a subscriber that it was cut.
+TOO_SLOW = "too_slow"
+#: Kept in order and never conflated; all other channels are of states.
+IN_ORDER = frozenset({TRADE, LOST})
 CHANNELS = (TRADE, TICKER, ORDERBOOK, *(f"{CANDLE}{name}" for name in INTERVALS), GAP, HEALTH)
 NOW, EARLIEST = "now", "earliest"
 #: Names and patterns of one subscription.
@@ -30,7 +34,8 @@ class Event:
 
     Attributes:
         id: a position in the event stream (`collector.store.event_log`): of this trade; of any other event,
-            of the newest trade before it. Whoever resumes there gets every trade that it has not got.
+            of the newest trade given before it (`at`). Whoever resumes there gets every
+            trade that it has not got, and no other.
         channel: one of `CHANNELS`, or `LOST`.
         market: None for `health` and `lost`.
         row: what the interface documents for it: `TradeRow`, `Candle` and so on.
@@ -42,6 +47,10 @@ class Event:
     market: str | None
     row: Any
     more: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, position: object) -> "Event":
+        """Return the same at a position; a trade, or what is lost, has its own."""
+        return self if self.channel in IN_ORDER else replace(self, id=str(position))
 
     @cached_property
     def body(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Live events for one program, straight from Redis: an iterator that reconnects and goes on by itself."""
 
+import threading
 from collections.abc import Sequence
 
 from collector.live.events import LOST, Event, Selection
@@ -23,10 +24,14 @@ class Follower(Waiting):
 
     def __init__(self, url: str, settings: Settings, selection: Selection, after: Position | None) -> None:
         super().__init__()
+        #: Until where trades were put; events of one `give` stay together.
+        self._position = Position(0, 0)
+        self._giving = threading.Lock()
         self._source = LiveSource(url, settings, self)
         try:
             self._selection = selection.resolved(self._source.reader.markets())
-            self._source.start(after)
+            with self._giving:
+                self._position = self._source.start(after)
         except BaseException:
             self._source.stop()
             raise
@@ -36,11 +41,14 @@ class Follower(Waiting):
         super().close()
         self._source.stop()
 
-    def give(self, events: Sequence[Event], position: Position | None) -> None:  # noqa: ARG002 - as every sink
+    def give(self, events: Sequence[Event], position: Position | None) -> None:
         """Take events."""
-        for event in events:
-            if event.channel == LOST or self._selection.has(event.channel, event.market):
-                self.put(event)
+        with self._giving:
+            for event in events:
+                if event.channel == LOST or self._selection.has(event.channel, event.market):
+                    self.put(event.at(self._position))
+            if position is not None:
+                self._position = position
 
     def wants(self, channel: str, market: str | None) -> bool:
         """Tell whether such events are wanted."""

@@ -2,7 +2,8 @@
 
     trades, what is lost    kept in order for each subscriber; one that is too far behind is cut, and is told
                             where to resume
-    all other events        of each channel and market only the newest is kept: a slow subscriber gets fewer
+    all other events        of each channel and market only the newest is kept: a slow subscriber gets fewer;
+                            each comes after the trades that were given before it, so ids never go back
 
 Everything here runs in one event loop.
 """
@@ -11,13 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from collector.live.events import LOST, TRADE, Event, Selection
+from collector.live.events import IN_ORDER, LOST, TRADE, Event, Selection
 from collector.store.event_log import Position
 
 #: Trades that wait for one subscriber.
 QUEUE_MAX = 20_000
-#: Kept in order beside the trades.
-_IN_ORDER = frozenset({TRADE, LOST})
 
 
 class Subscriber:
@@ -36,7 +35,10 @@ class Subscriber:
         self.is_closed = False
         self._queue_max = queue_max
         self._trades: deque[Event] = deque()
-        self._states: dict[tuple[str, str | None], Event] = {}
+        #: Trades taken so far.
+        self._taken = 0
+        #: Each with how many trades had been put before it, in the order in which they were put.
+        self._states: dict[tuple[str, str | None], tuple[Event, int]] = {}
         self._wake = asyncio.Event()
 
     def wants(self, channel: str, market: str | None) -> bool:
@@ -57,14 +59,18 @@ class Subscriber:
         """Give an event; a subscriber that is too slow for trades is cut."""
         if self.is_cut or self.is_closed:
             return
-        if event.channel not in _IN_ORDER:
+        if event.channel not in IN_ORDER:
             key = event.channel, event.market
             self._states.pop(key, None)
-            self._states[key] = event
+            self._states[key] = event, self._taken + len(self._trades)
         elif self.room > 0:
             self._trades.append(event)
         else:
             self.is_cut = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Let `events` return now."""
         self._wake.set()
 
     def close(self) -> None:
@@ -73,14 +79,21 @@ class Subscriber:
         self._wake.set()
 
     async def events(self, timeout_s: float) -> list[Event]:
-        """Return what waits, trades first; an empty list after `timeout_s`, or at the end."""
+        """Return what waits in the order of ids; an empty list after `timeout_s`, or at the end."""
         if not (self._trades or self._states or self.is_cut or self.is_closed):
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
             except TimeoutError:
                 return []
-        found = [*self._trades, *self._states.values()]
+        found: list[Event] = []
+        for state, trades_before in self._states.values():
+            while self._taken < trades_before:
+                found.append(self._trades.popleft())
+                self._taken += 1
+            found.append(state)
+        found += self._trades
+        self._taken += len(self._trades)
         self._trades.clear()
         self._states.clear()
         if found:
@@ -107,11 +120,16 @@ class Hub:
     def __len__(self) -> int:
         return len(self._subscribers)
 
+    def join(self, subscriber: Subscriber) -> None:
+        """Count a subscriber that wants nothing yet."""
+        self._subscribers.add(subscriber)
+
     def attach(self, subscriber: Subscriber, selection: Selection) -> None:
         """Let events of `selection` come to `subscriber` from now on."""
         if selection not in subscriber.selections:
             subscriber.selections.append(selection)
         self._subscribers.add(subscriber)
+        subscriber.given = subscriber.given or str(self.position)
         self._changed()
 
     def detach(self, subscriber: Subscriber, selection: Selection | None = None) -> None:
@@ -125,8 +143,9 @@ class Hub:
     def publish(self, events: Iterable[Event], position: Position | None = None) -> None:
         """Give events to those who want them; `position`: until where they are all trades there are."""
         for event in events:
+            placed = event.at(self.position)
             for subscriber in self.wanting(event.channel, event.market):
-                subscriber.put(event)
+                subscriber.put(placed)
         if position is not None:
             self.position = position
 

@@ -13,7 +13,18 @@ import msgspec
 from collector.analytics.candles import Candle
 from collector.analytics.depth import Book
 from collector.errors import BrokerUnavailable, CollectorError, ConfigurationError, NoData
-from collector.live.events import CANDLE, GAP, HEALTH, ORDERBOOK, TICKER, TRADE, Event, Selection
+from collector.live.events import (
+    CANDLE,
+    GAP,
+    HEALTH,
+    LOST,
+    ORDERBOOK,
+    TICKER,
+    TOO_SLOW,
+    TRADE,
+    Event,
+    Selection,
+)
 from collector.live.waiting import Waiting
 from collector.store.rows import GapRow, Health, TickerRow, TradeRow
 from collector.util.backoff import delay_s
@@ -78,7 +89,8 @@ class RemoteFollower(Waiting):
                     async for event in self._events_of(client):
                         failures = 0
                         self._last_id = event.id or self._last_id
-                        await asyncio.to_thread(self.put, event)
+                        if event.channel != LOST or event.row["reason"] != TOO_SLOW:  # else it goes on there
+                            await asyncio.to_thread(self.put, event)
                 except CollectorError as error:
                     self.put(error)
                     return
@@ -98,10 +110,17 @@ class RemoteFollower(Waiting):
             if answer.status_code != 200:
                 await answer.aread()
                 raise _refused(answer)
-            kind = ""
+            kind, block_id, has_data = "", "", False
             async for line in answer.aiter_lines():
                 name, _, value = line.partition(": ")
-                if name == "event":
+                if not line:  # the end of a block; one without data only tells where to resume
+                    self._last_id = self._last_id if has_data else block_id or self._last_id
+                    kind, block_id, has_data = "", "", False
+                    continue
+                has_data = has_data or name == "data"
+                if name == "id":
+                    block_id = value
+                elif name == "event":
                     kind = value
                 elif name == "data" and kind == "problem":
                     problem = msgspec.json.decode(value)

@@ -50,7 +50,10 @@ class Sink(Protocol):
     """What takes the events; called in threads of the source."""
 
     def give(self, events: Sequence[Event], position: Position | None) -> None:
-        """Take events in their order; `position`: until where they are all trades there are."""
+        """Take events in their order; `position`: until where they are all trades there are.
+
+        Those that are no trades have no id: it is `Event.at` the position given before.
+        """
         ...
 
     def wants(self, channel: str, market: str | None) -> bool:
@@ -74,8 +77,7 @@ class LiveSource:
         self.log = EventLog(self._client, keys)
         self.reader = Reader(self._client, settings)
         self._history = History(self._client, settings)
-        self._position = Position(0, 0)
-        self._cursor = Cursor(self.log, self._position)
+        self._cursor = Cursor(self.log, Position(0, 0))
         #: Minutes whose candles are to be read.
         self._touched: dict[str, set[int]] = {}
         self._stop = threading.Event()
@@ -89,8 +91,8 @@ class LiveSource:
         Raises:
             BrokerUnavailable: Redis does not answer.
         """
-        self._position = self.log.bounds().last if after is None else after
-        self._cursor = Cursor(self.log, self._position, is_from_start=self._position == Position(0, 0))
+        begin = self.log.bounds().last if after is None else after
+        self._cursor = Cursor(self.log, begin)
         works = {"trades": self._follow_trades, "states": self._follow_states, "rest": self._look}
         for name, work in works.items():
             thread = threading.Thread(
@@ -98,7 +100,7 @@ class LiveSource:
             )
             thread.start()
             self._threads.append(thread)
-        return self._position
+        return begin
 
     def stop(self) -> None:
         """End the threads, within some seconds."""
@@ -177,21 +179,15 @@ class LiveSource:
             if sink.wants(GAP, None) or self._gaps is not None:
                 self._give(self._new_gaps(), None)
             if tick % ticks == 0 and sink.wants(HEALTH, None):
-                self._give([self.event(HEALTH, None, self.reader.health())], None)
+                self._give([_event(HEALTH, None, self.reader.health())], None)
             if self._stop.wait(_GAPS_S):
                 return
 
     def _give(self, events: Sequence[Event], position: Position | None) -> None:
-        if position is not None:
-            self._position = position
         if events or position is not None:
             self._sink.give(events, position)
 
     # -- what they read
-
-    def event(self, channel: str, market: str | None, row: object) -> Event:
-        """Return an event that is no trade."""
-        return Event(str(self._position), channel, market, row)
 
     def snapshot(self, channel: str, markets: Iterable[str]) -> list[Event]:
         """Return the newest ticker, book or candle of those of `markets` that have one.
@@ -200,16 +196,16 @@ class LiveSource:
             BrokerUnavailable: Redis does not answer.
         """
         if channel == TICKER:
-            return [self.event(TICKER, row.market, row) for row in self.reader.tickers(list(markets))]
+            return [_event(TICKER, row.market, row) for row in self.reader.tickers(list(markets))]
         if channel == ORDERBOOK:
             books = read_books(self._client, self._keys, markets)
-            return [self.event(ORDERBOOK, book.market, book) for book in books]
+            return [_event(ORDERBOOK, book.market, book) for book in books]
         if channel == HEALTH:
-            return [self.event(HEALTH, None, self.reader.health())]
+            return [_event(HEALTH, None, self.reader.health())]
         if channel.startswith(CANDLE):
             interval = channel.removeprefix(CANDLE)
             rows = (row for name in markets for row in self.reader.candles(name, interval, limit=1))
-            return [self.event(channel, row.market, row) for row in rows]
+            return [_event(channel, row.market, row) for row in rows]
         return []
 
     def _states(self, names: Iterable[str]) -> list[Event]:
@@ -235,7 +231,7 @@ class LiveSource:
                 channel = f"{CANDLE}{interval}"
                 if self._sink.wants(channel, market):
                     found += [
-                        self.event(channel, market, row) for row in self._candles_of(market, interval, opens)
+                        _event(channel, market, row) for row in self._candles_of(market, interval, opens)
                     ]
         return found
 
@@ -259,7 +255,12 @@ class LiveSource:
         before, self._gaps = self._gaps, rows
         if before is None:
             return []
-        return [self.event(GAP, row.market, row) for name, row in rows.items() if before.get(name) != row]
+        return [_event(GAP, row.market, row) for name, row in rows.items() if before.get(name) != row]
+
+
+def _event(channel: str, market: str | None, row: object) -> Event:
+    """Return an event that is no trade; whoever gives it sets its position."""
+    return Event("", channel, market, row)
 
 
 def event_of(found: Counted | Lost) -> Event:

@@ -8,7 +8,8 @@ from collector.live.events import EARLIEST, NOW
 from collector.store.event_log import Position
 from collector.util.times import parse_ms
 
-_ID = re.compile(r"[0-9]{6,}-[0-9]+(-[0-9]+)?")
+#: `0-0` and its like are before the first trade; other short numbers are dates.
+_ID = re.compile(r"(0|[0-9]{6,})-[0-9]+(-[0-9]+)?")
 
 
 def begin_at(start: str, zone: ZoneInfo, now_ms: int) -> Position | None:

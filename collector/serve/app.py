@@ -180,6 +180,7 @@ class _Talk:
 
     async def run(self) -> None:
         """Take messages and send events until the client is gone or was too slow."""
+        self._live.hub.join(self._subscriber)
         sending = asyncio.create_task(self._send_events())
         receiving = asyncio.create_task(self._receive())
         try:

@@ -19,6 +19,7 @@ from collector.live.events import (
     LOST,
     ORDERBOOK,
     TICKER,
+    TOO_SLOW,
     TRADE,
     Event,
     Selection,
@@ -101,19 +102,21 @@ class Live:
         if not subscriber.is_closed:
             self.hub.attach(subscriber, selection)
             for event in await asyncio.to_thread(self._states, selection, known):
-                subscriber.put(event)
+                subscriber.put(event.at(self.hub.position))
         return selection
 
     async def _catch_up(self, subscriber: Subscriber, selection: Selection, after: Position) -> None:
-        cursor = Cursor(self.source.log, after, is_from_start=after == Position(0, 0))
+        cursor = Cursor(self.source.log, after)
+        subscriber.given = subscriber.given or str(after)
         while not (subscriber.is_closed or subscriber.is_cut):
             if subscriber.waiting > _UNREAD_MAX:
-                cursor.doubt()
                 await asyncio.sleep(_PAUSE_S)
                 continue
             found = await asyncio.to_thread(cursor.next)
             for event in map(event_of, found):
                 if event.channel == LOST or selection.has(event.channel, event.market):
+                    while subscriber.room <= 0 and not subscriber.is_closed:  # noqa: ASYNC110 - a client reads when it likes
+                        await asyncio.sleep(_PAUSE_S)
                     subscriber.put(event)
             # Between here and `attach` nothing else runs in the event loop.
             if not found and cursor.position >= self.hub.position:
@@ -135,7 +138,9 @@ async def sse(
     live: Live, subscriber: Subscriber, selection: Selection, after: Position | None
 ) -> AsyncIterator[str]:
     """Yield a subscriber's events as text of an event stream, until it is over or the client is gone."""
+    live.hub.join(subscriber)
     task = asyncio.create_task(live.subscribe(subscriber, selection, after))
+    task.add_done_callback(lambda _: subscriber.wake())
     try:
         yield ": streaming\n\n"
         while not subscriber.is_over:
@@ -143,7 +148,12 @@ async def sse(
             if task.done() and (error := task.exception()) is not None:
                 yield _problem(error)
                 return
-            yield "".join(map(_framed, events)) if events else ": still here\n\n"
+            if events:
+                yield "".join(map(_framed, events))
+            elif task.done() and not subscriber.waiting:
+                yield f"id: {live.hub.position}\n\n"  # no event: resume here, however long nothing came
+            else:
+                yield ": still here\n\n"
         if subscriber.is_cut:
             yield _framed(cut_event(subscriber))
     finally:
@@ -154,7 +164,7 @@ async def sse(
 
 def cut_event(subscriber: Subscriber) -> Event:
     """Return what tells a subscriber that it was too slow, and where to resume."""
-    data = {"from_id": subscriber.given, "to_id": None, "reason": "too_slow: resume at from_id"}
+    data = {"from_id": subscriber.given, "to_id": None, "reason": TOO_SLOW}
     return Event(subscriber.given, LOST, None, data)
 
 

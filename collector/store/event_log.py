@@ -13,6 +13,7 @@ first number is the time of the commit by Redis' clock, epoch ms.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -31,6 +32,8 @@ from collector.store.rows import TradeRow
 #: Entries in one read: some thousand trades.
 AT_ONCE = 500
 _FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,10})(?:-([0-9]{1,6}))?")
+#: What was trimmed meanwhile is looked for where nothing was read for so long.
+_AWAY_S = 0.25
 #: Past every trade of its entry.
 _ALL = 999_999
 _REST = SEEN[Source.REST]
@@ -183,15 +186,16 @@ class Cursor:
     """Reads on and on, and notices what was dropped before it could be read.
 
     Args:
-        position: all until there is known already.
-        is_from_start: whoever asks for the oldest that is kept misses nothing.
+        position: all until there is known already; whoever begins at 0-0 wants the oldest that is kept, and
+            misses nothing.
     """
 
-    def __init__(self, log: EventLog, position: Position, *, is_from_start: bool = False) -> None:
+    def __init__(self, log: EventLog, position: Position) -> None:
         self.position = position
         self._log = log
         #: Whether the stream may have been trimmed past the position.
-        self._is_unsure = not is_from_start
+        self._is_unsure = True
+        self._read_s = time.monotonic()
 
     def next(self, wait_ms: int | None = None) -> list[Counted | Lost]:
         """Return what comes next, an empty list where nothing does within `wait_ms`.
@@ -199,8 +203,12 @@ class Cursor:
         Raises:
             BrokerUnavailable: Redis does not answer; repeating is safe.
         """
-        lost = self._log.lost(self.position) if self._is_unsure else None
+        if time.monotonic() - self._read_s > _AWAY_S:
+            self.doubt()
+        is_unsure = self._is_unsure and self.position[:2] != (0, 0)
+        lost = self._log.lost(self.position) if is_unsure else None
         position, found = self._log.read(self.position, wait_ms=wait_ms)
+        self._read_s = time.monotonic()
         self._is_unsure = len(found) >= AT_ONCE  # there may be more than is read in time
         self.position = position
         return [lost, *found] if lost is not None else found

@@ -193,6 +193,36 @@ def test_what_is_not_kept_is_announced(url: str, store: Store, client: redis.Red
     assert [event.id for event in rest] == ids[2:]
 
 
+def test_a_stream_without_trades_is_resumed_as_well(url: str, store: Store) -> None:
+    """A ticker before the first trade has an id too, and one that comes later is after it."""
+    store.put_tickers([ticker()])
+    with follow(url, "now", "trade,ticker") as events:
+        newest = take(events, 1)[0].id
+    store.put_trades([trade(1, 101, exchange_ms=T0 + 1)])
+    with follow(url, newest, "trade") as events:
+        assert [event.row.price for event in take(events, 1)] == [101]
+
+
+def test_a_quiet_subscriber_has_where_to_resume_before_its_first_event(url: str, store: Store) -> None:
+    fill(store)
+    with httpx.stream("GET", f"{url}/v1/stream?channels=trade&markets={BTC}", timeout=10) as answer:
+        lines = answer.iter_lines()
+        newest = next(line.removeprefix("id: ") for line in lines if line.startswith("id: "))
+    store.put_trades([trade(6, 106, exchange_ms=T0 + 6)])
+    with follow(url, newest) as events:
+        assert [event.row.price for event in take(events, 1)] == [106]
+
+
+def test_more_trades_than_may_wait_come_all_to_one_that_catches_up(
+    serve: Serve, settings: Settings, store: Store
+) -> None:
+    """It is not slow because one batch has more trades than its queue."""
+    store.put_trades([trade(number, 100, exchange_ms=T0 + number) for number in range(250)])
+    address = serve(settings.model_copy(update={"serve": ServeSettings(queue_max=100)}))
+    with follow(address, "earliest") as events:
+        assert [event.row.exchange_ms - T0 for event in take(events, 250)] == [*range(250)]
+
+
 async def test_a_websocket_subscribes_pings_and_is_told_its_mistakes(url: str, store: Store) -> None:
     """Nobody else notices."""
     await asyncio.to_thread(fill, store)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from collector.errors import ConfigurationError
 from collector.model import Source, Trade
 from collector.settings import Settings
-from collector.store.event_log import Counted, EventLog, Lost, Position
+from collector.store import event_log
+from collector.store.event_log import Counted, Cursor, EventLog, Lost, Position
 from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.store import Memory, Store
@@ -140,3 +141,32 @@ def test_the_stream_is_bounded(client: redis.Redis, settings: Settings, keys: Ke
 def test_an_id_of_another_system_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no id of an event"):
         Position.parse(text)
+
+
+def test_what_was_trimmed_while_a_reader_stood_still_is_announced(
+    client: redis.Redis, keys: Keys, store: Store, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that takes nothing for an hour holds its reader up, without any error."""
+    store.put_trades([at(1)])
+    cursor = Cursor(log, BEGIN)
+    assert len(cursor.next()) == 1
+    for number in range(2, 5):
+        store.put_trades([at(number)])
+    client.xtrim(keys.events, maxlen=1, approximate=False)
+    monkeypatch.setattr(event_log, "_AWAY_S", 0)
+    lost, last = cursor.next()
+    assert isinstance(lost, Lost)
+    assert lost.reason == "trimmed"
+    assert isinstance(last, Counted)
+    assert last.trade.exchange_ms == T0 + 4
+
+
+def test_whoever_wants_the_oldest_that_is_kept_misses_nothing(
+    client: redis.Redis, keys: Keys, store: Store, log: EventLog
+) -> None:
+    for number in range(4):
+        store.put_trades([at(number)])
+    client.xtrim(keys.events, maxlen=2, approximate=False)
+    cursor = Cursor(log, BEGIN)
+    cursor.doubt()
+    assert [type(each) for each in cursor.next()] == [Counted, Counted]

@@ -23,7 +23,7 @@ async def test_trades_are_kept_in_order_and_of_states_the_newest() -> None:
     hub.attach(subscriber, Selection.of("trade,ticker", "KRW-BTC,KRW-E*"))
     hub.publish([event(1), event(2, "ticker"), event(3, "ticker"), event(4), event(5, market="KRW-XRP")])
     hub.publish([event(6, "ticker", "KRW-ETH"), event(7, market="KRW-ETH")], Position(7, 0))
-    assert numbers(await subscriber.events(0.1)) == [1, 4, 7, 3, 6]
+    assert numbers(await subscriber.events(0.1)) == [1, 3, 4, 6, 7]
     assert hub.position == Position(7, 0)
     assert await subscriber.events(0.01) == []
 
@@ -41,6 +41,36 @@ async def test_a_slow_subscriber_is_cut_and_knows_where_to_resume() -> None:
     assert slow.is_over
     assert slow.given == "4-0-0"
     assert numbers(await fast.events(0.1)) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("taken_after", [(), (1,), (2,), (1, 2, 3)])
+async def test_ids_never_go_back_so_whoever_resumes_gets_no_trade_twice(taken_after: tuple[int, ...]) -> None:
+    """A state has the id of the trade before it, and comes after that one and before the next."""
+    hub, subscriber = Hub(), Subscriber()
+    hub.attach(subscriber, Selection.of("trade,ticker,health"))
+    given: list[Event] = []
+    for step in range(1, 5):
+        hub.publish([event(step)], Position(step, 0, 0))
+        hub.publish([event(step, "ticker", f"KRW-{step}"), event(step, "health", None)])
+        if step in taken_after:
+            given += await subscriber.events(0.1)
+    given += await subscriber.events(0.1)
+    positions = [Position.parse(each.id) for each in given]
+    assert positions == sorted(positions)
+    trades = [each.id for each in given if each.channel == "trade"]
+    assert trades == ["1-0-0", "2-0-0", "3-0-0", "4-0-0"]
+    for each in given:
+        if each.channel != "trade":
+            assert each.id == f"{each.row['number']}-0-0"
+
+
+async def test_one_that_is_cut_before_it_took_anything_resumes_where_it_began() -> None:
+    hub, subscriber = Hub(), Subscriber(queue_max=1)
+    hub.position = Position(7, 0, 0)
+    hub.attach(subscriber, Selection.of("trade"))
+    hub.publish([event(8), event(9)], Position(9, 0, 0))
+    assert subscriber.is_cut
+    assert subscriber.given == "7-0-0"
 
 
 async def test_what_is_lost_goes_to_those_who_want_trades() -> None:
