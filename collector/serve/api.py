@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi.responses import JSONResponse
 
 from collector import __version__ as VERSION
 from collector.analytics.candles import INTERVALS
@@ -62,10 +63,8 @@ From = Annotated[str | None, Query(alias="from", description="`2026-11-30 09:00`
 To = Annotated[str | None, Query(description="as `from`; included")]
 
 
-class Rows(Response):
+class Rows(JSONResponse):
     """Rows as the interface documents them."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - whatever the reader returns
         """Return JSON: decimals are text without exponent."""

@@ -311,7 +311,9 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
-        return _problem(error.status_code, code, str(error.detail))
+        answer = _problem(error.status_code, code, str(error.detail))
+        answer.headers.update(error.headers or {})  # of a wrong method: those that are allowed
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

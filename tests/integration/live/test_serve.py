@@ -313,3 +313,22 @@ def test_what_changed_while_redis_was_away_comes_when_it_is_back(
             if is_all and (newest["ticker"].price, newest["candle.1m"].close) == (500, 400):
                 break
     assert newest["trade"].price == 400
+
+
+def test_the_description_has_one_type_for_each_answer(url: str) -> None:
+    """Text and an object at once is what no answer is."""
+    paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+    schemas = [
+        content.get("schema", {})
+        for path in paths.values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for content in answer.get("content", {}).values()
+    ]
+    assert len(schemas) > len(paths)
+    assert [schema for schema in schemas if "$ref" in schema and "type" in schema] == []
+
+
+def test_a_wrong_method_is_told_the_right_ones(url: str) -> None:
+    answer = httpx.delete(f"{url}/v1/tickers")
+    assert (answer.status_code, "GET" in answer.headers["allow"]) == (405, True)
