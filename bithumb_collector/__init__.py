@@ -27,7 +27,7 @@ from bithumb_collector.functions import (
     volume,
 )
 from bithumb_collector.result import Result
-from bithumb_collector.stream import Stream, stream
+from bithumb_collector.stream import Stream, stream, stream_blocking
 from collector.errors import (
     BrokerUnavailable,
     CollectorError,
@@ -63,6 +63,7 @@ __all__ = [
     "markets",
     "orderbook",
     "stream",
+    "stream_blocking",
     "ticker",
     "tickers",
     "trades",

@@ -22,7 +22,7 @@ class Stream:
     """Live events: iterate with `for` or `async for`; leave a `with` block, or call `close`, to end it.
 
     An event has `channel`, `market`, `id`, and `row`: a `TradeRow`, `Candle`, `TickerRow`, `Book`, `GapRow`
-    or `Health`, or for the channel `lost` a dict.
+    or `Health`, or for the channel `notice` a dict.
     """
 
     def __init__(self, source: Waiting) -> None:
@@ -71,7 +71,7 @@ def stream(
                 print(event.channel, event.row)
 
     It reconnects by itself and goes on where it was. What the event stream does not hold any more is an event
-    of the channel `lost`. Source: the event stream in Redis, or `collector serve` where `url` is given.
+    of the channel `notice`. Source: the event stream in Redis, or `collector serve` where `url` is given.
 
     Args:
         channels: trade, ticker, orderbook, candle.1m … candle.1d, gap, health.
@@ -89,9 +89,26 @@ def stream(
     after = begin_at(start, settings.zone, SystemClock().now_ms())
     if url is not None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"{url!r} is no address of a server: http://127.0.0.1:8600")
+            raise ConfigurationError(f"{url!r} is no address of a server: http://127.0.0.1:8000")
         return Stream(RemoteFollower(url, selection, start, token))
     return Stream(Follower(find_url(settings), settings, selection, after))
+
+
+def stream_blocking(
+    channels: Iterable[str] | str,
+    markets: Iterable[str] | str = (),
+    start: str = "now",
+    *,
+    url: str | None = None,
+    token: str = "",
+) -> Iterator[Event]:
+    """Yield the events of `stream`, for a plain `for`; the end of the iteration ends it.
+
+    Raises:
+        ConfigurationError, NoData, BrokerUnavailable: as `stream`, by the iteration.
+    """
+    with stream(channels, markets, start, url=url, token=token) as events:
+        yield from events
 
 
 def _listed(names: Iterable[str] | str) -> list[str]:

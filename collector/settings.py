@@ -360,7 +360,7 @@ class ServeSettings(_Section):
     host: str = Field(
         "127.0.0.1", min_length=1, description="address to listen on; any but loopback needs a token"
     )
-    port: int = Field(8600, ge=0, le=65535, description="port; 0 = a free one")
+    port: int = Field(8000, ge=0, le=65535, description="port; 0 = a free one")
     token: SecretStr = Field(
         SecretStr(""), description="what clients have to show; empty = none, on loopback only"
     )

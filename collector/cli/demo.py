@@ -26,8 +26,9 @@ from collector.cli.program import near, program, typed
 from collector.cli.render import output
 from collector.cli.render.demo import DemoEnd, MarketEnd, demo_end
 from collector.cli.run import INTERRUPTED
+from collector.cli.serve import page_url
 from collector.cli.store import check_room, open_running
-from collector.cli.up import DEMO_MARK, all_roles, clear_demo, page_port, page_url
+from collector.cli.up import DEMO_MARK, all_roles, clear_demo, page_port
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
 from collector.host.services import log_dir, simulator_role
@@ -202,7 +203,7 @@ class _Demo:
         )
         self._console.print(f"Logs: {near(log_dir(self._settings))}", soft_wrap=True)
         if serve_port:
-            self._console.print(f"Page: {page_url(self._settings, serve_port)}")
+            self._console.print(f"serving {page_url(self._settings.serve.host, serve_port)}")
         if flower_port:
             self._console.print(f"Flower: http://127.0.0.1:{flower_port}")
 

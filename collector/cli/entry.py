@@ -234,15 +234,20 @@ def metrics(
     raise typer.Exit(command.serve(_load(), host=host, port=port))
 
 
-@app.command(epilog="Example: COLLECTOR_SERVE__PORT=8600 collector serve")
-def serve() -> None:
+@app.command(epilog="Example: collector serve --port 8000")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address; any but loopback needs a token.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 = a free one.")] = None,
+    token: Annotated[str | None, typer.Option(help="What clients have to show.")] = None,
+) -> None:
     """Serve the page, the API and live events on loopback.
 
-    It needs REDIS_URL, or a running `collector up`. Settings: COLLECTOR_SERVE__…
+    It needs REDIS_URL, or a running `collector up`. Options replace settings COLLECTOR_SERVE__…; a token is
+    better set there: other users of the machine can see options.
     """
     from collector.cli import serve as command
 
-    raise typer.Exit(command.serve(_load()))
+    raise typer.Exit(command.serve(_load(), host=host, port=port, token=token))
 
 
 @app.command(epilog="Example: collector stream trade,candle.1m KRW-BTC | head")

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 from collector.cli.progress import progress
 from collector.cli.render import output
 from collector.cli.run import INTERRUPTED
-from collector.cli.serve import MISSING
+from collector.cli.serve import MISSING, page_url
 from collector.cli.store import check_room, greet
-from collector.cli.up import all_roles, page_port, page_url
+from collector.cli.up import all_roles, page_port
 from collector.clock import SystemClock
 from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_client import connect
@@ -110,7 +110,7 @@ async def _with_own_workers(
         try:
             if await _finds_redis(settings, running, stop):
                 if port is not None:
-                    log.info("page %s", page_url(settings, port))
+                    log.info("serving %s", page_url(settings.serve.host, port))
                 await _work(work, running, stop)
                 if port is not None and not stop.is_set():
                     log.info("all is sent; the page stays until Ctrl-C")

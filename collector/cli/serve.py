@@ -5,6 +5,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from collector.cli.run import INTERRUPTED
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
@@ -23,14 +25,23 @@ _MESSAGE_MAX = 64 << 10
 _STOP_TIMEOUT_S = 3
 
 
-def serve(settings: Settings) -> int:
+def serve(
+    settings: Settings, *, host: str | None = None, port: int | None = None, token: str | None = None
+) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code.
+
+    Args:
+        host, port, token: instead of those of the settings.
 
     Raises:
         ConfigurationError: the extra is missing, the port is in use, or a token is needed.
         BrokerUnavailable: Redis does not answer at the start; later it is waited for.
     """
-    own = settings.serve
+    given = {"host": host, "port": port, "token": None if token is None else SecretStr(token)}
+    own = settings.serve.model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+    settings = settings.model_copy(update={"serve": own})
     if own.host not in LOOPBACK and not own.token.get_secret_value():
         raise ConfigurationError(
             f"{own.host} can be reached by others: set COLLECTOR_SERVE__TOKEN, or serve on 127.0.0.1"
@@ -39,14 +50,18 @@ def serve(settings: Settings) -> int:
         pass  # one line now, not a server without data
     with listen(own.host, own.port) as listening:
         server = new_server(find_url(settings), settings)
-        port = listening.getsockname()[1]
-        name = f"[{own.host}]" if ":" in own.host else own.host
-        log.info("page http://%s:%d/  API http://%s:%d/docs", name, port, name, port)
+        address = page_url(own.host, listening.getsockname()[1])
+        log.info("serving %s  API %sdocs", address, address)
         received: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself once more what has ended it
             signal.signal(number, lambda number, _: received.append(number))
         server.run(sockets=[listening])
     return INTERRUPTED if signal.SIGINT in received else 0
+
+
+def page_url(host: str, port: int) -> str:
+    """Return the address of the page."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def new_server(url: str, settings: Settings) -> "uvicorn.Server":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from collector.cli.program import near, typed
 from collector.cli.run import INTERRUPTED
-from collector.cli.serve import listen
+from collector.cli.serve import listen, page_url
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
@@ -123,12 +123,6 @@ def page_port(settings: Settings) -> int | None:
     return None
 
 
-def page_url(settings: Settings, port: int) -> str:
-    """Return the address of the page."""
-    host = settings.serve.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -159,7 +153,7 @@ def _greeting(settings: Settings, workers: int, flower_port: int | None, serve_p
         f"          {typed(settings, 'top')}",
     ]
     if serve_port:
-        lines.append(f"page      {page_url(settings, serve_port)}")
+        lines.append(f"serving {page_url(settings.serve.host, serve_port)}")
     if flower_port:
         lines.append(f"flower    http://127.0.0.1:{flower_port}")
     return "\n".join(lines)

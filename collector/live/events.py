@@ -15,11 +15,11 @@ from collector.store.rows import plain
 TRADE, TICKER, ORDERBOOK, GAP, HEALTH = "trade", "ticker", "orderbook", "gap", "health"
 CANDLE = "candle."
 #: What is announced to everybody: it can't be asked for.
-LOST = "lost"
+NOTICE = "notice"
 #: Reason of the one that tells a subscriber that it was cut.
-TOO_SLOW = "too_slow"
+SLOW = "slow"
 #: Kept in order and never conflated; all other channels are of states.
-IN_ORDER = frozenset({TRADE, LOST})
+IN_ORDER = frozenset({TRADE, NOTICE})
 CHANNELS = (TRADE, TICKER, ORDERBOOK, *(f"{CANDLE}{name}" for name in INTERVALS), GAP, HEALTH)
 NOW, EARLIEST = "now", "earliest"
 #: Names and patterns of one subscription.
@@ -36,10 +36,11 @@ class Event:
         id: a position in the event stream (`collector.store.event_log`): of this trade; of any other event,
             of the newest trade given before it (`at`). Whoever resumes there gets every
             trade that it has not got, and no other.
-        channel: one of `CHANNELS`, or `LOST`.
-        market: None for `health` and `lost`.
+        channel: one of `CHANNELS`, or `NOTICE`.
+        market: None for `health` and `notice`.
         row: what the interface documents for it: `TradeRow`, `Candle` and so on.
         more: fields added to those of `row`.
+        ms: of a trade: when it was counted, by Redis' clock; of any other event: when it was read. Epoch ms.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Event:
     market: str | None
     row: Any
     more: dict[str, Any] = field(default_factory=dict)
+    ms: int = 0
 
     def at(self, position: object) -> "Event":
         """Return the same at a position; a trade, or what is lost, has its own."""
@@ -54,9 +56,11 @@ class Event:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The event as documented: `id`, `channel`, `market`, `data`; decimals are text."""
+        """The event as documented: `id`, `channel`, `market`, `ms`, `data`; decimals are text."""
         data = {**plain(self.row), **self.more}
-        return {"id": self.id, "channel": self.channel, "market": self.market, "data": data}
+        return {
+            "id": self.id, "channel": self.channel, "market": self.market, "ms": self.ms, "data": data,
+        }  # fmt: skip
 
     @cached_property
     def text(self) -> str:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from collector.live.events import LOST, Event, Selection
+from collector.live.events import NOTICE, Event, Selection
 from collector.live.source import LiveSource
 from collector.live.waiting import Waiting
 from collector.settings import Settings
@@ -45,7 +45,7 @@ class Follower(Waiting):
         """Take events."""
         with self._giving:
             for event in events:
-                if event.channel == LOST or self._selection.has(event.channel, event.market):
+                if event.channel == NOTICE or self._selection.has(event.channel, event.market):
                     self.put(event.at(self._position))
             if position is not None:
                 self._position = position

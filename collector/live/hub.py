@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from collector.live.events import IN_ORDER, LOST, TRADE, Event, Selection
+from collector.live.events import IN_ORDER, NOTICE, TRADE, Event, Selection
 from collector.store.event_log import Position
 
 #: Trades that wait for one subscriber.
@@ -154,7 +154,7 @@ class Hub:
         key = channel, market
         found = self._wanting.get(key)
         if found is None:
-            if channel == LOST:
+            if channel == NOTICE:
                 found = [
                     each for each in self._subscribers if any(TRADE in it.channels for it in each.selections)
                 ]

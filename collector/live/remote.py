@@ -17,10 +17,10 @@ from collector.live.events import (
     CANDLE,
     GAP,
     HEALTH,
-    LOST,
+    NOTICE,
     ORDERBOOK,
+    SLOW,
     TICKER,
-    TOO_SLOW,
     TRADE,
     Event,
     Selection,
@@ -46,7 +46,7 @@ class RemoteFollower(Waiting):
     """Yields events until closed; what the server refuses for good is raised by the iteration.
 
     Args:
-        url: of the server, such as `http://127.0.0.1:8600`.
+        url: of the server, such as `http://127.0.0.1:8000`.
         token: its token, where it has one.
     """
 
@@ -89,7 +89,7 @@ class RemoteFollower(Waiting):
                     async for event in self._events_of(client):
                         failures = 0
                         self._last_id = event.id or self._last_id
-                        if event.channel != LOST or event.row["reason"] != TOO_SLOW:  # else it goes on there
+                        if event.channel != NOTICE or event.row["reason"] != SLOW:  # else it goes on there
                             await asyncio.to_thread(self.put, event)
                 except CollectorError as error:
                     self.put(error)
@@ -135,7 +135,7 @@ def event_from(body: dict[str, Any]) -> Event:
     kind = Candle if channel.startswith(CANDLE) else _ROWS.get(channel)
     row = data if kind is None else msgspec.convert(data, kind, strict=False)
     more = {"late": data["late"]} if channel == TRADE else {}
-    return Event(body["id"], channel, body["market"], row, more)
+    return Event(body["id"], channel, body["market"], row, more, body["ms"])
 
 
 def _refused(answer: httpx.Response) -> CollectorError:

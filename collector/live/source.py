@@ -19,8 +19,9 @@ import redis
 
 from collector.analytics.candles import INTERVALS, Candle, align, view
 from collector.analytics.completeness import Known
+from collector.clock import SystemClock
 from collector.errors import CollectorError
-from collector.live.events import CANDLE, GAP, HEALTH, LOST, ORDERBOOK, TICKER, TRADE, Event
+from collector.live.events import CANDLE, GAP, HEALTH, NOTICE, ORDERBOOK, TICKER, TRADE, Event
 from collector.model import MINUTE_MS, Channel
 from collector.settings import Settings
 from collector.store.event_log import Counted, Cursor, EventLog, Lost, Position
@@ -260,15 +261,22 @@ class LiveSource:
 
 def _event(channel: str, market: str | None, row: object) -> Event:
     """Return an event that is no trade; whoever gives it sets its position."""
-    return Event("", channel, market, row)
+    return Event("", channel, market, row, ms=SystemClock().now_ms())
 
 
 def event_of(found: Counted | Lost) -> Event:
     """Return a trade, or what is lost, as an event."""
     if isinstance(found, Counted):
-        return Event(str(found.position), TRADE, found.trade.market, found.trade, {"late": found.is_late})
+        return Event(
+            str(found.position),
+            TRADE,
+            found.trade.market,
+            found.trade,
+            {"late": found.is_late},
+            found.position.ms,
+        )
     data = {
         "from_id": str(found.after), "to_id": str(found.until),
         "from_ms": found.after.ms, "to_ms": found.until.ms, "reason": found.reason,
     }  # fmt: skip
-    return Event(str(found.until), LOST, None, data)
+    return Event(str(found.until), NOTICE, None, data, ms=SystemClock().now_ms())

@@ -260,7 +260,7 @@ class _Talk:
                 for event in await subscriber.events(HEARTBEAT_S):
                     await self._socket.send_text(event.text)
             if subscriber.is_cut:
-                await self._socket.send_text(cut_event(subscriber).text)
+                await self._socket.send_text(cut_event(subscriber, self._live.hub.position).text)
                 await self._socket.close(_LATER, "too slow: resume")
         except (WebSocketDisconnect, RuntimeError):
             return

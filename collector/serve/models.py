@@ -46,6 +46,8 @@ class EventBody(BaseModel):
     id: str = Field(examples=["1796106881557-0-2"])
     channel: str
     market: str | None
+    #: Epoch ms.
+    ms: int
     data: dict[str, Any]
 
 

@@ -16,10 +16,10 @@ from collector.errors import CollectorError
 from collector.live.events import (
     CANDLE,
     HEALTH,
-    LOST,
+    NOTICE,
     ORDERBOOK,
+    SLOW,
     TICKER,
-    TOO_SLOW,
     TRADE,
     Event,
     Selection,
@@ -114,7 +114,7 @@ class Live:
                 continue
             found = await asyncio.to_thread(cursor.next)
             for event in map(event_of, found):
-                if event.channel == LOST or selection.has(event.channel, event.market):
+                if event.channel == NOTICE or selection.has(event.channel, event.market):
                     while subscriber.room <= 0 and not subscriber.is_closed:  # noqa: ASYNC110 - a client reads when it likes
                         await asyncio.sleep(_PAUSE_S)
                     subscriber.put(event)
@@ -155,17 +155,17 @@ async def sse(
             else:
                 yield ": still here\n\n"
         if subscriber.is_cut:
-            yield _framed(cut_event(subscriber))
+            yield _framed(cut_event(subscriber, live.hub.position))
     finally:
         task.cancel()
         subscriber.close()
         live.hub.detach(subscriber)
 
 
-def cut_event(subscriber: Subscriber) -> Event:
+def cut_event(subscriber: Subscriber, until: Position) -> Event:
     """Return what tells a subscriber that it was too slow, and where to resume."""
-    data = {"from_id": subscriber.given, "to_id": None, "reason": TOO_SLOW}
-    return Event(subscriber.given, LOST, None, data)
+    data = {"from_id": subscriber.given, "to_id": str(until), "reason": SLOW}
+    return Event(subscriber.given, NOTICE, None, data, ms=SystemClock().now_ms())
 
 
 def code_of(error: BaseException) -> str:

@@ -74,7 +74,7 @@ function onEvent({ channel, market, data }) {
     if (Date.now() - spark.at >= SPARK_MS) { spark.at = Date.now(); spark.prices.push(Number(data.price)); spark.prices.splice(0, spark.prices.length - SPARK_MAX); }
     dirty("list", "head");
   } else if (channel === "health") { state.health = data; dirty("health");
-  } else if (channel === "lost") { notice(text("noticeLost")); load();
+  } else if (channel === "notice") { notice(text("noticeLost")); load();
   } else if (market !== state.market) { /* of the market before */
   } else if (channel === "trade") {
     state.trades.unshift(data); state.trades.length = Math.min(state.trades.length, TRADES_MAX);

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from collector.live.events import LOST, Selection
+from collector.live.events import NOTICE, Selection
 from collector.live.follow import Follower
 from collector.settings import Settings
 from collector.store.event_log import Position
@@ -63,7 +63,7 @@ class Consumer(threading.Thread):
             if event is None:
                 continue
             self._newest_s = time.monotonic()
-            if event.channel == LOST:
+            if event.channel == NOTICE:
                 self.reasons.append(event.row["reason"])
                 continue
             position = Position.parse(event.id)

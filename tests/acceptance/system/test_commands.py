@@ -206,9 +206,9 @@ def test_a_replay_is_live_too(start, session):
     """Its trades are events of the page's stream; SIGTERM ends all."""
     process = start("replay", str(session[0]), "--serve")
     for line in process.stderr:
-        if "page http" in line:
+        if "serving http" in line:
             break
-    address = line.split("page ")[1].strip()
+    address = line.split("serving ")[1].strip()
     query = {"channels": "trade", "start": "earliest"}
     wait_until(lambda: answers(f"{address}v1/info"), 30)
     with httpx.stream("GET", f"{address}v1/stream", params=query, timeout=30) as events:

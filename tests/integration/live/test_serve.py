@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from websockets.asyncio.client import connect as connect_ws
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import bithumb_collector as bc
 from collector.analytics.depth import Book
 from collector.live.events import Selection
 from collector.live.remote import RemoteFollower
@@ -168,6 +169,17 @@ def test_each_trade_comes_once_and_is_resumed_by_its_id(url: str, store: Store) 
     assert [event.id for event in rest[:3]] == [event.id for event in first[3:]]
 
 
+def test_a_plain_generator_gives_the_same(url: str, store: Store) -> None:
+    """Each event tells when its trade was counted."""
+    fill(store)
+    events = bc.stream_blocking("trade", [BTC], "earliest", url=url)
+    found = [next(events) for _ in range(5)]
+    events.close()
+    assert [event.row.exchange_ms - T0 for event in found] == [*range(5)]
+    assert [f"{event.ms}" for event in found] == [event.id.split("-")[0] for event in found]
+    assert [*found[0].body] == ["id", "channel", "market", "ms", "data"]
+
+
 def test_states_come_at_once_and_when_they_change(url: str, store: Store) -> None:
     fill(store)
     with follow(url, "now", "ticker,orderbook,candle.1m,candle.1h") as events:
@@ -189,7 +201,7 @@ def test_what_is_not_kept_is_announced(url: str, store: Store, client: redis.Red
     client.xtrim(keys.events, maxlen=2, approximate=False)
     with follow(url, ids[0]) as events:
         lost, *rest = take(events, 3)
-    assert (lost.channel, lost.row["from_id"], lost.row["to_id"]) == ("lost", ids[0], ids[2])
+    assert (lost.channel, lost.row["from_id"], lost.row["to_id"]) == ("notice", ids[0], ids[2])
     assert [event.id for event in rest] == ids[2:]
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from collector.errors import ConfigurationError, NoData
-from collector.live.events import LOST, Event, Selection, Wanted
+from collector.live.events import NOTICE, Event, Selection, Wanted
 from collector.live.hub import Hub, Subscriber
 from collector.store.event_log import Position
 
@@ -77,7 +77,7 @@ async def test_what_is_lost_goes_to_those_who_want_trades() -> None:
     hub, one, other = Hub(), Subscriber(), Subscriber()
     hub.attach(one, Selection.of("trade", "KRW-BTC"))
     hub.attach(other, Selection.of("ticker"))
-    hub.publish([event(1, LOST, None)])
+    hub.publish([event(1, NOTICE, None)])
     assert numbers(await one.events(0.1)) == [1]
     assert await other.events(0.01) == []
 
