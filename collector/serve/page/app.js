@@ -1,5 +1,5 @@
 import { Chart } from "./chart.js";
-import { clock, grouped, percent, short, sign } from "./format.js";
+import { clock, cut, grouped, percent, short, sign } from "./format.js";
 import { Live } from "./live.js";
 import { TEXTS } from "./text.js";
 
@@ -34,7 +34,7 @@ function legend(candle) {
   if (!candle?.open) return void ($("legend").textContent = "");
   const parts = [[text("open_"), grouped(candle.open)], [text("high"), grouped(candle.high)], [text("low"), grouped(candle.low)],
     [text("close_"), grouped(candle.close)], [text("volume"), `${short(candle.base_volume, state.language)} (${text("buy")} ${short(candle.buy_volume ?? 0, state.language)})`],
-    ["VWAP", grouped(Number(candle.vwap).toPrecision(9).replace(/\.?0+$/, ""))], [text("count"), candle.trade_count]];
+    ["VWAP", grouped(cut(candle.vwap))], [text("count"), candle.trade_count]];
   $("legend").textContent = parts.map(([name, value]) => `${name} ${value}`).join("   ") + (candle.complete ? "" : `   ⚠ ${text("incomplete")}`);
 }
 
@@ -67,7 +67,7 @@ const value = (trade) => Number(trade.price) * Number(trade.volume);
 const dirty = (...parts) => parts.forEach((part) => state.dirty.add(part));
 
 function onEvent({ channel, market, data }) {
-  state.heardMs = Date.now();
+  if (channel !== "health") state.heardMs = Date.now(); // health comes from the server, also while the exchange is silent
   if (channel === "ticker") {
     state.tickers.set(market, data);
     const spark = state.sparks.get(market) ?? state.sparks.set(market, { at: 0, prices: [] }).get(market);
@@ -269,7 +269,7 @@ document.addEventListener("keydown", (event) => {
 function result([name, found]) {
   if (name.endsWith("_ms")) return [name.slice(0, -3).replaceAll("_", " "), clock(found)];
   const isLong = typeof found === "string" && /^-?\d+\.\d{9,}$/.test(found);
-  return [name.replaceAll("_", " "), isLong ? Number(found).toPrecision(9) : found];
+  return [name.replaceAll("_", " "), isLong ? cut(found) : found];
 }
 $("analysis").onsubmit = async (event) => {
   event.preventDefault();

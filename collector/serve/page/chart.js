@@ -41,8 +41,9 @@ export class Chart {
   last() { let last; for (last of this.#candles.values()); return last; }
   get size() { return this.#candles.size; }
 
-  /** Show other candles; `key` names market and interval. */
+  /** Show other candles; `key` names market and interval. The same key again corrects bars and leaves the view where it is. */
   show(key, candles) {
+    if (key === this.key && this.#candles.size && candles.length && candles[0].open_ms <= this.last().open_ms) return this.#add(candles);
     this.key = key;
     this.#candles = new Map();
     this.#isAtStart = false;

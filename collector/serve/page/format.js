@@ -9,6 +9,14 @@ export function grouped(text) {
   return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (kept ? `.${kept}` : "");
 }
 
+/** Decimal text cut after so many digits that count; a whole number keeps all of its digits. */
+export function cut(text, digits = 9) {
+  const [whole, part = ""] = String(text).split(".");
+  const leading = /^-?0*$/.test(whole) ? part.match(/^0*/)[0].length : 0;
+  const kept = part.slice(0, leading + Math.max(0, digits - whole.replace(/^-?0*/, "").length));
+  return kept ? `${whole}.${kept}` : whole;
+}
+
 /** 1234567890 -> 1.23B, in Korean 12.3억 */
 export function short(text, language) {
   const number = Number(text);
