@@ -66,7 +66,8 @@ async def _record(
         )
         task = asyncio.create_task(connection.run())
         with suppress(TimeoutError):
-            await asyncio.wait_for(_first_of(task, stop), seconds)
+            async with asyncio.timeout(seconds):
+                await _first_of(task, stop)
         if task.done():
             task.result()
         task.cancel()

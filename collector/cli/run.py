@@ -84,7 +84,8 @@ async def _standby(settings: Settings, stop: asyncio.Event) -> None:
                 log.warning("%s: on standby", sentence)
             returning = await asyncio.to_thread(_give_back, settings, client, returning)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), settings.publish.lease_ttl_s / 6)
+                async with asyncio.timeout(settings.publish.lease_ttl_s / 6):
+                    await stop.wait()
     finally:
         if returning is not None:
             await asyncio.to_thread(returning.stop)

@@ -11,7 +11,7 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from collector.clock import Clock
@@ -188,7 +188,8 @@ class Backfill:
             self._wake.clear()
             wait_s = self._waiting[0].not_before_s - now_s if self._waiting else None
             try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
@@ -281,7 +282,7 @@ class Backfill:
                 continue
             if trades := walk.take(page):
                 self._on_trades(trades)
-        return Seen(False, None, 0, f"more than {_PAGES_MAX} pages")
+        return replace(walk.seen(), is_covered=False, reason=f"more than {_PAGES_MAX} pages")
 
     async def _look_at_now(self, market: str) -> int | None:
         """Return how far REST has come, from the newest trade of `market`: old pages do not show it."""

@@ -66,7 +66,8 @@ class ConnectionGroup:
         self.connections.append(new)
         self._start(new, group)
         try:
-            await asyncio.wait_for(new.streaming.wait(), self._settings.first_message_timeout_s)
+            async with asyncio.timeout(self._settings.first_message_timeout_s):
+                await new.streaming.wait()
         except TimeoutError:
             log.warning("connection %d stays: its successor %d does not stream", old.number, new.number)
             await self._end(new)

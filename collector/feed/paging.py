@@ -101,6 +101,8 @@ def judge(
         lag_max_ms: REST is taken to be no further behind, where nothing shows how far it is.
     """
     if seen.rejected or not seen.is_covered:
+        if not seen.rejected and newest_ms is None and asked_ms - to_ms < lag_max_ms:
+            return Proof.STALE  # REST may not have come to the first trade of this market yet
         return Proof.LOST if is_too_old else Proof.UNPROVEN
     is_behind = newest_ms is not None and streamed_ms is not None and newest_ms < streamed_ms <= asked_ms
     shown = (

@@ -329,7 +329,8 @@ class _Runner:
         logger.warning("%s; starts again in %g s", self.last_words(), delay_s)
         self.restarts += 1
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None:

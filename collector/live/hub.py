@@ -83,7 +83,8 @@ class Subscriber:
         if not (self._trades or self._states or self.is_cut or self.is_closed):
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
             except TimeoutError:
                 return []
         found: list[Event] = []

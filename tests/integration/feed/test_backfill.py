@@ -259,6 +259,20 @@ async def test_an_exchange_that_does_not_heed_what_it_is_asked_for_proves_nothin
     assert len(source.queries) < 40
 
 
+async def test_it_ends_though_a_gap_comes_in_the_same_moment() -> None:
+    """A listener that stops may queue one more gap: its cancellation must not be lost."""
+    source, result = exchange([NOON_MS]), Result()
+    work = Backfill(source, source.clock, result.trades.extend, result.on_done)
+    work.add(hole(NOON_MS - 10 * S, NOON_MS))  # it rests first, and is waited for
+    task = asyncio.create_task(work.run())
+    await asyncio.sleep(0.01)
+    work.add(hole(NOON_MS - 20 * S, NOON_MS))
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=1)
+    assert done
+
+
 async def test_endless_pages_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pages there are, a hole costs a bounded number of calls."""
     monkeypatch.setattr(backfill, "_PAGES_MAX", 50)
@@ -458,6 +472,9 @@ async def test_what_rest_has_lost_too_is_not_recovered() -> None:
         (Proof.RECOVERED, {"newest_ms": 1, "asked_ms": 400}),
         (Proof.STALE, {"newest_ms": 1, "asked_ms": 400, "streamed_ms": 2}),
         (Proof.UNPROVEN, {"covered": False}),
+        (Proof.STALE, {"covered": False, "newest_ms": None}),  # the first trade of a market may be behind
+        (Proof.UNPROVEN, {"covered": False, "newest_ms": None, "asked_ms": 400}),
+        (Proof.UNPROVEN, {"rejected": 1, "newest_ms": None}),
         (Proof.UNPROVEN, {"rejected": 1}),
         (Proof.LOST, {"covered": False, "is_too_old": True}),
     ],

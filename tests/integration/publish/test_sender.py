@@ -169,6 +169,16 @@ def test_batches_and_notes_of_them_go_in_one_step(
     assert dict(client.zrange("n-from", 0, -1, withscores=True)) == dict.fromkeys(ids, T0)
 
 
+@contextmanager
+def full(client: redis.Redis) -> Iterator[None]:
+    """No memory is left in here: `noeviction`, and a limit far below what is used."""
+    client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 64 << 20)
+
+
 def test_a_full_redis_takes_neither_batch_nor_note(
     client: redis.Redis, new_sender: Callable[..., Sender]
 ) -> None:
@@ -176,12 +186,8 @@ def test_a_full_redis_takes_neither_batch_nor_note(
     sender, sent = new_sender(), letter(trade())
     note = Note(Names("n", "n-due", "n-from"), b"body", sent.id, T0, T0)
     sender.send(letter(ticker(), kind=Kind.TICKER))
-    client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
-    try:
-        with refused():
-            sender.send_noted([sent], {sent.id: note})
-    finally:
-        client.config_set("maxmemory", 64 << 20)
+    with full(client), refused():
+        sender.send_noted([sent], {sent.id: note})
     assert not client.exists("trade", "n", "n-due", "n-from")
 
 
@@ -236,12 +242,8 @@ def test_a_full_redis(client: redis.Redis, new_sender: Callable[..., Sender]) ->
     """`noeviction` and no memory left: refused, and taken again as soon as there is room."""
     sender = new_sender()
     sender.send(letter(trade()))
-    client.config_set("maxmemory", client.info("memory")["used_memory"])
-    try:
-        with refused():
-            sender.send(letter(*(trade(number) for number in range(2000))))
-    finally:
-        client.config_set("maxmemory", 64 << 20)
+    with full(client), refused():
+        sender.send(letter(*(trade(number) for number in range(2000))))
     sender.send(letter(trade()))
     assert len(received(client, "trade")) == 2
 
