@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from collector.simulator.events import CHANNELS, E, Event, Side, SimBook, SimTicker, SimTrade, stamped
+from collector.simulator.events import CHANNELS, LEVELS, E, Event, Side, SimBook, SimTicker, SimTrade, stamped
 from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, size_text, text
 from collector.simulator.market import SimMarket
 from collector.simulator.requests import Refused, Subscription, parse_current
 from collector.simulator.times import compact, kst
 from collector.util.korean_time import KST_MS
 
-LEVELS = 15
 _PADDING = ((0, 0),) * 30
 REALTIME, SNAPSHOT = "REALTIME", "SNAPSHOT"
 NULL = "null"

@@ -2,9 +2,13 @@
 
 from typing import Any, NamedTuple, TypeVar
 
+from collector.simulator.fixed import printed_size
+
 #: 2025-09-16 00:00 KST: `(sequential_id >> 25) + ID_EPOCH_MS` is the trade's millisecond (protocol 1.7).
 ID_EPOCH_MS = 1_757_948_400_000
 ID_BITS = 25
+#: Levels of a side that a socket shows.
+LEVELS = 15
 
 
 class SimTrade(NamedTuple):
@@ -70,8 +74,15 @@ CHANNELS: dict[type, str] = {SimTrade: "trade", SimBook: "orderbook", SimTicker:
 
 
 def is_repeat(event: Event) -> bool:
-    """Return whether an event is a book with the levels of the one before."""
-    return isinstance(event, SimBook) and (event.asks, event.bids) == (event.old_asks, event.old_bids)
+    """Return whether an event is a book that a socket shows as it showed the one before."""
+    if not isinstance(event, SimBook):
+        return False
+    before, now = (event.old_asks, event.old_bids), (event.asks, event.bids)
+    return [*map(_shown, before)] == [*map(_shown, now)]
+
+
+def _shown(side: Side) -> list[tuple[int, int]]:
+    return [(price, printed_size(size)) for price, size in side[:LEVELS]]
 
 
 def stamped(event: E, later_ms: int) -> E:

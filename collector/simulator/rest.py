@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
-from collector.simulator.current import LEVELS, UNIT, comparison, levels_text
-from collector.simulator.events import SimTicker, SimTrade
+from collector.simulator.current import UNIT, comparison, levels_text
+from collector.simulator.events import LEVELS, SimTicker, SimTrade
 from collector.simulator.fixed import ONE, PLACES, SIZE_UNIT, four_decimals, text
 from collector.simulator.market import SimCandle, SimMarket
 from collector.simulator.rules import Rules

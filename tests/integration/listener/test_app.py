@@ -38,6 +38,8 @@ from collector.store.keys import Keys
 from collector.store.read import Reader
 from collector.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("early_in_the_minute")
+
 Eventually = Callable[..., Awaitable[None]]
 KRW5 = 5
 

@@ -19,7 +19,7 @@ from collector.settings import Settings
 from collector.simulator import Simulator, SimulatorOptions
 from tests.integration.listener.test_app import Eventually, Memory, listening, lost, quick, streaming
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("early_in_the_minute")]
 
 DAY_S = 86_400.0
 

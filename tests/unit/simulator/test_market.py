@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError
 from collector.simulator.current import CurrentDialect
-from collector.simulator.events import ID_BITS, ID_EPOCH_MS, Event, SimBook, SimTicker, SimTrade
+from collector.simulator.events import ID_BITS, ID_EPOCH_MS, Event, SimBook, SimTicker, SimTrade, is_repeat
 from collector.simulator.fixed import ONE, SIZE_UNIT, tick
 from collector.simulator.model import MarketModel, Pace
 from collector.simulator.requests import parse_current
@@ -249,3 +249,20 @@ def test_one_event_is_stamped_ahead_and_a_kind_in_korean_time() -> None:
     assert [b - a for a, b in zip(stamps[0], stamps[1], strict=True)] == [AHEAD_MS, *[0] * (len(usual) - 1)]
     assert {b - a for a, b in zip(stamps[0], stamps[2], strict=True)} == {9 * 3_600_000}
     assert MarketStep([], 0).ahead("trade") is None
+
+
+def test_a_book_that_looks_as_before_on_the_wire_is_no_news() -> None:
+    """Sockets show 15 levels a side and sizes to four decimals: what changes beyond is not seen."""
+    asks = tuple((price * ONE, ONE) for price in range(101, 131))
+    bids = tuple((price * ONE, ONE) for price in range(100, 70, -1))
+    deep = (*asks[:15], (asks[15][0], 2 * ONE), *asks[16:])
+    fine = ((asks[0][0], ONE + 1), *asks[1:])
+    seen = ((asks[0][0], ONE + SIZE_UNIT), *asks[1:])
+    books = {name: SimBook("KRW-BTC", US, new, bids, asks, bids) for name, new in
+             {"same": asks, "deep": deep, "fine": fine, "seen": seen}.items()}  # fmt: skip
+    assert {name: is_repeat(book) for name, book in books.items()} == {
+        "same": True, "deep": True, "fine": True, "seen": False,
+    }  # fmt: skip
+    step = MarketStep([*books.values()], US // 1000).ahead("orderbook")
+    assert step is not None
+    assert [book.us - US for book in step._events] == [0, 0, 0, AHEAD_MS * 1000]
