@@ -23,6 +23,8 @@ MISSING = "collector serve needs FastAPI and uvicorn: pip install 'bithumb-colle
 #: A message of a WebSocket client, bytes.
 _MESSAGE_MAX = 64 << 10
 _STOP_TIMEOUT_S = 3
+#: A client that takes nothing of what was sent for so long is dropped, where the system can do that (Linux).
+_UNREAD_S = 30
 
 
 def serve(
@@ -94,6 +96,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family)  # closed by the caller
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # the sockets of clients inherit it
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_S * 1000)
     try:
         found.bind((host, port))
         found.listen()  # whoever comes before all is ready waits

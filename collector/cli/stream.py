@@ -1,5 +1,6 @@
 """`collector stream`: live events as lines of JSON, for pipes."""
 
+import select
 import sys
 
 from collector.clock import SystemClock
@@ -8,6 +9,9 @@ from collector.live.events import Selection
 from collector.live.follow import Follower
 from collector.live.start import begin_at
 from collector.settings import Settings
+
+#: How often it is looked whether the output is still read.
+_LOOK_S = 0.5
 
 
 def stream(settings: Settings, channels: str, markets: str, start: str, limit: int | None) -> int:
@@ -22,10 +26,18 @@ def stream(settings: Settings, channels: str, markets: str, start: str, limit: i
     after = begin_at(start, settings.zone, SystemClock().now_ms())
     count = 0
     with Follower(find_url(settings), settings, selection, after) as events:
-        for event in events:
-            print(event.text, flush=True)
-            count += 1
-            if limit and count >= limit:
+        while not (limit and count >= limit):
+            event = events.wait(_LOOK_S)
+            if event is not None:
+                print(event.text, flush=True)
+                count += 1
+            elif _is_unread():
                 break
-    sys.stdout.flush()
     return 0
+
+
+def _is_unread() -> bool:
+    """Tell whether nobody reads our output any more: `collector stream trade | head`."""
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)
+    return bool(look.poll(0))

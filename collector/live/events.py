@@ -117,10 +117,6 @@ class Selection:
             return True
         return any(_fits(name, market) for name in self.markets)
 
-    def intervals(self) -> tuple[str, ...]:
-        """Return the intervals of the candles that are wanted."""
-        return tuple(name.removeprefix(CANDLE) for name in sorted(self.channels) if name.startswith(CANDLE))
-
 
 class Wanted:
     """What all subscribers together want, as it was at a moment; any thread may ask."""

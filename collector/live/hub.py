@@ -27,7 +27,8 @@ class Subscriber:
     """
 
     def __init__(self, queue_max: int = QUEUE_MAX) -> None:
-        self.selections: list[Selection] = []
+        #: What it wants, and from where on it has been given that.
+        self.selections: dict[Selection, Position] = {}
         #: Until where this one has been given everything, as text: where to resume.
         self.given = ""
         #: Whether it was too slow: what waits is the last it gets.
@@ -44,6 +45,12 @@ class Subscriber:
     def wants(self, channel: str, market: str | None) -> bool:
         """Tell whether an event is for this one."""
         return any(selection.has(channel, market) for selection in self.selections)
+
+    def was_given(self, event: Event, position: Position) -> bool:
+        """Tell whether a trade at a position has come to this one already, by whatever selection."""
+        return any(
+            since < position and it.has(event.channel, event.market) for it, since in self.selections.items()
+        )
 
     @property
     def waiting(self) -> int:
@@ -125,10 +132,14 @@ class Hub:
         """Count a subscriber that wants nothing yet."""
         self._subscribers.add(subscriber)
 
-    def attach(self, subscriber: Subscriber, selection: Selection) -> None:
-        """Let events of `selection` come to `subscriber` from now on."""
-        if selection not in subscriber.selections:
-            subscriber.selections.append(selection)
+    def attach(self, subscriber: Subscriber, selection: Selection, after: Position | None = None) -> None:
+        """Let events of `selection` come to `subscriber` from now on.
+
+        Args:
+            after: from where on it has been given them already; None = none before now.
+        """
+        since = self.position if after is None else after
+        subscriber.selections[selection] = min(since, subscriber.selections.get(selection, since))
         self._subscribers.add(subscriber)
         subscriber.given = subscriber.given or str(self.position)
         self._changed()
@@ -137,8 +148,8 @@ class Hub:
         """End one selection, or all."""
         if selection is None:
             self._subscribers.discard(subscriber)
-        elif selection in subscriber.selections:
-            subscriber.selections.remove(selection)
+        else:
+            subscriber.selections.pop(selection, None)
         self._changed()
 
     def publish(self, events: Iterable[Event], position: Position | None = None) -> None:

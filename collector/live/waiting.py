@@ -33,10 +33,6 @@ class Waiting:
             except queue.Full:
                 continue
 
-    def rest(self, seconds: float) -> None:
-        """Wait, or until it is closed."""
-        self._closed.wait(seconds)
-
     def wait(self, timeout_s: float) -> Event | None:
         """Return the next event, None where none comes in time."""
         try:

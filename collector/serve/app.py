@@ -20,19 +20,14 @@ from pydantic import BaseModel, SecretStr
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from collector import __version__ as VERSION
-from collector.errors import (
-    BrokerUnavailable,
-    CollectorError,
-    ConfigurationError,
-    NoData,
-    PipelineError,
-)
+from collector.errors import CollectorError, ConfigurationError
 from collector.live.events import NOW, Selection
 from collector.live.hub import Subscriber
 from collector.serve import api
+from collector.serve.answers import answer_of
 from collector.serve.guard import COOKIE, LOOPBACK, Allowance, Guard
 from collector.serve.models import EventBody
-from collector.serve.push import HEARTBEAT_S, Live, code_of, cut_event, sse
+from collector.serve.push import HEARTBEAT_S, Live, cut_event, sse
 from collector.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,14 +44,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-#: HTTP status and stable word of our errors.
-_ANSWERS: dict[type[CollectorError], tuple[int, str]] = {
-    NoData: (404, "no_data"),
-    ConfigurationError: (400, "invalid_argument"),
-    BrokerUnavailable: (503, "unavailable"),
-    PipelineError: (502, "no_answer"),
-}
 _CODES = {401: "no_token", 404: "not_found", 405: "wrong_method", 429: "too_many_clients"}
+#: Bytes of a request's body.
+_BODY_MAX = 64 << 10
 #: Subscriptions of one WebSocket.
 _SELECTIONS_MAX = 100
 #: Close codes of a WebSocket: the client broke the rules; try again later.
@@ -177,6 +167,8 @@ class _Talk:
         self._subscriber = Subscriber(settings.serve.queue_max)
         self._allowance = Allowance(settings.serve.messages_per_s, settings.serve.messages_per_s * 5)
         self._tasks: set[asyncio.Task[None]] = set()
+        #: One subscription catches up at a time, so that none gives what another has given.
+        self._catching_up = asyncio.Lock()
 
     async def run(self) -> None:
         """Take messages and send events until the client is gone or was too slow."""
@@ -220,7 +212,7 @@ class _Talk:
                 selection = Selection.of(_texts(message, "channels"), _texts(message, "markets"))
                 await (self._subscribe if op == "subscribe" else self._unsubscribe)(selection, message)
             except CollectorError as error:
-                await self._refuse(code_of(error), str(error))
+                await self._refuse(answer_of(error).code, str(error))
         else:
             await self._refuse("invalid_message", "op is subscribe, unsubscribe or ping")
 
@@ -241,9 +233,10 @@ class _Talk:
 
     async def _follow(self, selection: Selection, after: Any) -> None:  # noqa: ANN401 - a position or None
         try:
-            await self._live.subscribe(self._subscriber, selection, after)
+            async with self._catching_up:
+                await self._live.subscribe(self._subscriber, selection, after)
         except CollectorError as error:
-            await self._refuse(code_of(error), str(error))
+            await self._refuse(answer_of(error).code, str(error))
 
     async def _unsubscribe(self, selection: Selection, _: dict[str, Any]) -> None:
         known = await asyncio.to_thread(self._live.source.reader.markets)
@@ -293,6 +286,9 @@ def _refusal(guard: Guard, request: Request) -> Response | None:
         return _problem(403, "wrong_host", f"not called {host[:80]!r}: add it to COLLECTOR_SERVE__HOST_NAMES")
     if request.method not in ("GET", "HEAD") and not guard.is_same_origin(host, headers.get("origin")):
         return _problem(403, "wrong_origin", "only our own page may do this")
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or int(length or 0) > _BODY_MAX:
+        return _problem(413, "too_large", f"send Content-Length, and at most {_BODY_MAX} bytes")
     if request.url.path.startswith("/v1/") and request.url.path != "/v1/session" and not guard.may(headers):
         answer = _problem(401, "no_token", "send `Authorization: Bearer …` with COLLECTOR_SERVE__TOKEN")
         answer.headers["WWW-Authenticate"] = "Bearer"
@@ -303,10 +299,7 @@ def _refusal(guard: Guard, request: Request) -> Response | None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(CollectorError)
     async def ours(_: Request, error: CollectorError) -> Response:
-        status, code = next(
-            (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), (500, "failed")
-        )
-        return _problem(status, code, str(error))
+        return _problem(*answer_of(error), str(error))
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> Response:

@@ -28,8 +28,9 @@ from collector.live.events import (
 from collector.live.hub import Hub, Subscriber
 from collector.live.source import LiveSource, event_of
 from collector.live.start import begin_at
+from collector.serve.answers import answer_of
 from collector.settings import Settings
-from collector.store.event_log import Cursor, Position
+from collector.store.event_log import Counted, Cursor, Position
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Live:
         if after is not None and TRADE in selection.channels:
             await self._catch_up(subscriber, selection, after)
         if not subscriber.is_closed:
-            self.hub.attach(subscriber, selection)
+            self.hub.attach(subscriber, selection, after)
             for event in await asyncio.to_thread(self._states, selection, known):
                 subscriber.put(event.at(self.hub.position))
         return selection
@@ -113,8 +114,12 @@ class Live:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             found = await asyncio.to_thread(cursor.next)
-            for event in map(event_of, found):
-                if event.channel == NOTICE or selection.has(event.channel, event.market):
+            for each in found:
+                event = event_of(each)
+                is_wanted = event.channel == NOTICE or selection.has(event.channel, event.market)
+                if is_wanted and not (
+                    isinstance(each, Counted) and subscriber.was_given(event, each.position)
+                ):
                     while subscriber.room <= 0 and not subscriber.is_closed:  # noqa: ASYNC110 - a client reads when it likes
                         await asyncio.sleep(_PAUSE_S)
                     subscriber.put(event)
@@ -168,20 +173,10 @@ def cut_event(subscriber: Subscriber, until: Position) -> Event:
     return Event(subscriber.given, NOTICE, None, data, ms=SystemClock().now_ms())
 
 
-def code_of(error: BaseException) -> str:
-    """Return the stable word for an error."""
-    words = {
-        "NoData": "no_data",
-        "ConfigurationError": "invalid_argument",
-        "BrokerUnavailable": "unavailable",
-    }
-    return words.get(type(error).__name__, "failed")
-
-
 def _problem(error: BaseException) -> str:
     if not isinstance(error, CollectorError | redis.RedisError):
         log.error("a subscription failed", exc_info=error)
-    body = json.encode({"code": code_of(error), "message": str(error)}).decode()
+    body = json.encode({"code": answer_of(error).code, "message": str(error)}).decode()
     return f"event: problem\ndata: {body}\n\n"
 
 

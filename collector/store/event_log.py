@@ -19,10 +19,9 @@ from typing import Any, NamedTuple, Self
 
 import redis
 from msgspec import Struct
-from redis.exceptions import ResponseError
 
 from collector.analytics.dedup import SEEN
-from collector.errors import ConfigurationError
+from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.model import Source
 from collector.store import minute_layout
 from collector.store.keys import Keys
@@ -116,8 +115,8 @@ class EventLog:
         try:
             with translated():
                 info: dict[str, Any] = self._redis.xinfo_stream(self._keys.events)
-        except Exception as error:
-            if isinstance(error.__cause__, ResponseError):  # no such key
+        except BrokerUnavailable as error:
+            if "no such key" in str(error):
                 return Bounds(None, Position(0, 0), is_trimmed=False)
             raise
         first = info["first-entry"]

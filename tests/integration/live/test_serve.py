@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import bithumb_collector as bc
 from collector.analytics.depth import Book
+from collector.cli import serve as serving
 from collector.live.events import Selection
 from collector.live.remote import RemoteFollower
 from collector.model import Channel, Gap, Source
@@ -261,6 +263,27 @@ async def test_a_websocket_subscribes_pings_and_is_told_its_mistakes(url: str, s
         assert (await said(other))["op"] == "unsubscribed"
 
 
+async def test_subscriptions_that_overlap_give_each_trade_once(url: str, store: Store) -> None:
+    """Whatever a later one asks for of the past: older trades are added, none comes again."""
+    await asyncio.to_thread(fill, store)
+    async with connect_ws(url.replace("http", "ws") + "/v1/ws") as socket:
+        for markets, start in (
+            (["KRW-ETH"], "now"), (["KRW-B*"], "earliest"), (["KRW-*"], "earliest"), (["KRW-*"], "earliest"),
+        ):  # fmt: skip
+            await say(socket, op="subscribe", channels=["trade"], markets=markets, start=start)
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(store.put_trades, [trade(20, 5), trade(21, 6, market=ETH)])
+        found: list[dict[str, Any]] = []
+        while len(found) < 8:
+            event = await said(socket)
+            found += [event] if event.get("channel") == "trade" else []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await socket.recv()
+    assert sorted(event["data"]["price"] for event in found) == sorted(map(str, [*range(100, 105), 7, 5, 6]))
+    assert len({event["id"] for event in found}) == 8
+
+
 async def test_a_websocket_that_talks_too_much_or_comes_from_elsewhere_is_refused(
     serve: Serve, settings: Settings
 ) -> None:
@@ -281,6 +304,38 @@ def test_no_more_clients_than_allowed(serve: Serve, settings: Settings, store: S
         take(events, 1)
         answer = httpx.get(f"{url}/v1/stream?channels=trade")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_clients")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux drops those who never read")
+def test_a_client_that_never_reads_loses_its_place(
+    serve: Serve,
+    settings: Settings,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., None],
+) -> None:
+    """Its place is free again though its connection was never closed."""
+    monkeypatch.setattr(serving, "_UNREAD_S", 1)
+    store.put_trades([trade(number, 100, exchange_ms=T0 + number) for number in range(5_000)])
+    url = serve(settings.model_copy(update={"serve": ServeSettings(clients_max=1)}))
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        silent.sendall(b"GET /v1/stream?channels=trade&start=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        eventually(lambda: status_of_another(url) == 429)
+        eventually(lambda: status_of_another(url) == 200)
+
+
+def status_of_another(url: str) -> int:
+    with httpx.stream("GET", f"{url}/v1/stream?channels=trade") as answer:
+        return answer.status_code
+
+
+def test_a_request_that_is_too_large_is_refused(url: str) -> None:
+    """By its length, and without one."""
+    for content in (b"{" + b" " * 70_000 + b"}", iter([b"{}"])):
+        answer = httpx.post(f"{url}/v1/analyses/vwap", content=content)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
 async def chatter(socket: Any) -> None:
