@@ -103,7 +103,7 @@ def test_tasks_have_readable_names_and_short_arguments(page: Page, flower: str) 
 def test_an_analysis_is_started_through_the_api_and_its_answer_is_seen(page: Page, flower: str) -> None:
     """Sent from the browser, found in the list by name, its page shows the VWAP."""
     deadline = time.monotonic() + 60
-    while "vwap" not in ((answer := apply_vwap(page))["result"] or {}):
+    while "vwap" not in ((answer := apply_vwap(page)).get("result") or {}):
         assert time.monotonic() < deadline, answer  # the market has not traded yet
         time.sleep(1)
     price = answer["result"]["vwap"]
