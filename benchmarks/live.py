@@ -151,7 +151,7 @@ async def _markets(socket: ClientConnection) -> list[str]:
 
 
 async def _warm(url: str) -> None:
-    """Wait until the start is over: it asks REST for the running minute of each market, for a minute or two."""
+    """Wait until the start is over: the running minute of each market is asked of REST, a minute or two."""
     deadline_s = time.monotonic() + WARM_S
     address = url.replace("ws://", "http://").removesuffix("/v1/ws") + "/v1/gaps"
     async with httpx.AsyncClient(timeout=30) as client:
