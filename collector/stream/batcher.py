@@ -25,10 +25,14 @@ KINDS: dict[type, Kind] = {
 }
 #: Kinds of which the newest per market replaces the rest.
 STATES = frozenset({Kind.TICKER, Kind.ORDERBOOK})
-#: Factor on the age at which a batch of a kind is closed: tickers sum up what trades carry sooner.
-_AGES = {Kind.TRADE: 1.0, Kind.TICKER: 2.0, Kind.ORDERBOOK: 1.0, Kind.GAP: 1.0}
+#: Factor on the age at which a batch of a kind is closed: tickers sum up what trades carry sooner, and books
+#: are many.
+_AGES = {Kind.TRADE: 1.0, Kind.TICKER: 3.0, Kind.ORDERBOOK: 1.6, Kind.GAP: 1.0}
 #: Share of its age from which on a batch is closed with another one.
 _SOON = 0.8
+#: A batch with fewer trades is closed sooner in proportion, at the soonest after this share of its age: few
+#: trades leave in the cycle in which they were read, many are worth a wait.
+_MANY_TRADES, _SOONEST = 100, 0.3
 #: About how many bytes a row takes on the wire; books by their levels.
 _ROW_BYTES = {Kind.TRADE: 110, Kind.TICKER: 520, Kind.GAP: 80, Kind.ORDERBOOK: 60}
 _LEVEL_BYTES = 26
@@ -106,9 +110,8 @@ class Batcher:
         Args:
             within_s: what will have waited long enough so many seconds from now is due as well.
         """
-        max_age_s = self._settings.max_age_ms / 1000
         ages = {
-            key: (now_s + within_s - it.opened_s) / (max_age_s * _AGES[key[0]] * self._factor(key[0]))
+            key: (now_s + within_s - it.opened_s) / self._max_age_s(key[0], len(it.rows))
             for key, it in self._open.items()
         }
         if max(ages.values(), default=0) >= 1:
@@ -135,6 +138,10 @@ class Batcher:
     def pending(self) -> int:
         """Return how many rows wait in open batches."""
         return sum(len(it.rows) for it in self._open.values())
+
+    def _max_age_s(self, kind: Kind, rows: int) -> float:
+        share = min(1.0, max(_SOONEST, rows / _MANY_TRADES)) if kind is Kind.TRADE else 1.0
+        return self._settings.max_age_ms / 1000 * _AGES[kind] * self._factor(kind) * share
 
     def _factor(self, kind: Kind) -> float:
         return self.state_factor if kind in STATES else self.trade_factor

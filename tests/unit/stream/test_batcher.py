@@ -48,34 +48,50 @@ def test_a_batch_closes_by_bytes() -> None:
 def test_a_batch_closes_by_the_age_of_its_oldest_row() -> None:
     """Rows that follow do not make it younger."""
     it = batcher(max_age_ms=40)
-    it.add(trade(1), 10.0, T0)
-    it.add(trade(2), 10.035, T0)
+    it.add(gap(), 10.0, T0)
+    it.add(gap(), 10.035, T0)
     assert list(it.due(10.039, T0)) == []
     (closed,) = it.due(10.0401, T0)
-    assert ids(closed) == [1, 2]
+    assert len(closed.rows) == 2
     assert list(it.due(99.0, T0)) == []
+
+
+def test_few_trades_wait_less_than_many() -> None:
+    """Few leave in the cycle in which they were read; many are worth a wait."""
+    it = batcher(max_age_ms=40)
+    it.add(trade(1), 10.0, T0)
+    assert list(it.due(10.011, T0)) == []
+    assert [ids(closed) for closed in it.due(10.0121, T0)] == [[1]]
+    for number in range(50):
+        it.add(trade(number), 20.0, T0)
+    assert list(it.due(20.019, T0)) == []
+    assert [len(closed.rows) for closed in it.due(20.0201, T0)] == [50]
+    for number in range(200):
+        it.add(trade(number), 30.0, T0)
+    assert list(it.due(30.039, T0)) == []
+    assert [len(closed.rows) for closed in it.due(30.0401, T0)] == [200]
 
 
 def test_what_is_due_soon_closes_with_what_is_due() -> None:
     """They are sent together; what is young stays, and so does all while nothing is due."""
     it = batcher(max_age_ms=40)
-    it.add(trade(1), 10.0, T0)
-    it.add(book(T0), 10.005, T0)
+    it.add(gap(), 10.0, T0)
+    it.add(book(T0), 9.98, T0)
     it.add(ticker(T0), 10.0, T0)
     assert list(it.due(10.039, T0)) == []
-    assert {closed.channel for closed in it.due(10.041, T0)} == {Kind.TRADE, Kind.ORDERBOOK}
+    assert {closed.channel for closed in it.due(10.041, T0)} == {Kind.GAP, Kind.ORDERBOOK}
 
 
 def test_what_is_due_before_the_next_look_is_due_now() -> None:
     """A loop that will look again only then would close it too late."""
     it = batcher(max_age_ms=40)
-    it.add(trade(1), 10.0, T0)
+    it.add(gap(), 10.0, T0)
     assert list(it.due(10.001, T0, within_s=0.038)) == []
-    assert [ids(closed) for closed in it.due(10.001, T0, within_s=0.04)] == [[1]]
+    assert [len(closed.rows) for closed in it.due(10.001, T0, within_s=0.04)] == [1]
 
 
 def test_factors_stretch_count_bytes_and_age_of_their_kind() -> None:
-    """Trades and states have factors of their own; tickers have twice the time of the rest anyway."""
+    """Trades and states have factors of their own; tickers have three times the time of gaps anyway."""
     it = batcher(max_rows=2, max_age_ms=40)
     it.trade_factor, it.state_factor = 2.0, 4.0
     it.add(ticker(T0), 0.0, T0)
@@ -83,8 +99,8 @@ def test_factors_stretch_count_bytes_and_age_of_their_kind() -> None:
     assert [it.add(trade(number), 0.0, T0) is None for number in range(4)] == [True, True, True, False]
     it.add(trade(9), 0.0, T0)
     assert [closed.channel for closed in it.due(0.1, T0)] == [Kind.TRADE]
-    assert [closed.channel for closed in it.due(0.319, T0)] == []
-    assert [closed.channel for closed in it.due(0.321, T0)] == [Kind.TICKER]
+    assert [closed.channel for closed in it.due(0.479, T0)] == []
+    assert [closed.channel for closed in it.due(0.481, T0)] == [Kind.TICKER]
 
 
 def test_each_kind_has_its_own_batch() -> None:
