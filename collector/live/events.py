@@ -54,6 +54,12 @@ class Event:
         """Return the same at a position; a trade, or what is lost, has its own."""
         return self if self.channel in IN_ORDER else replace(self, id=str(position))
 
+    @property
+    def state(self) -> tuple[str, str | None, int]:
+        """What a newer event of the same replaces: a ticker, a book, a candle by the time it opens at."""
+        opens_ms = self.row.open_ms if self.channel.startswith(CANDLE) else 0
+        return self.channel, self.market, opens_ms
+
     @cached_property
     def body(self) -> dict[str, Any]:
         """The event as documented: `id`, `channel`, `market`, `ms`, `data`; decimals are text."""

@@ -2,7 +2,7 @@
 
     trades, what is lost    kept in order for each subscriber; one that is too far behind is cut, and is told
                             where to resume
-    all other events        of each channel and market only the newest is kept: a slow subscriber gets fewer;
+    all other events        of each state (`Event.state`) the newest is kept: a slow subscriber gets fewer;
                             each comes after the trades that were given before it, so ids never go back
 
 Everything here runs in one event loop.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from collector.live.events import IN_ORDER, NOTICE, TRADE, Event, Selection
 from collector.store.event_log import Position
 
-#: Trades that wait for one subscriber.
+#: Trades that wait for one subscriber, and states: candles of ever new minutes add up as well.
 QUEUE_MAX = 20_000
 
 
@@ -23,7 +23,7 @@ class Subscriber:
     """One who gets events.
 
     Args:
-        queue_max: trades that may wait.
+        queue_max: trades that may wait, and states.
     """
 
     def __init__(self, queue_max: int = QUEUE_MAX) -> None:
@@ -39,7 +39,7 @@ class Subscriber:
         #: Trades taken so far.
         self._taken = 0
         #: Each with how many trades had been put before it, in the order in which they were put.
-        self._states: dict[tuple[str, str | None], tuple[Event, int]] = {}
+        self._states: dict[tuple[str, str | None, int], tuple[Event, int]] = {}
         self._wake = asyncio.Event()
 
     def wants(self, channel: str, market: str | None) -> bool:
@@ -63,13 +63,14 @@ class Subscriber:
         return self._queue_max - len(self._trades)
 
     def put(self, event: Event) -> None:
-        """Give an event; a subscriber that is too slow for trades is cut."""
+        """Give an event; a subscriber that is too slow is cut."""
         if self.is_cut or self.is_closed:
             return
         if event.channel not in IN_ORDER:
-            key = event.channel, event.market
+            key = event.state
             self._states.pop(key, None)
             self._states[key] = event, self._taken + len(self._trades)
+            self.is_cut = len(self._states) > self._queue_max
         elif self.room > 0:
             self._trades.append(event)
         else:

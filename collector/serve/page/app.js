@@ -1,10 +1,11 @@
+import { drawn, levels, pairs } from "./analysis.js";
 import { Chart } from "./chart.js";
-import { clock, cut, grouped, percent, short, sign } from "./format.js";
+import { aligned, clock, cut, grouped, percent, short, sign } from "./format.js";
 import { Live } from "./live.js";
 import { TEXTS } from "./text.js";
 
 const INTERVALS = ["1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d"];
-const TRADES_MAX = 60, LEVELS = 12, STALE_MS = 30_000, SPARK_MS = 5_000, SPARK_MAX = 40, BARS = 500;
+const TRADES_MAX = 60, LEVELS = 12, STALE_MS = 30_000, SPARK_MS = 5_000, SPARK_MIN = 4, SPARK_MAX = 40, BARS = 500;
 const $ = (id) => document.getElementById(id);
 const saved = (name, fallback) => { try { return localStorage.getItem(name) ?? fallback; } catch { return fallback; } };
 const save = (name, value) => { try { localStorage.setItem(name, value); } catch { /* private window */ } };
@@ -46,6 +47,8 @@ async function choose(market, interval = state.interval) {
   history.replaceState(null, "", `#market=${market}`);
   live.want("market", ["trade", "orderbook", `candle.${interval}`, "gap"], [market]);
   for (const each of $("intervals").children) each.setAttribute("aria-pressed", each.textContent === interval);
+  $("answer").replaceChildren();
+  chart.mark([]);
   dirty("list", "head", "book", "tape");
   await load();
 }
@@ -117,8 +120,8 @@ const drawings = {
       row.setAttribute("aria-selected", it.market === state.market);
       cell(row, it.market);
       const prices = state.sparks.get(it.market)?.prices ?? [];
-      const spark = cell(row, "", sign(it.change_rate));
-      if (prices.length > 1) {
+      const spark = cell(row, "", sign(prices.at(-1) - prices[0]));
+      if (prices.length >= SPARK_MIN) {
         const [low, high] = [Math.min(...prices), Math.max(...prices)];
         const points = prices.map((each, place) => `${(place * 44) / (prices.length - 1)},${high > low ? 15 - (14 * (each - low)) / (high - low) : 8}`);
         spark.innerHTML = `<svg viewBox="0 0 44 16" aria-hidden="true"><polyline points="${points.join(" ")}"/></svg>`;
@@ -146,13 +149,15 @@ const drawings = {
     for (const part of ["asks", "middle", "bids"]) $(part).replaceChildren();
     if (!book) return;
     const most = Math.max(...[...book.asks, ...book.bids].slice(0, 60).map(([, size]) => Number(size)));
-    const rows = (part, levels, name) => levels.forEach(([price, size]) => {
+    const [asks, bids] = [book.asks.slice(0, LEVELS).reverse(), book.bids.slice(0, LEVELS)];
+    const sizes = aligned([...asks, ...bids].map(([, size]) => size));
+    const rows = (part, ladder, name) => ladder.forEach(([price, size]) => {
       const row = $(part).insertRow();
       cell(row, grouped(price), name);
-      cell(row, grouped(size), `size ${name}`).style.setProperty("--share", (100 * Number(size)) / most);
+      cell(row, sizes.shift(), `size ${name}`).style.setProperty("--share", (100 * Number(size)) / most);
     });
-    rows("asks", book.asks.slice(0, LEVELS).reverse(), "down");
-    rows("bids", book.bids.slice(0, LEVELS), "up");
+    rows("asks", asks, "down");
+    rows("bids", bids, "up");
     const middle = cell($("middle").insertRow(), `${text("spread")} ${grouped(book.spread)} (${Number(book.spread_bps).toFixed(2)} bp)`);
     middle.colSpan = 2;
   },
@@ -222,17 +227,10 @@ const turn = (name, values) => () => { state[name] = values[(values.indexOf(stat
 const turns = { language: turn("language", ["en", "ko"]), theme: turn("theme", ["light", "dark"]), colours: turn("colours", ["kr", "west"]) };
 for (const [id, act] of Object.entries(turns)) $(id).onclick = act;
 
-function show(name, pairs) {
+function show(name, rows) {
   $("dialog-name").textContent = name;
-  list($("details"), pairs);
+  $("details").replaceChildren(pairs(rows));
   $("dialog").showModal();
-}
-function list(element, pairs) {
-  element.replaceChildren(...pairs.map(([name, content]) => {
-    const [row, dt, dd] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-    dt.textContent = name; dd.textContent = content; row.append(dt, dd);
-    return row;
-  }));
 }
 const help = () => show(text("keys"), TEXTS[state.language].keyList);
 const health = () => {
@@ -266,21 +264,18 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-function result([name, found]) {
-  if (name.endsWith("_ms")) return [name.slice(0, -3).replaceAll("_", " "), clock(found)];
-  const isLong = typeof found === "string" && /^-?\d+\.\d{9,}$/.test(found);
-  return [name.replaceAll("_", " "), isLong ? cut(found) : found];
-}
 $("analysis").onsubmit = async (event) => {
   event.preventDefault();
   const name = $("name").value;
   const body = { market: state.market, ...(name === "slippage" ? {} : { window: "15m" }) };
-  list($("answer"), [["…", ""]]);
+  $("answer").textContent = "…";
   try {
     const answer = await fetch(`v1/analyses/${name}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     const found = await answer.json();
-    list($("answer"), answer.ok ? Object.entries(found).filter(([, it]) => typeof it !== "object").map(result) : [["", found.error.message]]);
-  } catch (error) { list($("answer"), [["", error.message]]); }
+    if (!answer.ok) throw new Error(found.error.message);
+    $("answer").replaceChildren(...drawn(name, found, text));
+    if (found.market === state.market) chart.mark(levels(name, found, text));
+  } catch (error) { $("answer").textContent = error.message; }
 };
 $("token-form").onsubmit = async (event) => {
   event.preventDefault();

@@ -25,10 +25,20 @@ export function short(text, language) {
   return Number.isFinite(number) ? String(Number(number.toPrecision(4))) : "–";
 }
 
-export function percent(text) {
+/** 0.0123 -> +1.23 %; a share has no sign. */
+export function percent(text, isSigned = true) {
   if (text === null || text === undefined) return "–";
-  const number = Number(text) * 100;
-  return `${number > 0 ? "+" : ""}${number.toFixed(2)} %`;
+  const shown = (Number(text) * 100).toFixed(2);
+  return `${isSigned && Number(shown) > 0 ? "+" : ""}${Number(shown) === 0 ? "0.00" : shown} %`;
+}
+
+/** Decimal texts padded to the same number of places, as in a ladder of sizes. */
+export function aligned(texts) {
+  const most = Math.max(0, ...texts.map(places));
+  return texts.map((text) => {
+    const [whole, part = ""] = grouped(text).split(".");
+    return most ? `${whole}.${part.padEnd(most, "0")}` : whole;
+  });
 }
 
 export const sign = (text) => (Number(text) > 0 ? "up" : Number(text) < 0 ? "down" : "dim");

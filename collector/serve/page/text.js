@@ -3,7 +3,9 @@ export const TEXTS = {
   en: {
     markets: "Markets", search: "Search (/)", market: "Market", price: "Price", change: "Change", value: "Value 24 h",
     interval: "Interval", chart: "Candles", analysis: "Analysis", profile: "Volume profile", flow: "Taker flow",
-    slippage: "Slippage", large: "Large trades", run: "Go", book: "Order book", tape: "Trades", close: "Close",
+    slippage: "Slippage", large: "Large trades", run: "Go", poc: "POC", turnover: "Value", valueArea: "Value area", bought: "Bought", sold: "Sold",
+    imbalance: "Imbalance", side: "Side", size: "Size", average: "Average", worst: "Worst", levels: "Levels", time: "Time",
+    score: "z-score", sell: "sell", book: "Order book", tape: "Trades", close: "Close",
     colours: "Colours", coloursTitle: "Rising prices red or green", theme: "Light/dark", themeTitle: "Light or dark",
     keys: "Keys", token: "Token", spread: "Spread", late: "late", incomplete: "trades may be missing",
     good: "Proven", open: "Gaps open", stale: "No data", gone: "Server gone", unproven: "Not proven yet",
@@ -18,7 +20,8 @@ export const TEXTS = {
   ko: {
     markets: "마켓", search: "검색 (/)", market: "마켓", price: "현재가", change: "전일대비", value: "거래대금(24H)",
     interval: "간격", chart: "캔들 차트", analysis: "분석", profile: "매물대", flow: "체결 강도", slippage: "슬리피지",
-    large: "대량 체결", run: "실행", book: "호가", tape: "체결", close: "닫기", colours: "색상",
+    large: "대량 체결", run: "실행", poc: "POC", turnover: "체결금액", valueArea: "가치 영역", bought: "매수 체결", sold: "매도 체결", imbalance: "불균형",
+    side: "구분", size: "수량", average: "평균 체결가", worst: "최종 체결가", levels: "소진 호가", time: "시각", score: "z-점수", sell: "매도", book: "호가", tape: "체결", close: "닫기", colours: "색상",
     coloursTitle: "상승을 빨강 또는 초록으로", theme: "밝게/어둡게", themeTitle: "밝은 화면 또는 어두운 화면", keys: "단축키", token: "토큰",
     spread: "스프레드", late: "지연", incomplete: "체결이 누락되었을 수 있음", good: "검증됨", open: "누락 구간 있음", stale: "데이터 없음",
     gone: "서버 연결 끊김", unproven: "아직 검증되지 않음", noticeGone: "서버가 응답하지 않습니다. 다시 연결하는 중입니다.",

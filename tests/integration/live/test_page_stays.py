@@ -9,7 +9,7 @@ import httpx
 from collector.store.store import Store
 from tests.doubles.browser import Page, browser
 from tests.integration.live.test_page import fill, shows, until
-from tests.samples.rows import T0, ticker, trade
+from tests.samples.rows import T0, book, ticker, trade
 
 #: The page's clock runs ahead of the machine's by this much, once it is told to.
 _LATER_MS = 31_000
@@ -130,3 +130,45 @@ def _recorded(page: Page) -> list[str]:
 
     socket.recv = recording  # type: ignore[method-assign]
     return asked
+
+
+def test_a_page_that_is_open_for_a_day_does_not_grow(url: str, store: Store) -> None:
+    """A day in half a minute, after the day in which it fills what it keeps: 1,500 minutes and some."""
+    fill(store)
+    with browser() as page:
+        page.ask("Page.enable")
+        page.ask("Page.addScriptToEvaluateOnNewDocument", source=_GRASP)
+        page.open(f"{url}/")
+        shows(page, "legend", "C 104")
+        heaps = [_after_an_hour(page, store, hour) for hour in range(1, _HOURS + 1)]
+        bars = page.run("made.panes()[0].getSeries()[0].data().map(({time, close}) => [time, close])")
+    print("heap, MB:", " ".join(f"{heap / 1e6:.2f}" for heap in heaps))
+    assert len(bars) <= 1_600
+    opened_s = range(bars[0][0], bars[-1][0] + 60, 60)
+    assert bars == [[it_s, _price_of((it_s - KST_S - T0 // 1000) // 60)] for it_s in opened_s]
+    second_day, third_day = heaps[24:48], heaps[48:]
+    assert max(third_day) <= 1.05 * max(second_day)
+
+
+_HOURS = 72
+#: The chart's times are those of Korea.
+KST_S = 9 * 3600
+
+
+def _price_of(minute: int) -> int:
+    return 1_000 + minute % 977
+
+
+def _after_an_hour(page: Page, store: Store, hour: int) -> int:
+    """Let an hour pass; return the bytes of what the page's scripts hold afterwards."""
+    for minute in range(60):
+        now_ms = T0 + (hour * 60 + minute) * 60_000
+        price = _price_of(hour * 60 + minute)
+        number = now_ms // 1_000
+        store.put_trades([trade(number + each, price, exchange_ms=now_ms + each) for each in range(3)])
+        if minute % 10 == 0:
+            store.put_tickers([ticker(price, exchange_ms=now_ms + 5)])
+            store.put_books([book(exchange_us=(now_ms + 5) * 1_000)])
+    shows(page, "legend", f"C {price:,}")
+    page.ask("HeapProfiler.collectGarbage")
+    return int(page.ask("Runtime.getHeapUsage")["usedSize"])

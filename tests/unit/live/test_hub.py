@@ -1,6 +1,7 @@
 """Who gets what: trades in order and never conflated, states newest only, a slow subscriber cut."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,3 +133,17 @@ def test_names_become_codes_and_patterns_stay() -> None:
     assert Selection.of("trade", "btc,krw-e*").resolved(known).markets == ("KRW-BTC", "KRW-E*")
     with pytest.raises(NoData, match="XYZ"):
         Selection.of("trade", "XYZ").resolved(known)
+
+
+async def test_the_last_word_about_a_candle_is_not_lost_to_the_next_minute() -> None:
+    """Both are given, each once, though they came together; whoever never reads is cut."""
+    hub, reader, sleeper = Hub(), Subscriber(), Subscriber(queue_max=2)
+    for each in (reader, sleeper):
+        hub.attach(each, Selection.of("candle.1m"))
+    minutes = [Event("", "candle.1m", "KRW-BTC", SimpleNamespace(open_ms=ms)) for ms in (0, 0, 60_000)]
+    hub.publish(minutes)
+    assert [each.row.open_ms for each in await reader.events(0.1)] == [0, 60_000]
+    assert not sleeper.is_cut
+    hub.publish([Event("", "candle.1m", "KRW-BTC", SimpleNamespace(open_ms=120_000))])
+    assert sleeper.is_cut
+    assert not reader.is_cut
