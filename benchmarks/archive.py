@@ -157,7 +157,7 @@ def _make_day(files: Files, maker: Maker) -> None:
             (TICKERS, list(maker.tickers(hour_ms))),
             (BOOKS, list(maker.books(hour_ms))),
         ):  # fmt: skip
-            files.write(table, files.place(table, hour_ms), parquet.with_rows(table, None, rows))
+            files.write(table, files.place(table, hour_ms), [parquet.with_rows(table, None, rows)])
 
 
 def _candles(trades: dict[str, dict[int, Rows]]) -> Iterator[Any]:

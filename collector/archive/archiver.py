@@ -5,13 +5,22 @@ can run again, in any order, and be interrupted anywhere; without new data no fi
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from collector.analytics.completeness import Losses, Ongoing
 from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
-from collector.archive.merge import LossesOf, Update, changed_slots, merge_gaps, merge_hour
+from collector.archive.merge import (
+    LossesOf,
+    MinuteUpdate,
+    changed_slots,
+    judged_again,
+    merge_gaps,
+    merge_minute,
+)
 from collector.archive.parquet import Arrow
 from collector.archive.partitions import HOUR_MS, day_of, expired, hour_of, start_ms
 from collector.archive.schema import (
@@ -32,6 +41,7 @@ from collector.archive.schema import (
     key_of,
     ticker_record,
 )
+from collector.archive.sorted_rows import SortedRows, by_market
 from collector.archive.source import ArchiveSource
 from collector.model import MINUTE_MS
 from collector.settings import ArchiveSettings
@@ -43,15 +53,30 @@ log = logging.getLogger(__name__)
 RECENT_MS = HOUR_MS
 #: Gaps are looked up this far before an hour; gaps that Redis still has are added whatever their age.
 GAP_REACH_MS = DAY_MS
+#: Markets whose candles are compared at once, and records that are turned into Arrow at once: the memory of a
+#: run does not grow with the number of trades.
+MARKETS_AT_ONCE = 50
+RECORDS_AT_ONCE = 8192
 
 
 class Hour(NamedTuple):
-    """The files of one hour as they are, and what they lack."""
+    """An hour as it is archived: its candles by market, and the file that has its trades, if there is one."""
 
     hour_ms: int
-    trades: Arrow | None
-    candles: Arrow | None
-    update: Update
+    candles: dict[str, Arrow]
+    trades: Path | None
+
+
+class Lacking(NamedTuple):
+    """What the files of an hour lack.
+
+    `trades` are all copies of the minutes in `slots`, which replace the archived ones. `candles` replace the
+    archived ones of the same name.
+    """
+
+    slots: set[Slot]
+    trades: list[TradeRecord]
+    candles: list[CandleRecord]
 
 
 class Archiver:
@@ -85,18 +110,17 @@ class Archiver:
                 self._tidy(failed)
             return failed.sentences
 
-    def lacking(self, hour_ms: int, losses: LossesOf) -> Hour:
-        """Return the files of an hour and what they lack; nothing is written."""
-        candles = self._rows(CANDLES, hour_ms)
-        trades = self._rows(TRADES, hour_ms)
-        known = {slot_of(candle): candle for candle in _in_hour(CANDLES, candles, hour_ms)}
-        fresh = self._source.minutes(hour_ms)
-        # Without the file of trades, no candle's trades are known to be archived.
-        changed = changed_slots(known if trades is not None else {}, fresh)
-        rows = self._source.rows(changed)
-        verdicts = self._source.verdicts(hour_ms)
-        update = merge_hour(known, _trades_by_slot(trades, set(changed)), fresh, rows, losses, verdicts)
-        return Hour(hour_ms, trades, candles, update)
+    def lacking(self, hour_ms: int, losses: LossesOf) -> Lacking:
+        """Return what the files of an hour lack; nothing is written."""
+        hour, found = self._look(hour_ms), Lacking(set(), [], [])
+        for step in self._walk(hour, losses, self._archived(hour)):
+            if isinstance(step, MinuteUpdate):
+                if step.trades is not None:
+                    found.slots.add(step.slot)
+                    found.trades.extend(step.trades)
+                if step.candle is not None:
+                    found.candles.append(step.candle)
+        return found
 
     def losses(self, gaps: Iterable[GapRecord], hours: Sequence[int]) -> LossesOf:
         """Return what may be missing of `hours` by market from the gaps of Redis (`gaps`) and the archive."""
@@ -107,14 +131,77 @@ class Archiver:
                 archived += parquet.to_rows(GAPS, known) if known is not None else []
         return losses_of(merge_gaps(archived, gaps), self._source.lasting())
 
+    def _look(self, hour_ms: int) -> Hour:
+        """Return an hour's files; those that are damaged are put aside."""
+        candles = self._files.read(CANDLES, self._files.place(CANDLES, hour_ms), (hour_ms, hour_ms + HOUR_MS))
+        trades = self._files.place(TRADES, hour_ms)
+        known = dict(by_market(candles)) if candles is not None else {}
+        return Hour(hour_ms, known, trades if self._files.is_sound(TRADES, trades) else None)
+
+    def _archived(self, hour: Hour) -> SortedRows:
+        """Return the archived trades of an hour, or of its day."""
+        return SortedRows(TRADES, self._files.parts(TRADES, hour.trades) if hour.trades else iter(()))
+
+    def _walk(self, hour: Hour, losses: LossesOf, archived: SortedRows) -> Iterator[Arrow | MinuteUpdate]:
+        """Go through an hour by market and minute: yield archived trades that stay, and what minutes lack.
+
+        A market after the last one that changed stays in `archived`.
+        """
+        markets = sorted({*self._source.reader.markets(), *hour.candles})
+        for start in range(0, len(markets), MARKETS_AT_ONCE):
+            some = markets[start : start + MARKETS_AT_ONCE]
+            rows = (parquet.to_rows(CANDLES, hour.candles[name]) for name in some if name in hour.candles)
+            known = {slot_of(candle): candle for candles in rows for candle in candles}
+            fresh = self._source.minutes(hour.hour_ms, some)
+            verdicts = self._source.verdicts(hour.hour_ms, some)
+            # Without the file of trades, no candle's trades are known to be archived.
+            changed = sorted(changed_slots(known if hour.trades else {}, fresh))
+            for slot, copies in self._source.rows(changed):
+                market, open_ms = slot
+                yield from archived.before(market, open_ms)
+                old = list(archived.before(market, open_ms + MINUTE_MS))
+                before = [record for part in old for record in parquet.to_rows(TRADES, part)]
+                update = merge_minute(slot, known.get(slot), before, fresh[slot], copies, losses, verdicts)
+                if update.trades is None:
+                    yield from old
+                yield update
+            settled = {slot: candle for slot, candle in known.items() if slot not in set(changed)}
+            for candle in judged_again(settled, fresh, losses, verdicts):
+                yield MinuteUpdate(slot_of(candle), None, candle)
+
     def _put_hour(self, hour_ms: int, losses: LossesOf) -> None:
-        hour = self.lacking(hour_ms, losses)
-        slots, trades, candles = hour.update
-        if slots or (candles and hour.trades is None):
-            self._put(TRADES, hour_ms, parquet.without(TRADES, hour.trades, slots, MINUTE_MS), trades)
+        hour, candles = self._look(hour_ms), list[CandleRecord]()
+
+        def trades(archived: SortedRows) -> Iterator[Arrow | list[TradeRecord]]:
+            for step in self._walk(hour, losses, archived):
+                if not isinstance(step, MinuteUpdate):
+                    yield step
+                    continue
+                if step.candle is not None:
+                    candles.append(step.candle)
+                if step.trades is not None:
+                    yield step.trades
+
+        archived = self._archived(hour)
+        if self._lacks_trades(hour, losses):
+            parts = _tables(TRADES, chain(trades(archived), archived.rest()))
+            self._files.write(TRADES, self._files.place(TRADES, hour_ms), parts)
+        else:
+            for _ in trades(archived):
+                pass
         if candles:
-            renewed = {slot_of(candle) for candle in candles}
-            self._put(CANDLES, hour_ms, parquet.without(CANDLES, hour.candles, renewed, 1), candles)
+            place = self._files.place(CANDLES, hour_ms)
+            known = SortedRows(CANDLES, self._files.parts(CANDLES, place) if place.exists() else iter(()))
+            self._files.write(CANDLES, place, _tables(CANDLES, _with_candles(known, candles)))
+
+    def _lacks_trades(self, hour: Hour, losses: LossesOf) -> bool:
+        """Whether the file of trades has to be written."""
+        updates = (
+            step
+            for step in self._walk(hour, losses, self._archived(hour))
+            if isinstance(step, MinuteUpdate)
+        )
+        return any(update.trades is not None or hour.trades is None for update in updates)
 
     def _put_states(self, table: Table, states: Callable[[], Iterable[Any]]) -> None:
         """Add those of the newest tickers or books that are not archived yet."""
@@ -160,7 +247,7 @@ class Archiver:
         return self._files.read(table, self._files.place(table, hour_ms))
 
     def _put(self, table: Table, hour_ms: int, kept: Arrow | None, rows: Sequence[Any]) -> None:
-        self._files.write(table, self._files.place(table, hour_ms), parquet.with_rows(table, kept, rows))
+        self._files.write(table, self._files.place(table, hour_ms), [parquet.with_rows(table, kept, rows)])
 
 
 class _Failures:
@@ -191,24 +278,32 @@ def slot_of(candle: CandleRecord) -> Slot:
     return candle.market, candle.open_ms
 
 
-def _in_hour(table: Table, arrow: Arrow | None, hour_ms: int) -> list[Any]:
-    """Return the rows of one hour; a compacted day has others too."""
-    if arrow is None:
-        return []
-    times = arrow.column(table.time).to_pylist()
-    wanted = [hour_of(time_ms) == hour_ms for time_ms in times]
-    return parquet.to_rows(table, arrow if all(wanted) else arrow.filter(wanted))
+def _with_candles(known: SortedRows, candles: list[CandleRecord]) -> Iterator[Arrow | list[CandleRecord]]:
+    """Yield the candles of a file, `candles` in place of those of the same name."""
+    for candle in sorted(candles, key=slot_of):
+        yield from known.before(candle.market, candle.open_ms)
+        for _ in known.before(candle.market, candle.open_ms + 1):
+            pass
+        yield [candle]
+    yield from known.rest()
 
 
-def _trades_by_slot(arrow: Arrow | None, slots: set[Slot]) -> dict[Slot, list[TradeRecord]]:
-    if arrow is None or not slots:
-        return {}
-    found: dict[Slot, list[TradeRecord]] = {}
-    wanted = arrow.filter(parquet.of_slots(TRADES, arrow, slots, MINUTE_MS))
-    for record in parquet.to_rows(TRADES, wanted):
-        slot = record.market, record.exchange_ms - record.exchange_ms % MINUTE_MS
-        found.setdefault(slot, []).append(record)
-    return found
+def _tables(table: Table, parts: Iterable[Arrow | list[Any]]) -> Iterator[Arrow]:
+    """Yield the parts as Arrow tables, in their order; records are put together."""
+    records: list[Any] = []
+    for part in parts:
+        if isinstance(part, list):
+            records += part
+            if len(records) >= RECORDS_AT_ONCE:
+                yield parquet.to_arrow(table, records)
+                records = []
+            continue
+        if records:
+            yield parquet.to_arrow(table, records)
+            records = []
+        yield part
+    if records:
+        yield parquet.to_arrow(table, records)
 
 
 def _by_hour(records: Iterable[Any], table: Table, oldest_ms: int) -> Mapping[int, list[Any]]:

@@ -6,7 +6,7 @@ file that cannot be read is renamed and reported, and never deleted.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -24,12 +24,15 @@ from collector.archive.partitions import (
     span_of,
 )
 from collector.archive.schema import Table
+from collector.archive.sorted_rows import Part, by_market, joined
 from collector.util.atomic_file import TEMPORARY, replacing
 from collector.util.file_lock import FileLock
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
+#: Rows of each hour that are in memory while a day is made of them.
+JOINED_AT_ONCE = 8192
 
 
 class Files:
@@ -80,17 +83,49 @@ class Files:
         day = folder / DAY_FILE
         return day if day.exists() else folder / hour_name(hour_ms)
 
-    def read(self, table: Table, path: Path) -> Arrow | None:
-        """Return a file's rows, None where there is none; one that can't be read is put aside."""
+    def read(self, table: Table, path: Path, span: tuple[int, int] | None = None) -> Arrow | None:
+        """Return a file's rows, None where there is none; one that can't be read is put aside.
+
+        Args:
+            table: of which channel.
+            path: of the file.
+            span: only rows from the first millisecond to before the second.
+        """
         if not path.exists():
             return None
         try:
-            return parquet.read(table, path)
+            return parquet.read(table, path, span)
         except FileNotFoundError:
             return None
         except unreadable() as error:
             self._put_aside(path, first_line(error))
             return None
+
+    def is_sound(self, table: Table, path: Path) -> bool:
+        """Whether there is such a file and every page of it can be read; one that can't be is put aside."""
+        if not path.exists():
+            return False
+        try:
+            for _ in parquet.batches(table, path):
+                pass
+        except FileNotFoundError:
+            return False
+        except unreadable() as error:
+            self._put_aside(path, first_line(error))
+            return False
+        return True
+
+    def parts(self, table: Table, path: Path, size: int = parquet.ROW_GROUP) -> Iterator[Part]:
+        """Yield the rows of a sound file in order, those of one market at a time, `size` at the most.
+
+        Raises:
+            ArchiveUnavailable: it can't be read after all.
+        """
+        try:
+            for rows in parquet.batches(table, path, size):
+                yield from by_market(rows)
+        except unreadable() as error:
+            raise ArchiveUnavailable(f"{path} can't be read: {first_line(error)}") from error
 
     def _put_aside(self, path: Path, reason: str) -> None:
         if self._read_only:
@@ -101,8 +136,8 @@ class Files:
         with _refusals(path):
             path.replace(aside)
 
-    def write(self, table: Table, path: Path, rows: Arrow) -> None:
-        """Put a file in place.
+    def write(self, table: Table, path: Path, parts: Iterable[Arrow]) -> None:
+        """Put a file in place, its rows in order of the key, in as many parts as they come in.
 
         Raises:
             ArchiveUnavailable: it can't be written; the one before is still there.
@@ -111,7 +146,7 @@ class Files:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 with temporary.open("wb") as file:
-                    parquet.write(table, rows, file)
+                    parquet.write(table, parts, file)
                 entry = manifest.entry_of(temporary)
                 manifest.allow(path, entry)
             manifest.settle(path, entry)
@@ -126,17 +161,23 @@ class Files:
         names = [path.name for path in folder.glob("[0-2][0-9].parquet")]
         target = folder / DAY_FILE
         if names and not target.exists():
-            hours = [rows for name in sorted(names) if (rows := self.read(table, folder / name)) is not None]
+            hours = [folder / name for name in sorted(names) if self.is_sound(table, folder / name)]
             if not hours:
                 return False
-            together = library("pyarrow").concat_tables(hours)
-            self.write(table, target, parquet.in_order(table, together))
+            self.write(table, target, self._joined(table, hours))
         with _refusals(folder):
             for name in names:
                 (folder / name).unlink(missing_ok=True)
             if names:
                 manifest.prune(folder)
         return bool(names)
+
+    def _joined(self, table: Table, hours: Sequence[Path]) -> Iterable[Arrow]:
+        """Return the rows of a day's hours in order of the key."""
+        if table.key[:2] == ("market", table.time):
+            return joined([self.parts(table, path, JOINED_AT_ONCE) for path in hours])
+        rows = [part for path in hours for _, part in self.parts(table, path)]
+        return [parquet.in_order(table, library("pyarrow").concat_tables(rows))] if rows else []
 
     def remove(self, table: Table, day: date) -> None:
         """Forget a day, its damaged files too."""

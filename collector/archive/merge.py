@@ -33,16 +33,15 @@ LossesOf = Mapping[str, Losses]
 VerdictOf = Mapping[Slot, str]
 
 
-class Update(NamedTuple):
-    """What the files of an hour lack.
+class MinuteUpdate(NamedTuple):
+    """What the files of an hour lack of one minute; None where they have it already.
 
-    `trades` are all copies of the minutes in `slots`, which replace the archived ones; empty where nothing
-    changed. `candles` replace the archived ones of the same name.
+    `trades` are all copies, which replace the archived ones.
     """
 
-    slots: set[Slot]
-    trades: list[TradeRecord]
-    candles: list[CandleRecord]
+    slot: Slot
+    trades: list[TradeRecord] | None
+    candle: CandleRecord | None
 
 
 def changed_slots(known: Mapping[Slot, CandleRecord], fresh: Mapping[Slot, Minute]) -> list[Slot]:
@@ -63,38 +62,30 @@ def _differ(known: CandleRecord, fresh: Minute) -> bool:
     )
 
 
-def merge_hour(
-    known: Mapping[Slot, CandleRecord],
-    known_trades: Mapping[Slot, list[TradeRecord]],
-    fresh: Mapping[Slot, Minute],
-    fresh_rows: Mapping[Slot, Rows],
+def merge_minute(
+    slot: Slot,
+    known: CandleRecord | None,
+    before: list[TradeRecord],
+    fresh: Minute,
+    rows: Rows,
     losses: LossesOf,
     verdicts: VerdictOf,
-) -> Update:
-    """Return what an hour's files lack.
+) -> MinuteUpdate:
+    """Return what the files lack of a minute that changed.
 
     Args:
-        known: every archived candle of the hour.
-        known_trades: the archived copies of the minutes in `fresh_rows`.
-        fresh: the candles in Redis; read before their trades, so that they never know more than those.
-        fresh_rows: the trades in Redis of the minutes that changed.
+        slot: which minute of which market.
+        known: its archived candle.
+        before: its archived copies of trades.
+        fresh: its candle in Redis; read before the trades, so that it never knows more than those.
+        rows: its trades in Redis.
         losses: what may be missing, by market.
         verdicts: on minutes of Redis, where there are any.
     """
-    update = Update(set(), [], [])
-    for slot, rows in fresh_rows.items():
-        before = known_trades.get(slot, [])
-        merged = merge_rows(rows_of(before), rows)
-        records = trade_records(slot[0], merged)
-        if records != before:
-            update.slots.add(slot)
-            update.trades.extend(records)
-        candle = _best(slot, known.get(slot), fresh[slot], merged, losses, verdicts)
-        if candle != known.get(slot):
-            update.candles.append(candle)
-    settled = {slot: candle for slot, candle in known.items() if slot not in fresh_rows}
-    update.candles.extend(_judged_again(settled, fresh, losses, verdicts))
-    return update
+    merged = merge_rows(rows_of(before), rows)
+    records = trade_records(slot[0], merged)
+    candle = _best(slot, known, fresh, merged, losses, verdicts)
+    return MinuteUpdate(slot, None if records == before else records, None if candle == known else candle)
 
 
 def merge_rows(known: Rows, fresh: Rows) -> Rows:
@@ -160,13 +151,13 @@ def _trade(market: str, ms: int, row: Row, source: Source) -> Trade:
     )
 
 
-def _judged_again(
+def judged_again(
     settled: Mapping[Slot, CandleRecord],
     fresh: Mapping[Slot, Minute],
     losses: LossesOf,
     verdicts: VerdictOf,
 ) -> Iterable[CandleRecord]:
-    """Yield unchanged candles that are judged otherwise now: by a gap, or by a comparison."""
+    """Yield candles of unchanged minutes that are judged otherwise now: by a gap, or by a comparison."""
     for slot, candle in settled.items():
         complete = is_complete(candle.open_ms, losses.get(candle.market, NO_LOSSES))
         verified = candle.verified

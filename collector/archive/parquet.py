@@ -1,7 +1,8 @@
 """Rows to Arrow tables and back, and what a file of ours looks like inside."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -10,7 +11,7 @@ from msgspec import structs
 from collector.analytics.market_states import MarketRow
 from collector.archive import decimals, legacy, library, manifest
 from collector.archive.decimals import Fixed
-from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Slot, Table
+from collector.archive.schema import DECIMALS, LEVEL, ROUNDED, Kind, Table
 
 #: An Arrow table; pyarrow has no type stubs.
 Arrow = Any
@@ -108,25 +109,6 @@ def to_rows(table: Table, arrow: Arrow) -> list[Any]:
     return rows
 
 
-def of_slots(table: Table, arrow: Arrow, slots: Iterable[Slot], unit_ms: int) -> Arrow:
-    """Tell for each row whether its market and its time, cut to `unit_ms`, are one of `slots`.
-
-    In Arrow's own memory: an hour may have a million rows, and as objects of Python they take 100 MB.
-    """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
-    opens = pc.multiply(pc.divide(arrow.column(table.time), unit_ms), unit_ms)
-    names = pc.binary_join_element_wise(arrow.column("market"), pc.cast(opens, pa.string()), " ")
-    wanted = [f"{market} {open_ms}" for market, open_ms in slots]
-    return pc.is_in(names, value_set=pa.array(wanted, type=pa.string()))
-
-
-def without(table: Table, arrow: Arrow | None, slots: Iterable[Slot], unit_ms: int) -> Arrow | None:
-    """Return `arrow` without the rows of `slots`."""
-    if arrow is None:
-        return None
-    return arrow.filter(library("pyarrow.compute").invert(of_slots(table, arrow, slots, unit_ms)))
-
-
 def with_rows(table: Table, arrow: Arrow | None, rows: Sequence[tuple[Any, ...]]) -> Arrow:
     """Return `arrow` with `rows` added, in order of the key."""
     fresh = to_arrow(table, rows)
@@ -140,14 +122,14 @@ def in_order(table: Table, arrow: Arrow) -> Arrow:
     return arrow.sort_by([(name, "ascending") for name in table.key])
 
 
-def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
-    """Write a Parquet file."""
+def write(table: Table, parts: Iterable[Arrow], file: IO[bytes]) -> None:
+    """Write a Parquet file of rows that come in order of the key; a row group of them is in memory."""
     numbers = table.of(Kind.TIME, Kind.INTEGER)
     words = table.of(Kind.TEXT, Kind.PRICE, Kind.RATE)
-    rounded = arrow.column(ROUNDED).drop_null().to_pylist() if table.may_round else []
+    rounded: Counter[str] = Counter()
     with library("pyarrow.parquet").ParquetWriter(
         file,
-        arrow.schema,
+        arrow_schema(table),
         compression="zstd",
         compression_level=COMPRESSION_LEVEL,
         use_dictionary=words,
@@ -155,19 +137,63 @@ def write(table: Table, arrow: Arrow, file: IO[bytes]) -> None:
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
-        writer.write_table(arrow, row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata({ROUNDED_KEY: json.dumps(decimals.count(rounded))})
+        for rows in _row_groups(parts):
+            writer.write_table(rows, row_group_size=ROW_GROUP)
+            if table.may_round:
+                rounded.update(decimals.count(rows.column(ROUNDED).drop_null().to_pylist()))
+        writer.add_key_value_metadata({ROUNDED_KEY: json.dumps(rounded)})
 
 
-def read(table: Table, path: Path) -> Arrow:
+def _row_groups(parts: Iterable[Arrow]) -> Iterator[Arrow]:
+    """Yield the rows in tables of one row group each; the last may be smaller."""
+    waiting: list[Arrow] = []
+    count = 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part)
+        while count >= ROW_GROUP:
+            rows = library("pyarrow").concat_tables(waiting)
+            yield rows.slice(0, ROW_GROUP).combine_chunks()
+            waiting = [rows.slice(ROW_GROUP)]
+            count -= ROW_GROUP
+    if count:
+        yield library("pyarrow").concat_tables(waiting).combine_chunks()
+
+
+def read(table: Table, path: Path, span: tuple[int, int] | None = None) -> Arrow:
     """Return a file's rows, its footer and every page checked, numbers of older files in today's types.
+
+    Args:
+        table: of which channel.
+        path: of the file.
+        span: only rows from the first millisecond to before the second.
 
     Raises:
         OSError, KeyError, ValueError, pyarrow.ArrowException: it can't be read, or is not what we wrote.
     """
-    is_text = footer(table, path).is_text
-    rows = library("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True).read()
-    return _aligned(legacy.modern(table, rows) if is_text else rows, arrow_schema(table))
+    parts = batches(table, path)
+    if span is not None:
+        parts = (_within(part, table.time, *span) for part in parts)
+    return library("pyarrow").concat_tables([arrow_schema(table).empty_table(), *parts])
+
+
+def _within(rows: Arrow, time: str, from_ms: int, end_ms: int) -> Arrow:
+    """Return the rows of a stretch; by masks, because expressions load 70 MB of libraries."""
+    pc, times = library("pyarrow.compute"), rows.column(time)
+    return rows.filter(pc.and_(pc.greater_equal(times, from_ms), pc.less(times, end_ms)))
+
+
+def batches(table: Table, path: Path, size: int = ROW_GROUP) -> Iterator[Arrow]:
+    """Yield a file's rows in its order, `size` at a time; checked and in today's types as `read` has them.
+
+    Raises:
+        As `read`, also after some of the rows.
+    """
+    is_text, schema = footer(table, path).is_text, arrow_schema(table)
+    with library("pyarrow.parquet").ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(size, use_threads=False):
+            rows = library("pyarrow").Table.from_batches([batch])
+            yield _aligned(legacy.modern(table, rows) if is_text else rows, schema)
 
 
 def _aligned(arrow: Arrow, schema: Arrow) -> Arrow:

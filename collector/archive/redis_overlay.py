@@ -75,7 +75,7 @@ def read_recent(
     losses = archive.losses(gaps, hours)
     recent = Recent({TRADES: [], CANDLES: [], GAPS: gaps})
     for hour_ms in hours:
-        update = archive.lacking(hour_ms, losses).update
+        update = archive.lacking(hour_ms, losses)
         recent.slots |= update.slots
         recent.rows[TRADES] += update.trades
         recent.rows[CANDLES] += update.candles

@@ -48,10 +48,9 @@ class ArchiveSource:
         days = self._days(as_of_ms - length_ms, as_of_ms)
         return [hour for hour in hours_between(as_of_ms - length_ms, as_of_ms) if hour // DAY_MS in days]
 
-    def minutes(self, hour_ms: int) -> dict[Slot, Minute]:
-        """Return the candles of an hour."""
+    def minutes(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, Minute]:
+        """Return the candles of an hour of some markets."""
         opens = range(hour_of(hour_ms), hour_of(hour_ms) + HOUR_MS, MINUTE_MS)
-        markets = self.reader.markets()
         replies = self._each(("HMGET", self._keys.candle(market, hour_ms), *opens) for market in markets)
         return {
             (market, open_ms): read_candle(value)
@@ -60,10 +59,9 @@ class ArchiveSource:
             if value
         }
 
-    def verdicts(self, hour_ms: int) -> dict[Slot, str]:
-        """Return what comparisons with the exchange's candles found of the minutes of an hour."""
+    def verdicts(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, str]:
+        """Return what comparisons with the exchange's candles found of an hour of some markets."""
         opens = range(hour_of(hour_ms), hour_of(hour_ms) + HOUR_MS, MINUTE_MS)
-        markets = self.reader.markets()
         replies = self._each(("HMGET", self._keys.verified(market, hour_ms), *opens) for market in markets)
         return {
             (market, open_ms): value.decode()
@@ -76,9 +74,9 @@ class ArchiveSource:
         """Return the loss of each market that lasts."""
         return self.reader.lasting()
 
-    def rows(self, slots: Sequence[Slot]) -> dict[Slot, Rows]:
-        """Return the trades of minutes, empty where they are no longer kept."""
-        return dict(zip(slots, read_rows(self._redis, self._keys, slots), strict=True))
+    def rows(self, slots: Sequence[Slot]) -> Iterator[tuple[Slot, Rows]]:
+        """Yield minutes and their trades, empty where they are no longer kept."""
+        return zip(slots, read_rows(self._redis, self._keys, slots), strict=True)
 
     def tickers(self) -> list[Ticker]:
         """Return the newest ticker of every market."""

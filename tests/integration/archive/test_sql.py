@@ -179,7 +179,7 @@ def test_sums_of_the_busiest_markets_do_not_overflow(files: Files) -> None:
         BTC, 0, *[Decimal("999999999.9")] * 4, size, turnover, Decimal(9999), size, 1, True, 1
     )
     rows = [record._replace(open_ms=minute * 60_000) for minute in range(366)]
-    files.write(CANDLES, files.place(CANDLES, 0), parquet.to_arrow(CANDLES, rows))
+    files.write(CANDLES, files.place(CANDLES, 0), [parquet.to_arrow(CANDLES, rows)])
     with QuerySession(files) as session:
         sums = "sum(base_volume), sum(quote_volume), sum(quote_volume + quote_volume), sum(open * buy_volume)"
         (found,) = session.rows(f"SELECT {sums} FROM candles")  # noqa: S608
@@ -442,7 +442,7 @@ def test_a_changed_bit_gives_no_wrong_row(files: Files, changes: int) -> None:
         for second in range(500)
     ]
     path = files.place(TRADES, T0)
-    files.write(TRADES, path, parquet.to_arrow(TRADES, rows))
+    files.write(TRADES, path, [parquet.to_arrow(TRADES, rows)])
     sql = f"SELECT * FROM trades WHERE market = '{BTC}' AND exchange_ms < {T0 + 300} ORDER BY id"  # noqa: S608
     with QuerySession(files) as session:
         whole = session.rows(sql)

@@ -29,9 +29,9 @@ def session(settings: Settings) -> QuerySession:
     """An archive of two candles and a trade."""
     files = Files(settings.data_dir / "archive")
     rows = [CANDLE, CANDLE._replace(open_ms=T0 + 60_000)]
-    files.write(CANDLES, files.place(CANDLES, T0), to_arrow(CANDLES, rows))
+    files.write(CANDLES, files.place(CANDLES, T0), [to_arrow(CANDLES, rows)])
     trade = TradeRecord("KRW-BTC", T0 + 7, 1, D(116208000), D("0.1"), "buy", 0, T0, 1, True)
-    files.write(TRADES, files.place(TRADES, T0), to_arrow(TRADES, [trade]))
+    files.write(TRADES, files.place(TRADES, T0), [to_arrow(TRADES, [trade])])
     return QuerySession(files)
 
 

@@ -84,15 +84,14 @@ def test_a_minute_of_the_version_before_is_written_anew_and_expires_as_before(
     """The first commit turns the hash into chunks; readers and the archive read both."""
     store_old(client, keys, [trade(1), trade(2, exchange_ms=T0 + 5)])
     archive = ArchiveSource(client, settings)
-    before = archive.rows([(BTC, T0)])[BTC, T0], reader.trades(BTC), archive.minutes(T0)
+    rows, trades = dict(archive.rows([(BTC, T0)]))[BTC, T0], reader.trades(BTC)
     store.put_trades([trade(1)])
     assert client.type(keys.trades(BTC, T0)) == b"hash", "a copy that is known changes nothing"
     store.put_trades([trade(3, exchange_ms=T0 + 7)])
     assert client.type(keys.trades(BTC, T0)) == b"list"
     assert 0 < client.ttl(keys.trades(BTC, T0)) <= 1_000
     assert [row.id for row in reader.trades(BTC)] == [1, 2, 3]
-    rows, trades, _ = before
-    assert {ms: archive.rows([(BTC, T0)])[BTC, T0][ms] for ms in rows} == rows
+    assert dict(archive.rows([(BTC, T0)]))[BTC, T0].items() >= rows.items()
     assert reader.trades(BTC)[:2] == trades
     assert reader.counters()["trades_duplicate"] == 1
 

@@ -117,7 +117,7 @@ def test_rows_come_back_from_a_file_digit_by_digit(
     rows = data.draw(rows_of(table, NUMBERS))
     path = tmp_path_factory.getbasetemp() / f"{table.name}.parquet"
     with path.open("w+b") as file:
-        parquet.write(table, parquet.to_arrow(table, rows), file)
+        parquet.write(table, [parquet.to_arrow(table, rows)], file)
     assert parquet.to_rows(table, parquet.read(table, path)) == [as_doubles(table, row) for row in rows]
     assert pq.read_schema(path).equals(parquet.arrow_schema(table))
     misfits = [
@@ -197,7 +197,7 @@ def put(tmp_path: Path) -> Callable[[str, Table, list[Any]], Path]:
     def write(name: str, table: Table, rows: list[Any]) -> Path:
         path = tmp_path / name
         with path.open("w+b") as file:
-            parquet.write(table, parquet.to_arrow(table, rows), file)
+            parquet.write(table, [parquet.to_arrow(table, rows)], file)
         return path
 
     return write

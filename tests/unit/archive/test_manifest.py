@@ -25,9 +25,8 @@ def put(files: Files, *opens: int) -> Path:
     path = files.place(CANDLES, T0)
     empty = dict.fromkeys(field.name for field in parquet.arrow_schema(CANDLES))
     rows = [{**empty, "market": "KRW-BTC", "open_ms": T0 + minute * 60_000} for minute in opens]
-    files.write(
-        CANDLES, path, parquet.library("pyarrow").Table.from_pylist(rows, parquet.arrow_schema(CANDLES))
-    )
+    table = parquet.library("pyarrow").Table.from_pylist(rows, parquet.arrow_schema(CANDLES))
+    files.write(CANDLES, path, [table])
     return path
 
 
