@@ -197,9 +197,7 @@ class Archiver:
     def _lacks_trades(self, hour: Hour, losses: LossesOf) -> bool:
         """Whether the file of trades has to be written."""
         updates = (
-            step
-            for step in self._walk(hour, losses, self._archived(hour))
-            if isinstance(step, MinuteUpdate)
+            step for step in self._walk(hour, losses, self._archived(hour)) if isinstance(step, MinuteUpdate)
         )
         return any(update.trades is not None or hour.trades is None for update in updates)
 
