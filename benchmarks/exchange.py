@@ -1,7 +1,8 @@
 """An exchange for whole-system runs: `python -m benchmarks.exchange`, a process of its own.
 
 `burst`: trades made beforehand, sent at a pace to whoever subscribes. `mix`: the exchange's measured mix,
-made as it is due so that every frame carries the time at which it is sent; all sockets get the same bytes.
+made as it is due so that every frame carries the time at which it is sent; all sockets get the same bytes,
+but for those that ask for trades alone.
 The turnover in its tickers is that of its trades, and REST has the same trades: nothing is found missing.
 """
 
@@ -38,7 +39,8 @@ class Mix(FrameServer):
         self._per_s = (books, trades, tickers)
         self._made = [0, 0, 0]
         self._random = Random(2)
-        self._writers: set[asyncio.StreamWriter] = set()
+        #: Sockets, each with whether it asked for trades alone.
+        self._writers: dict[asyncio.StreamWriter, bool] = {}
         self._us = 0
         maker = Maker(markets, _THEN_MS, rate_per_ms=1e12)
         self._books = [[maker.book(name) for _ in range(BODIES)] for name in market_names(markets)]
@@ -55,28 +57,29 @@ class Mix(FrameServer):
         """Send what is due, for ever."""
         started_s = time.monotonic()
         while True:
-            piece = self._due(time.monotonic() - started_s)
-            for writer in self._writers:
-                writer.write(piece)
+            everything, trades = self._due(time.monotonic() - started_s)
+            for writer, has_trades_alone in self._writers.items():
+                writer.write(trades if has_trades_alone else everything)
             await asyncio.sleep(TICK_S)
 
-    async def _send_paced(self, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    async def _send_paced(self, writer: asyncio.StreamWriter, subscription: bytes) -> None:
+        kinds = {entry["type"] for entry in json.loads(subscription) if "type" in entry}
+        self._writers[writer] = kinds == {"trade"}
         try:
             await writer.wait_closed()
         finally:
-            self._writers.discard(writer)
+            del self._writers[writer]
 
-    def _due(self, elapsed_s: float) -> bytes:
+    def _due(self, elapsed_s: float) -> tuple[bytes, bytes]:
         due = [int(per_s * elapsed_s) for per_s in self._per_s]
         books, trades, tickers = (now - before for now, before in zip(due, self._made, strict=True))
         self._made = due
         now_ms = time.time_ns() // 1_000_000
         now = b"%d" % now_ms
-        frames = [self._book(now_ms) for _ in range(books)]
-        frames += [self._trade(now_ms) for _ in range(trades)]
-        frames += [self._ticker(next(self._tickers), now) for _ in range(tickers)]
-        return b"".join(map(wrap, frames))
+        made = b"".join(wrap(self._trade(now_ms)) for _ in range(trades))
+        states = [self._book(now_ms) for _ in range(books)]
+        states += [self._ticker(next(self._tickers), now) for _ in range(tickers)]
+        return made + b"".join(map(wrap, states)), made
 
     def _trade(self, now_ms: int) -> bytes:
         frame = self._trades.trade(now_ms)

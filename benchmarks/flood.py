@@ -60,7 +60,7 @@ class Flood(FrameServer):
         self._book_us = 0
         self._newest: asyncio.StreamWriter | None = None
 
-    async def _send_paced(self, writer: asyncio.StreamWriter) -> None:
+    async def _send_paced(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         now_s = asyncio.get_running_loop().time
         self.started_s = self.started_s or now_s()
         self._newest = writer

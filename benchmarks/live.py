@@ -1,60 +1,80 @@
-"""`python -m benchmarks.live`: what the event stream costs and how soon a subscriber has a trade.
+"""`python -m benchmarks.live`: what live events cost, how soon a subscriber has a trade, whether it has each.
 
-    python -m benchmarks.live memory                 Redis' memory for ten minutes of 300 trades a second
-    python -m benchmarks.live latency [SUBSCRIBERS]  exchange to subscriber, others following 20 markets each
+    memory                  Redis' memory for ten minutes of 300 trades a second
+    latency [NAME=value …]  exchange to subscriber at the exchange's mix, with settings of the system; its
+                            steps; and ccxt pro's `watch_trades` loops at the same exchange at the same time:
+                            on a socket with trades alone, and with the books and tickers that we follow too
+    subscribers [NUMBER]    so many follow 20 markets each (200): their trades by id against the truth of
+                            `collector simulate`, CPU by role without and with them
+    cost [ROUNDS]           CPU of two systems at one exchange at the same time, event stream off and on (5)
 
-`latency` runs `collector simulate` with 493 markets and `collector up`, as a user would, on this machine:
-the clocks are the same. All subscribers' trades are compared with those of one that follows every market.
+All but `memory` run `collector up` with its defaults, as a user would, and begin after the backfill of its
+start. Exchange, system and subscribers share this machine and its clock.
 """
 
+import argparse
 import asyncio
 import json
-import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
-import httpx
-import psutil
+import msgspec
 import redis
 from pydantic import SecretStr
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
+from benchmarks.frames import MARKETS, market_names
+from benchmarks.live_subscribers import Received, all_received
+from benchmarks.machine import describe
+from benchmarks.peers import Unavailable, interpreter
+from benchmarks.system import MIX_OPTIONS, WARM_UP_S, Beside, System, beside, exchange_running
 from collector.host.redis_server import PrivateRedis
+from collector.listener.health import percentile
 from collector.model import Side, Trade
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.store import Store
+from tests.acceptance.scenarios.processes import Process
 from tests.doubles.ports import free_port
 
-MARKETS, PER_SUBSCRIBER = 493, 20
-START_S, WARM_S, SECONDS, REST_S = 90, 300, 60, 2.0
-RATE = 300
+RATE, PER_SUBSCRIBER = 300, 20
+SECONDS = 60.0
+#: The running minute of each market is requested at a start: in seconds, not in a minute.
+QUICK_START = {"COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "100"}
 BEGIN_MS = 1_700_000_000_000
 PRICE, SIZE = Decimal("116208000"), Decimal("0.00012345")
+#: Trades of the last seconds may still be under way when the subscribers leave.
+_UNDER_WAY_S = 15.0
+_CCXT = Path(__file__).with_name("ccxt_trades.py")
+_RIVALS = {"trades alone": (), "with books and tickers": ("everything",)}
+_LIMIT_S = 60
 
 
 def memory() -> None:
-    """Print the size of the stream after ten minutes of trades in batches of 40 ms."""
+    """Print the size of the stream after ten minutes of trades in batches of 15 ms."""
     settings = Settings(data_dir=Path(tempfile.mkdtemp()), redis_url=SecretStr(""))
     server, dice = PrivateRedis(settings), random.Random(1)
     server.start()
     try:
         client = redis.Redis.from_url(server.url)
         store, number = Store(client, settings.store), 0
-        for ms in range(0, 600_000, 40):
+        for ms in range(0, 600_000, 15):
             rows = []
-            for _ in range(RATE * 40 // 1000):
+            for _ in range(RATE * (ms + 15) // 1000 - RATE * ms // 1000):
                 number += 1
                 market = f"KRW-M{min(int(dice.expovariate(1 / 40)), MARKETS - 1):03}"
                 now_ms = BEGIN_MS + ms
                 rows.append(Trade(market, number, PRICE, SIZE, Side.BUY, now_ms, now_ms + 50))
-            store.put_trades(rows)
+            if rows:
+                store.put_trades(rows)
         key = Keys(settings.store.key_prefix).events
         size, entries = int(client.memory_usage(key, samples=0) or 0), client.xlen(key)
         print(
@@ -65,114 +85,179 @@ def memory() -> None:
         server.stop()
 
 
-def latency(subscribers: int) -> None:
-    """Print how soon trades came, what was lost, and the CPU of the server."""
-    folder, exchange, page = Path(tempfile.mkdtemp()), free_port(), free_port()
-    program = [sys.executable, "-m", "collector"]
-    env = {
-        **os.environ,
-        "COLLECTOR_DATA_DIR": str(folder),
-        "COLLECTOR_SERVE__PORT": str(page),
-        "COLLECTOR_SERVE__CLIENTS_MAX": str(subscribers + 10),
-        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{exchange}/websocket/v1",
-        "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{exchange}",
-        "COLLECTOR_MARKETS": "*",
-    }
-    options = ["--port", str(exchange), "--markets", str(MARKETS), "--rate", str(RATE)]
-    with (folder / "log").open("wb") as log:
-        running = [
-            subprocess.Popen([*program, "simulate", *options], stdout=log, stderr=log),
-            subprocess.Popen([*program, "up"], env=env, stdout=log, stderr=log),
-        ]
-        try:
-            asyncio.run(_measure(f"ws://127.0.0.1:{page}/v1/ws", subscribers, psutil.Process(running[1].pid)))
-        finally:
-            for process in reversed(running):
-                process.terminate()
-                process.wait(30)
+def latency(settings: Mapping[str, str]) -> None:
+    """Print how soon a subscriber of every market has a trade, and where the time goes."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place = stack.enter_context(exchange_running(MIX_OPTIONS, folder))
+        port = free_port()
+        system = System(folder, place, {**QUICK_START, **settings, "COLLECTOR_SERVE__PORT": str(port)})
+        stack.enter_context(system.running())
+        time.sleep(WARM_UP_S)
+        system.settle()
+        rivals = {name: _start_ccxt(place, *what) for name, what in _RIVALS.items()}
+        events = asyncio.run(_followed(f"ws://127.0.0.1:{port}/v1/ws", SECONDS))
+        steps: dict[str, Callable[[Mapping[str, float]], float]] = {
+            "exchange to listener": lambda it: it["received_ms"] - it["exchange_ms"],
+            "listener to counted": lambda it: it["ms"] - it["received_ms"],
+            "counted to subscriber": lambda it: it["now_ms"] - it["ms"],
+            "exchange to subscriber": lambda it: it["now_ms"] - it["exchange_ms"],
+        }
+        for name, step in steps.items():
+            _print_lags(name, [step(event) for event in events])
+        for name, rival in rivals.items():
+            _print_lags(f"exchange to a loop over ccxt pro's watch_trades, {name}", _end_ccxt(rival))
 
 
-async def _measure(url: str, subscribers: int, up: psutil.Process) -> None:
-    everything = await _connected(url)
-    names = await _markets(everything)
-    await _warm(url)
-    dice = random.Random(1)
-    choices = [dice.sample(names, min(PER_SUBSCRIBER, len(names))) for _ in range(subscribers)]
-    sockets = [await _connected(url) for _ in choices]
-    counts = [0] * subscribers
-    lags_ms: list[int] = []
-    seen: Counter[str] = Counter()
-    for socket, markets in zip(sockets, choices, strict=True):
-        await socket.send(json.dumps({"op": "subscribe", "channels": ["trade"], "markets": markets}))
-    await everything.send(json.dumps({"op": "subscribe", "channels": ["trade"], "start": "now"}))
-    await asyncio.sleep(REST_S)
-    server = next(each for each in up.children(recursive=True) if "serve" in each.cmdline())
-    tasks = [asyncio.create_task(_count(socket, counts, place)) for place, socket in enumerate(sockets)]
-    before_s, end_s = sum(server.cpu_times()[:2]), time.monotonic() + SECONDS
-    while time.monotonic() < end_s:
-        event = json.loads(await everything.recv())
-        if event.get("channel") == "trade":
-            seen[event["market"]] += 1
-            if not event["data"]["late"]:  # a backfill of what was before the start
-                lags_ms.append(round(time.time() * 1000) - event["data"]["exchange_ms"])
-    cpu = (sum(server.cpu_times()[:2]) - before_s) / SECONDS
-    await asyncio.sleep(REST_S)
-    for task in tasks:
-        task.cancel()
-    lags_ms.sort()
-    expected = sum(seen[market] for markets in choices for market in markets)
-    print(f"{len(lags_ms):,} trades in {SECONDS} s: p50 {lags_ms[len(lags_ms) // 2]} ms, ", end="")
-    print(f"p99 {lags_ms[len(lags_ms) * 99 // 100]} ms from the exchange to a subscriber")
-    print(f"{subscribers} subscribers of {PER_SUBSCRIBER} markets: {sum(counts):,} trades, at least ", end="")
-    print(f"{expected:,} expected; server {cpu:.0%} of a core")
+def _print_lags(name: str, lags_ms: Sequence[float]) -> None:
+    if lags_ms:
+        found = ", ".join(
+            f"p{share * 100:.0f} {percentile(lags_ms, share):.0f} ms" for share in (0.5, 0.9, 0.99)
+        )
+        print(f"{name}: {found} of {len(lags_ms):,} trades", flush=True)
 
 
-async def _connected(url: str) -> ClientConnection:
-    deadline_s = time.monotonic() + START_S
-    while True:
-        try:
-            return await connect(url, max_size=None, max_queue=None)
-        except OSError:
-            if time.monotonic() > deadline_s:
-                raise
-            await asyncio.sleep(0.5)
+async def _followed(url: str, seconds: float) -> list[dict[str, float]]:
+    """Return the times of the trades that one who follows every market gets."""
+    found = []
+    async with connect(url, max_size=None, max_queue=None) as socket:
+        await socket.send(json.dumps({"op": "subscribe", "channels": ["trade"]}))
+        ends_s = time.monotonic() + seconds
+        while time.monotonic() < ends_s:
+            event = msgspec.json.decode(await socket.recv())
+            if event.get("channel") == "trade" and not event["data"]["late"]:
+                data = event["data"]
+                times = {name: data[name] for name in ("exchange_ms", "received_ms")}
+                found.append({**times, "ms": event["ms"], "now_ms": time.time() * 1000})
+    return found
 
 
-async def _markets(socket: ClientConnection) -> list[str]:
-    """Return the markets of which tickers came within some seconds of the system's start."""
-    await socket.send(json.dumps({"op": "subscribe", "channels": ["ticker"]}))
-    found: set[str] = set()
-    deadline_s = time.monotonic() + START_S
-    while len(found) < MARKETS * 0.9 and time.monotonic() < deadline_s:
-        event = json.loads(await asyncio.wait_for(socket.recv(), START_S))
-        found |= {event["market"]} if event.get("channel") == "ticker" else set()
-    await socket.send(json.dumps({"op": "unsubscribe", "channels": ["ticker"]}))
-    return sorted(found)
+def _start_ccxt(place: str, *what: str) -> subprocess.Popen[str] | None:
+    """Start the loop of ccxt; return once it has its first trades, None where ccxt is not to be had."""
+    try:
+        command = [interpreter("ccxt"), str(_CCXT), place, ",".join(market_names()), str(SECONDS), *what]
+    except (Unavailable, subprocess.SubprocessError) as error:
+        print(f"ccxt: SKIPPED, {error}", flush=True)
+        return None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
 
 
-async def _warm(url: str) -> None:
-    """Wait until the start is over: the running minute of each market is asked of REST, a minute or two."""
-    deadline_s = time.monotonic() + WARM_S
-    address = url.replace("ws://", "http://").removesuffix("/v1/ws") + "/v1/gaps"
-    async with httpx.AsyncClient(timeout=30) as client:
-        while time.monotonic() < deadline_s:
-            gaps = (await client.get(address, params={"limit": 10_000})).json()
-            if gaps and all(gap["recovered"] for gap in gaps):
-                return
-            await asyncio.sleep(1)
-    sys.exit(f"the gaps of the start are still open after {WARM_S} s")
+def _end_ccxt(process: subprocess.Popen[str] | None) -> list[float]:
+    if process is None:
+        return []
+    try:
+        output, _ = process.communicate(timeout=_LIMIT_S)
+        found: list[float] = json.loads(output)
+        return found
+    finally:
+        process.kill()
 
 
-async def _count(socket: ClientConnection, counts: list[int], place: int) -> None:
-    async for message in socket:
-        counts[place] += '"channel":"trade"' in str(message)
+def subscribers(count: int) -> None:
+    """Print what subscribers lost, doubled or got out of order, and what they cost."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        exchange, port, truth = free_port(), free_port(), folder / "truth.jsonl"
+        options = ("--port", str(exchange), "--markets", str(MARKETS), "--rate", str(RATE))
+        argv = ("-m", "collector", "simulate", *options, "--truth", str(truth))
+        stack.enter_context(Process("exchange", argv, {}, folder))
+        env = {
+            **QUICK_START,
+            "COLLECTOR_SERVE__PORT": str(port),
+            "COLLECTOR_SERVE__CLIENTS_MAX": str(count + 10),
+        }
+        system = System(folder, f"127.0.0.1:{exchange}", env)
+        stack.enter_context(system.running())
+        time.sleep(WARM_UP_S)
+        system.settle()
+        alone = _cpu(system, lambda: time.sleep(SECONDS / 2))
+        markets, dice = system.reader.markets(), random.Random(1)
+        choices = [dice.sample(markets, min(PER_SUBSCRIBER, len(markets))) for _ in range(count)]
+        found: list[Received] = []
+        beside_them = _cpu(system, lambda: found.extend(all_received(port, choices, SECONDS)), SECONDS)
+        _check(truth, choices, found)
+    print("CPU alone:   " + ", ".join(f"{role} {share:.0%}" for role, share in alone.items()))
+    print("CPU with them: " + ", ".join(f"{role} {share:.0%}" for role, share in beside_them.items()))
+    _print_lags("exchange to these subscribers", [lag for each in found for lag in each.lags_ms])
+
+
+def _cpu(system: System, work: Callable[[], object], seconds: float | None = None) -> dict[str, float]:
+    """Return the share of a core that each role used while something was done, or of a time of it."""
+    before, started_s = system.cpu_s(), time.monotonic()
+    work()
+    took_s = seconds or time.monotonic() - started_s
+    return {role: (used - before.get(role, 0)) / took_s for role, used in sorted(system.cpu_s().items())}
+
+
+def _check(truth: Path, choices: Sequence[Sequence[str]], found: Sequence[Received]) -> None:
+    """Compare what each subscriber got with what the exchange made of its markets in its time."""
+    made: dict[str, list[tuple[int, int]]] = {}
+    for line in truth.read_text().splitlines():
+        trade = json.loads(line)
+        made.setdefault(trade["market"], []).append((trade["exchange_ms"], trade["id"]))
+    expected = lost = doubled = swapped = 0
+    for markets, it in zip(choices, found, strict=True):
+        until_ms = it.until_ms - _UNDER_WAY_S * 1000
+        wanted = {
+            (name, number)
+            for name in markets
+            for ms, number in made.get(name, ())
+            if it.since_ms <= ms < until_ms
+        }
+        got = [(market, number) for market, number, _ in it.trades]
+        expected += len(wanted)
+        lost += len(wanted.difference(got))
+        doubled += len(got) - len(set(got))
+        positions = [position for *_, position in it.trades]
+        swapped += sum(one >= other for one, other in pairwise(positions))
+    print(
+        f"{len(found)} subscribers of {PER_SUBSCRIBER} markets for {SECONDS:g} s: {expected:,} trades due, "
+        f"{lost} lost, {doubled} doubled, {swapped} out of order, {sum(it.notices for it in found)} notices"
+    )
+
+
+def cost(rounds: int) -> None:
+    """Print the CPU of workers and Redis with the event stream over that without it."""
+    off, on = "COLLECTOR_STORE__EVENTS_MAX=0", "COLLECTOR_STORE__EVENTS_MAX=1000000"
+    found = beside(SECONDS / 3, rounds, (off, on))
+    for role in ("ingest worker", "Redis", "server", "listener"):
+        pairs = list(zip(_shares(found[on], (role,)), _shares(found[off], (role,)), strict=True))
+        print(_ratio(role, pairs))
+    both = ("ingest worker", "Redis")
+    print(_ratio("both", list(zip(_shares(found[on], both), _shares(found[off], both), strict=True))))
+
+
+def _shares(found: Beside, roles: Iterable[str]) -> list[float]:
+    return [sum(cpu.get(role, 0.0) for role in roles) for cpu in found.cpu]
+
+
+def _ratio(name: str, pairs: Sequence[tuple[float, float]]) -> str:
+    each = ", ".join(f"{on:.1%}/{off:.1%}" for on, off in pairs)
+    return f"{name}: {median(on / off for on, off in pairs):.2f} times that without the event stream ({each})"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("memory", "latency", "subscribers", "cost"))
+    parser.add_argument("more", nargs="*", help="settings of `latency`; subscribers; rounds of `cost` (5)")
+    chosen = parser.parse_args()
+    print(describe(), flush=True)
+    match chosen.what:
+        case "memory":
+            memory()
+        case "latency":
+            latency(dict(setting.split("=", 1) for setting in chosen.more))
+        case "subscribers":
+            subscribers(int(*chosen.more or (200,)))
+        case "cost":
+            cost(int(*chosen.more or (5,)))
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["memory"]:
-            memory()
-        case ["latency", *number]:
-            latency(int(number[0]) if number else 200)
-        case _:
-            sys.exit(__doc__)
+    main()

@@ -85,10 +85,10 @@ class FrameServer:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept
         )
-        await _read_frame(reader)  # the subscription
+        _, subscription = await _read_frame(reader)
         drain = asyncio.create_task(_answer_pings(reader, writer))
         try:
-            await (self._send_paced(writer) if self._pace else self._send_all(writer))
+            await (self._send_paced(writer, subscription) if self._pace else self._send_all(writer))
             await drain  # stay until the client leaves
         finally:
             drain.cancel()
@@ -105,7 +105,7 @@ class FrameServer:
         writer.write(bytes(piece))
         await writer.drain()
 
-    async def _send_paced(self, writer: asyncio.StreamWriter) -> None:
+    async def _send_paced(self, writer: asyncio.StreamWriter, _: bytes) -> None:
         assert self._pace is not None
         loop = asyncio.get_running_loop()
         self.started_s = self.started_s or loop.time()

@@ -44,6 +44,7 @@ _ROLES = (
     ("valkey-server", "Redis"),
     ("redis-server", "Redis"),
     ("collector run", "listener"),
+    ("collector serve", "server"),
 )
 WARM_UP_S = 10.0
 #: Backlogs of more seconds of trades than this do not count as flat.

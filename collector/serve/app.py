@@ -131,9 +131,7 @@ def _add_stream(app: FastAPI, live: Live, settings: Settings) -> None:
         start: Annotated[str, Query(description="now, earliest, an event's id, or a time")] = NOW,
     ) -> StreamingResponse:
         """Send live events as they happen (SSE); `Last-Event-ID` resumes after that event."""
-        selection = Selection.of(channels, markets)
-        known = await asyncio.to_thread(live.source.reader.markets)
-        selection.resolved(known)
+        selection = await live.resolved(Selection.of(channels, markets))
         after = live.begin_at(request.headers.get("last-event-id") or start)
         _check_room(live, settings)
         subscriber = Subscriber(settings.serve.queue_max)
@@ -222,8 +220,8 @@ class _Talk:
             return
         start = message.get("start", NOW)
         after = self._live.begin_at(start if isinstance(start, str) else "?")
-        known = await asyncio.to_thread(self._live.source.reader.markets)
-        selection = selection.resolved(known)
+        selection = await self._live.resolved(selection)
+        self._live.begin(self._subscriber, selection, after)
         await self._say(
             {"op": "subscribed", "channels": sorted(selection.channels), "markets": [*selection.markets]}
         )
@@ -234,13 +232,12 @@ class _Talk:
     async def _follow(self, selection: Selection, after: Any) -> None:  # noqa: ANN401 - a position or None
         try:
             async with self._catching_up:
-                await self._live.subscribe(self._subscriber, selection, after)
+                await self._live.fill(self._subscriber, selection, after)
         except CollectorError as error:
             await self._refuse(answer_of(error).code, str(error))
 
     async def _unsubscribe(self, selection: Selection, _: dict[str, Any]) -> None:
-        known = await asyncio.to_thread(self._live.source.reader.markets)
-        selection = selection.resolved(known)
+        selection = await self._live.resolved(selection)
         self._live.hub.detach(self._subscriber, selection)
         await self._say(
             {"op": "unsubscribed", "channels": sorted(selection.channels), "markets": [*selection.markets]}

@@ -87,24 +87,39 @@ class Live:
         """
         return begin_at(start, self._settings.zone, SystemClock().now_ms())
 
-    async def subscribe(
-        self, subscriber: Subscriber, selection: Selection, after: Position | None
-    ) -> Selection:
-        """Let events come; returns once those of the past have been put and the newest states too.
+    async def resolved(self, selection: Selection) -> Selection:
+        """Return a selection with names as codes.
 
         Raises:
             NoData: no such market.
             BrokerUnavailable: Redis does not answer.
         """
-        known = await asyncio.to_thread(self.source.reader.markets)
-        selection = selection.resolved(known)
+        return selection.resolved(await asyncio.to_thread(self.source.reader.markets))
+
+    def begin(self, subscriber: Subscriber, selection: Selection, after: Position | None) -> None:
+        """Let every event from this moment on come, unless there are trades of the past to be given first.
+
+        Args:
+            selection: resolved.
+        """
+        if after is None or TRADE not in selection.channels:
+            self.hub.attach(subscriber, selection)
+
+    async def fill(self, subscriber: Subscriber, selection: Selection, after: Position | None) -> None:
+        """Give the trades of the past and let the rest come; then give the newest states.
+
+        Args:
+            selection: resolved, and begun with `begin`.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
         if after is not None and TRADE in selection.channels:
             await self._catch_up(subscriber, selection, after)
-        if not subscriber.is_closed:
-            self.hub.attach(subscriber, selection, after)
-            for event in await asyncio.to_thread(self._states, selection, known):
-                subscriber.put(event.at(self.hub.position))
-        return selection
+            if not subscriber.is_closed:
+                self.hub.attach(subscriber, selection, after)
+        for event in await asyncio.to_thread(self._states, selection):
+            subscriber.put(event.at(self.hub.position))
 
     async def _catch_up(self, subscriber: Subscriber, selection: Selection, after: Position) -> None:
         cursor = Cursor(self.source.log, after)
@@ -129,14 +144,20 @@ class Live:
             if not found:
                 await asyncio.sleep(_PAUSE_S)
 
-    def _states(self, selection: Selection, known: Sequence[str]) -> list[Event]:
-        found: list[Event] = []
-        for channel in selection.channels:
-            if channel in (TICKER, ORDERBOOK, HEALTH) or channel.startswith(CANDLE):
-                found += self.source.snapshot(
-                    channel, [name for name in known if selection.has(channel, name)]
-                )
-        return found
+    def _states(self, selection: Selection) -> list[Event]:
+        channels = [
+            name
+            for name in selection.channels
+            if name in (TICKER, ORDERBOOK, HEALTH) or name.startswith(CANDLE)
+        ]
+        known = self.source.reader.markets() if channels else []
+        return [
+            event
+            for channel in channels
+            for event in self.source.snapshot(
+                channel, [name for name in known if selection.has(channel, name)]
+            )
+        ]
 
 
 async def sse(
@@ -144,7 +165,8 @@ async def sse(
 ) -> AsyncIterator[str]:
     """Yield a subscriber's events as text of an event stream, until it is over or the client is gone."""
     live.hub.join(subscriber)
-    task = asyncio.create_task(live.subscribe(subscriber, selection, after))
+    live.begin(subscriber, selection, after)
+    task = asyncio.create_task(live.fill(subscriber, selection, after))
     task.add_done_callback(lambda _: subscriber.wake())
     try:
         yield ": streaming\n\n"

@@ -266,6 +266,27 @@ async def test_a_websocket_subscribes_pings_and_is_told_its_mistakes(url: str, s
         assert (await said(other))["op"] == "unsubscribed"
 
 
+async def test_each_trade_after_the_answer_that_one_is_subscribed_comes(url: str, store: Store) -> None:
+    """Also where many subscribe at the same moment."""
+    await asyncio.to_thread(fill, store)
+
+    storing = asyncio.Lock()
+
+    async def own_price(number: int) -> int:
+        async with connect_ws(url.replace("http", "ws") + "/v1/ws") as socket:
+            await say(socket, op="subscribe", channels=["trade"], markets=["KRW-BTC"])
+            assert (await said(socket))["op"] == "subscribed"
+            async with storing:
+                await asyncio.to_thread(store.put_trades, [trade(1_000 + number, number)])
+            while True:
+                event = await said(socket)
+                if event["data"]["price"] == str(number):
+                    return number
+
+    numbers = range(1, 41)
+    assert await asyncio.gather(*map(own_price, numbers)) == [*numbers]
+
+
 async def test_subscriptions_that_overlap_give_each_trade_once(url: str, store: Store) -> None:
     """Whatever a later one asks for of the past: older trades are added, none comes again."""
     await asyncio.to_thread(fill, store)
