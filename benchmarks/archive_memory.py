@@ -109,7 +109,7 @@ def _measure(name: str, settings: Settings, step: str, idle_mb: float) -> float:
     argv = [sys.executable, "-c", RUN, step, str(DAY_START_MS)]
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=600)
     peak_kb, cpu_s = json.loads(done.stdout.splitlines()[-1])
-    peak_mb = peak_kb / 1024
+    peak_mb = float(peak_kb) / 1024
     ratio = f"{peak_mb / idle_mb:5.2f} x idle" if idle_mb else "             "
     print(f"{name:32} peak {peak_mb:6.0f} MB {ratio}   {cpu_s:6.1f} s CPU   bar <= {BAR_MB} MB", flush=True)
     return peak_mb

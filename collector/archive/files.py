@@ -50,7 +50,7 @@ class Files:
             ArchiveBusy: another process has it.
             ArchiveUnavailable: the folder can't be made.
         """
-        with _refusals(self.root):
+        with refusals(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / LOCK)
             is_ours = lock.acquire()
@@ -133,7 +133,7 @@ class Files:
             return
         aside = path.with_name(path.name + DAMAGED)
         log.error("%s is damaged (%s): put aside as %s", path, reason, aside.name)
-        with _refusals(path):
+        with refusals(path):
             path.replace(aside)
 
     def write(self, table: Table, path: Path, parts: Iterable[Arrow]) -> None:
@@ -142,7 +142,7 @@ class Files:
         Raises:
             ArchiveUnavailable: it can't be written; the one before is still there.
         """
-        with _refusals(path):
+        with refusals(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 with temporary.open("wb") as file:
@@ -165,7 +165,7 @@ class Files:
             if not hours:
                 return False
             self.write(table, target, self._joined(table, hours))
-        with _refusals(folder):
+        with refusals(folder):
             for name in names:
                 (folder / name).unlink(missing_ok=True)
             if names:
@@ -182,14 +182,14 @@ class Files:
     def remove(self, table: Table, day: date) -> None:
         """Forget a day, its damaged files too."""
         folder = self.root / folder_of(table, day)
-        with _refusals(folder):
+        with refusals(folder):
             for path in folder.iterdir():
                 path.unlink(missing_ok=True)
             folder.rmdir()
 
     def clear_leftovers(self) -> None:
         """Remove what a killed writer left; only while `locked`."""
-        with _refusals(self.root):
+        with refusals(self.root):
             for path in self.root.glob(f"channel=*/date=*/.*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 
@@ -226,7 +226,7 @@ def _touches(span: tuple[int, int], from_ms: int | None, to_ms: int | None) -> b
 
 
 @contextmanager
-def _refusals(path: Path) -> Iterator[None]:
+def refusals(path: Path) -> Iterator[None]:
     """Turn the system's refusal into one sentence."""
     try:
         yield

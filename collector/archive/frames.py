@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from collector import market_names
 from collector.analytics.candles import interval_ms
+from collector.analytics.completeness import NEVER_MS
 from collector.archive import library
 from collector.archive.schema import CANDLES, ROUNDED, TRADES
 from collector.archive.sql import QuerySession, open_session
@@ -49,6 +50,20 @@ _BEGUN = """
         SELECT market, min(open_ms) AS begin_ms FROM raw.candles GROUP BY market
         UNION ALL SELECT market, min(from_ms) FROM raw.gaps WHERE channel = 'trade' GROUP BY market
     ) GROUP BY market"""
+#: Stretches between what was fetched of the exchange's minutes, and from there to our own, by market.
+_HOLES = f"""
+    SELECT market, to_ms + 1 AS from_ms, next_ms - 1 AS to_ms FROM (
+        SELECT market, max(to_ms) OVER (PARTITION BY market ORDER BY from_ms) AS to_ms,
+            lead(from_ms, 1, {NEVER_MS}) OVER (PARTITION BY market ORDER BY from_ms) AS next_ms
+        FROM (
+            SELECT market, from_ms, to_ms FROM fetched WHERE interval = '1m'
+            UNION ALL SELECT market, begin_ms, {NEVER_MS} FROM begun
+        )
+    ) WHERE next_ms > to_ms + 1"""  # noqa: S608 - a number of ours
+
+#: Whether a candle begins with the data: ours, or what was fetched.
+_KNOWN_SINCE = """start_ms >= least(any_value(begin_ms), (
+    SELECT min(from_ms) FROM fetched WHERE interval = '1m' AND fetched.market = minutes.market))"""
 
 #: A polars DataFrame or a pyarrow Table, as asked for.
 Frame = Any
@@ -118,6 +133,10 @@ def candles_sql(length_ms: int, where: str, from_ms: int | None = None, to_ms: i
     whole = f"start_ms >= {from_ms or 0}"
     if to_ms is not None:
         whole += f" AND start_ms + {length_ms} <= {to_ms + 1}"
+    cut_by_hole = (
+        "EXISTS (FROM holes WHERE holes.market = minutes.market"
+        f" AND holes.from_ms < start_ms + {length_ms} AND holes.to_ms >= start_ms)"
+    )
     longer = {
         "market": "market",
         "open_ms": "start_ms",
@@ -125,11 +144,12 @@ def candles_sql(length_ms: int, where: str, from_ms: int | None = None, to_ms: i
         "high": "max(high)",
         "low": "min(low)",
         "close": "arg_max(close, open_ms)",
-        "trade_count": "CAST(sum(trade_count) AS BIGINT)",
-        "complete": f"bool_and(complete) AND {whole} AND start_ms >= any_value(begin_ms)",
+        "trade_count": _known_sum("trade_count", "BIGINT"),
+        "source": "CASE WHEN count(DISTINCT source) > 1 THEN 'both' ELSE any_value(source) END",
+        "complete": f"bool_and(complete) AND {whole} AND {_KNOWN_SINCE} AND NOT {cut_by_hole}",
         "verified": _VERIFIED,
         ROUNDED: _NAMES_OF_ROUNDED,
-        **{name: f"CAST(sum({name}) AS {CANDLES.decimals[name].sql})" for name in SUMS},
+        **{name: _known_sum(name, CANDLES.decimals[name].sql) for name in SUMS},
     }
     summed = ", ".join(f"{expression} AS {name}" for name, expression in longer.items())
     derived = DERIVED[CANDLES]
@@ -137,9 +157,15 @@ def candles_sql(length_ms: int, where: str, from_ms: int | None = None, to_ms: i
     return f"""
         WITH minutes AS (SELECT *, {opens} AS start_ms FROM candles {where}),
         begun AS ({_BEGUN}),
-        longer AS (SELECT {summed} FROM minutes JOIN begun USING (market) GROUP BY market, start_ms)
+        holes AS ({_HOLES}),
+        longer AS (SELECT {summed} FROM minutes LEFT JOIN begun USING (market) GROUP BY market, start_ms)
         SELECT {columns} FROM longer ORDER BY {ORDER[CANDLES]}
     """  # noqa: S608 - numbers and names of ours; the market is quoted
+
+
+def _known_sum(name: str, type_: str) -> str:
+    """Return the SQL of a sum; null where a minute has none, as the sides of the exchange's minutes."""
+    return f"CASE WHEN count({name}) = count(*) THEN CAST(sum({name}) AS {type_}) END"
 
 
 def _where(market: str | None, time: str, from_ms: int | None, to_ms: int | None) -> str:

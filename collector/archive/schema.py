@@ -142,6 +142,20 @@ class GapRecord(NamedTuple):
     recovered: bool
 
 
+class ExchangeCandleRecord(NamedTuple):
+    """A candle of the exchange's own, as it was fetched (`collector.archive.exchange_candles`)."""
+
+    market: str
+    interval: str
+    open_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    base_volume: Decimal
+    quote_volume: Decimal
+
+
 Record = TradeRecord | CandleRecord | TickerRecord | BookRecord | GapRecord
 
 
@@ -208,6 +222,12 @@ BOOKS = _table(
 GAPS = _table(
     "gaps", GapRecord, ("market", "channel", "from_ms", "reason"), "from_ms",
     _T, _T, _M, _M, _T, _F,
+)  # fmt: skip
+
+#: Not filled from Redis, so it is none of `TABLES`.
+EXCHANGE_CANDLES = _table(
+    "exchange_candles", ExchangeCandleRecord, ("market", "open_ms"), "open_ms",
+    _T, _T, _M, _P, _P, _P, _P, _V, _Q,
 )  # fmt: skip
 
 TABLES = (TRADES, CANDLES, TICKERS, BOOKS, GAPS)

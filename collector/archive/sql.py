@@ -16,13 +16,21 @@ from typing import Any, TypeVar
 
 import redis
 
-from collector.archive import ArchiveUnavailable, decimals, legacy, library, parquet, views
+from collector.archive import (
+    ArchiveUnavailable,
+    decimals,
+    exchange_candles,
+    legacy,
+    library,
+    parquet,
+    views,
+)
 from collector.archive.archiver import GAP_REACH_MS, Archiver
 from collector.archive.files import Files, damage, first_line, unreadable
 from collector.archive.parquet import Arrow, Footer
 from collector.archive.partitions import FOLDER, hours_between, span_of
 from collector.archive.redis_overlay import Recent, read_recent
-from collector.archive.schema import CANDLES, GAPS, ROUNDED, TABLES, Table
+from collector.archive.schema import CANDLES, EXCHANGE_CANDLES, GAPS, ROUNDED, TABLES, Table
 from collector.archive.source import ArchiveSource
 from collector.archive.views import quoted
 from collector.errors import ConfigurationError, PipelineError
@@ -119,6 +127,7 @@ class QuerySession:
         self._span = from_ms, to_ms
         self._duckdb = library("duckdb")
         self._found: dict[Table, dict[Path, Footer]] = {}
+        self._exchange_files: list[Path] = []
         self._connection = self._connect()
 
     def __enter__(self) -> "QuerySession":
@@ -130,7 +139,7 @@ class QuerySession:
     @property
     def is_empty(self) -> bool:
         """Whether there is no file and nothing newer: no query has anything to answer with."""
-        return not any(self._found.values()) and not any(self._recent.rows.values())
+        return not any((*self._found.values(), self._exchange_files)) and not any(self._recent.rows.values())
 
     def bytes_of(self, table: Table) -> int:
         """Return the size of a channel's files."""
@@ -164,7 +173,10 @@ class QuerySession:
 
     def markets(self) -> list[str]:
         """Return the markets that have candles or tickers, sorted."""
-        sql = "SELECT market FROM raw.candles UNION SELECT market FROM raw.tickers ORDER BY 1"
+        sql = (
+            "SELECT market FROM raw.candles UNION SELECT market FROM raw.tickers"
+            " UNION SELECT market FROM fetched ORDER BY 1"
+        )
         return [market for (market,) in self.rows(sql)]
 
     def _answer(self, sql: str, work: Callable[[Any], T]) -> T:
@@ -222,8 +234,7 @@ class QuerySession:
             statements = self._connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
             raise ConfigurationError(
-                "a query is one SELECT (the archive is read-only); the views: "
-                + ", ".join([*(table.name for table in TABLES), views.MARKETS])
+                "a query is one SELECT (the archive is read-only); the views: " + ", ".join(views.NAMES)
             )
 
     def _reopened(self, error: Exception) -> bool:
@@ -238,7 +249,7 @@ class QuerySession:
         """Leave out missing and damaged files; return whether there are any."""
         look_inside = type(error).__name__ not in FAULTS_OF_SQL
         lost = False
-        for table, paths in self._found.items():
+        for table, paths in (*self._found.items(), (EXCHANGE_CANDLES, self._exchange_files)):
             for path in paths:
                 lost |= not path.exists()
                 if look_inside and (reason := damage(table, path)):
@@ -268,6 +279,7 @@ class QuerySession:
         _keep(connection, "recent.slots", slots)
         for table in TABLES:
             self._make_raw(connection, table)
+        self._make_exchange_candles(connection)
         try:
             self._keep_missing(connection)
         except self._duckdb.Error as error:
@@ -275,7 +287,7 @@ class QuerySession:
             if self._has_lost(error):
                 return self._connect()
             raise
-        for table in TABLES:
+        for table in (*TABLES, EXCHANGE_CANDLES):
             connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
         _keep(connection, "recent.markets", parquet.markets(self._recent.markets))
         connection.execute(f"CREATE VIEW {views.MARKETS} AS {views.MARKETS_SQL}")
@@ -298,6 +310,22 @@ class QuerySession:
             }
             _make_union(connection, schema, table, some)
         connection.execute(f"CREATE VIEW raw.{table.name} AS {views.raw(table)}")
+
+    def _make_exchange_candles(self, connection: Any) -> None:  # noqa: ANN401
+        """Make the view of the exchange's candles; market and interval of a file are those of its folders."""
+        paths = [
+            path
+            for path in exchange_candles.files_within(self._files.root, *self._span)
+            if path not in self.damaged
+        ]
+        self._exchange_files = paths
+        rows = parquet.dataset(parquet.arrow_schema(EXCHANGE_CANDLES), paths, folders=("interval", "market"))
+        connection.execute("SET schema = raw")
+        connection.from_arrow(rows).create_view(EXCHANGE_CANDLES.name)
+        connection.execute("SET schema = main")
+        fetched = parquet.fetched(exchange_candles.fetched_rows(self._files.root))
+        _keep(connection, f"recent.{views.FETCHED}", fetched)
+        connection.execute(f"CREATE VIEW {views.FETCHED} AS {views.FETCHED_SQL}")
 
     def _keep_missing(self, connection: Any) -> None:  # noqa: ANN401
         """Keep the minutes of which every trade is missing; only files of their hours are looked at."""

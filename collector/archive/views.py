@@ -5,7 +5,16 @@ people ask for them: executions alone, a time with its zone beside milliseconds.
 """
 # ruff: noqa: S608 - names of our own tables and columns
 
-from collector.archive.schema import BOOKS, CANDLES, GAPS, ROUNDED, TICKERS, TRADES, Table
+from collector.archive.schema import (
+    BOOKS,
+    CANDLES,
+    EXCHANGE_CANDLES,
+    GAPS,
+    ROUNDED,
+    TICKERS,
+    TRADES,
+    Table,
+)
 
 
 def _time(milliseconds: str) -> str:
@@ -19,6 +28,7 @@ DERIVED = {
         "time": _time("open_ms"),
         "vwap": "CAST(quote_volume AS DOUBLE) / nullif(CAST(base_volume AS DOUBLE), 0)",
     },
+    EXCHANGE_CANDLES: {"time": _time("open_ms")},
     TICKERS: {"time": _time("exchange_ms")},
     BOOKS: {"time": _time("exchange_ms")},
     GAPS: {
@@ -35,7 +45,8 @@ COLUMNS = {
     ),
     CANDLES: (
         *("market", "time", "open", "high", "low", "close", "base_volume", "quote_volume"),
-        *("buy_volume", "sell_volume", "vwap", "trade_count", "complete", "verified", "open_ms", ROUNDED),
+        *("buy_volume", "sell_volume", "vwap", "trade_count", "complete", "verified", "source"),
+        *("open_ms", ROUNDED),
     ),
     TICKERS: (
         *("market", "time", "price", "change", "change_price", "change_rate", "prev_closing_price"),
@@ -64,6 +75,10 @@ COLUMNS = {
         ),
         *("bids", "asks", "exchange_ms", "received_ms", ROUNDED),
     ),
+    EXCHANGE_CANDLES: (
+        *("market", "interval", "time", "open", "high", "low", "close", "base_volume", "quote_volume"),
+        *("open_ms", ROUNDED),
+    ),
     GAPS: ("market", "channel", "from_time", "to_time", "reason", "recovered", "from_ms", "to_ms"),
 }
 _ZEROS = ", ".join(
@@ -82,12 +97,30 @@ MISSING_SQL = f"""
         SELECT market, open_ms FROM recent.candles UNION ALL SELECT market, open_ms FROM lossy.candles
     ) AS known USING (market, open_ms)
 """
+#: The exchange's minutes: without volumes by side and without a number of trades, which it does not serve.
+_FETCHED = [
+    name
+    for name in EXCHANGE_CANDLES.record._fields
+    if name in CANDLES.record._fields and name not in CANDLES.key
+]
+EXCHANGE_MINUTES = f"""
+    SELECT market, open_ms, {", ".join(f'"{name}"' for name in _FETCHED)}, true AS complete, {ROUNDED}
+    FROM raw.{EXCHANGE_CANDLES.name} WHERE interval = '1m'
+"""
+#: What has been fetched of the exchange's candles: a minute in it that has no candle had no trade.
+FETCHED = "fetched"
+FETCHED_SQL = f"""
+    SELECT market, interval, {_time("from_ms")} AS from_time, {_time("to_ms")} AS to_time, from_ms, to_ms
+    FROM recent.fetched
+"""
 #: The view of markets, which Redis alone has.
 MARKETS = "markets"
 MARKETS_SQL = f"""
     SELECT market, state, warning, delisting_date, {_time("last_trade_ms")} AS last_trade_time, last_trade_ms
     FROM recent.markets
 """
+#: All views.
+NAMES = (*(table.name for table in COLUMNS), MARKETS, FETCHED)
 #: The gaps that are losses.
 OPEN_GAPS = "SELECT market, from_ms, to_ms FROM raw.gaps WHERE channel = 'trade' AND NOT recovered"
 #: The order of rows in frames and files: the exchange's.
@@ -136,8 +169,19 @@ def view(table: Table) -> str:
     counted = " WHERE counted" if table is TRADES else ""
     source = f"raw.{table.name}"
     if table is CANDLES:
-        source = f"({select(CANDLES, source)} UNION ALL BY NAME FROM {MISSING})"
+        source = f"({_all_candles()})"
     return f"SELECT {', '.join(columns)} FROM {source}{counted}"
+
+
+def _all_candles() -> str:
+    """Return the SELECT of our own minutes, of missing ones, and of the exchange's where we have none."""
+    ours = f"{select(CANDLES, f'raw.{CANDLES.name}')} UNION ALL BY NAME (FROM {MISSING} ANTI JOIN theirs"
+    return f"""
+        WITH theirs AS ({EXCHANGE_MINUTES})
+        SELECT *, 'own' AS source FROM ({ours} USING (market, open_ms)))
+        UNION ALL BY NAME SELECT *, 'exchange' AS source
+        FROM theirs ANTI JOIN raw.{CANDLES.name} USING (market, open_ms)
+    """
 
 
 def quoted(text: object) -> str:

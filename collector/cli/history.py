@@ -1,4 +1,7 @@
-"""Arguments of the commands that look back: query, export, audit; each imports what it does when it runs."""
+"""Arguments of the commands that look back: query, export, audit, backfill.
+
+Each imports what it does when it runs.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -90,3 +93,29 @@ def audit(
     now_ms = SystemClock().now_ms()
     span = command.day_span(date, now_ms) if date is not None else span_of(loaded, from_, to)
     raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json, repair=repair))
+
+
+backfills = typer.Typer(help="Fetch history from the exchange into the archive. Resumable.")
+app.add_typer(backfills, name="backfill")
+
+
+@backfills.command(epilog="Example: collector backfill candles 'KRW-*' --from 2026-11-01")
+def candles(
+    market: Some,
+    from_: Annotated[str, typer.Option("--from", help="Start time, written as for show.")],
+    to: To = None,
+    interval: Annotated[
+        str, typer.Option(help="One of 1m 3m 5m 10m 15m 30m 1h 4h 1d; 1m completes `candles`.")
+    ] = "1m",
+    as_json: Json = False,
+) -> None:
+    """Fetch the exchange's own candles.
+
+    Our own candles are never overwritten. What has been fetched is not fetched again.
+    """
+    from collector.cli import backfill as command
+
+    loaded = _load()
+    from_ms, to_ms = span_of(loaded, from_, to)
+    assert from_ms is not None  # noqa: S101 - --from is given
+    raise typer.Exit(command.candles(loaded, market, from_ms, to_ms, interval=interval, as_json=as_json))

@@ -59,7 +59,7 @@ def open_both(
         try:
             client = stack.enter_context(open_redis(settings))
         except BrokerUnavailable as error:
-            if not any((settings.data_dir / FOLDER).glob("channel=*/date=*/*.parquet")):
+            if not any((settings.data_dir / FOLDER).glob("channel=*/**/*.parquet")):
                 raise
             log.warning("the archive only, without newer data in Redis: %s", error)
         session = stack.enter_context(open_session(settings, client, from_ms, to_ms, time_zone=time_zone))

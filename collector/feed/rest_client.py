@@ -122,9 +122,15 @@ class RestClient:
         )
 
     async def candles(
-        self, market: str, end_ms: int, count: int = PAGE_CANDLES
+        self, market: str, end_ms: int, count: int = PAGE_CANDLES, *, path: str = "minutes/1"
     ) -> tuple[rest.ExchangeCandle, ...]:
-        """Return up to `count` one-minute candles that open before `end_ms`, newest first.
+        """Return up to `count` candles that open before `end_ms`, newest first.
+
+        Args:
+            market: its code.
+            end_ms: epoch ms.
+            count: at most 200.
+            path: of the interval: `minutes/` 1, 3, 5, 10, 15, 30, 60 or 240, or `days`.
 
         Raises:
             RestError: unreachable, refused, or not a list of candles.
@@ -134,7 +140,7 @@ class RestClient:
             "count": min(count, PAGE_CANDLES),
             "to": rest.candles_before(end_ms),
         }
-        return await self._call("/v1/candles/minutes/1", parameters, rest.parse_candles)
+        return await self._call(f"/v1/candles/{path}", parameters, rest.parse_candles)
 
     async def day_totals(self, markets: Sequence[str]) -> tuple[rest.DayTotal, ...]:
         """Return what the exchange counts since 00:00 KST of up to `TICKERS_MAX` markets.

@@ -29,6 +29,8 @@ class Exchange:
             events = self._model.advance(start_us + (second + 1) * 1_000_000)
             self.trades += [_trade(event) for event in events if isinstance(event, SimTrade)]
         self._asked: list[str] = []
+        #: Calls for candles that are answered before all others fail; None: all are answered.
+        self.candle_calls_left: int | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
@@ -65,12 +67,21 @@ class Exchange:
         self._server.server_close()
         self._thread.join()
 
+    def _answers(self, target: str) -> bool:
+        if self.candle_calls_left is None or "/candles/" not in target:
+            return True
+        self.candle_calls_left -= 1
+        return self.candle_calls_left >= 0
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 exchange._asked.append(self.path)
+                if not exchange._answers(self.path):
+                    self.send_error(503)
+                    return
                 reply = rest.answer(self.path, exchange._model.markets, exchange._now_ms)
                 body = reply.body.encode()
                 self.send_response(reply.status)

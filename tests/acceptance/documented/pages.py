@@ -58,6 +58,10 @@ ELSEWHERE = {
         "tests/integration/archive/test_commands.py",
         "test_audit_names_every_minute_we_lost_and_why",
     ),
+    r"collector backfill candles .*": (
+        "tests/integration/archive/test_backfill.py",
+        "test_every_minute_is_fetched_once",
+    ),
     # The system of `conftest.SYSTEM` has these options with other numbers, and what the variable asks for.
     r"collector up (--workers \d|--flower)": (
         "tests/acceptance/documented/conftest.py",
