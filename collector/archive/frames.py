@@ -19,51 +19,17 @@ from typing import Any, Literal
 
 from collector import market_names
 from collector.analytics.candles import interval_ms
-from collector.analytics.completeness import NEVER_MS
 from collector.archive import library
-from collector.archive.schema import CANDLES, ROUNDED, TRADES
+from collector.archive.resample import candles_sql
+from collector.archive.schema import TRADES
 from collector.archive.sql import QuerySession, open_session
-from collector.archive.views import COLUMNS, DERIVED, ORDER, quoted
+from collector.archive.views import ORDER, quoted
 from collector.errors import BrokerUnavailable
 from collector.host.redis_server import find_url
-from collector.model import MINUTE_MS
 from collector.settings import Settings, current
 from collector.store.redis_client import connect, translated
-from collector.util.korean_time import KST_MS
 
 log = logging.getLogger(__name__)
-
-#: The columns of candles that are added up.
-SUMS = ("base_volume", "quote_volume", "buy_volume", "sell_volume")
-_NAMES_OF_ROUNDED = f"""
-    CASE WHEN count({ROUNDED}) > 0 THEN CAST(to_json(list_sort(list_distinct(
-        flatten(list(json_keys({ROUNDED})) FILTER ({ROUNDED} IS NOT NULL))
-    ))) AS VARCHAR) END"""
-
-#: As `collector.analytics.completeness.all_verified`, of the minutes that have trades.
-_VERIFIED = """
-    CASE WHEN bool_or(NOT verified) THEN false
-    WHEN bool_and(coalesce(verified, false)) FILTER (trade_count > 0) THEN true END"""
-#: Where the data of each market begin (`collector.analytics.completeness.known_of`).
-_BEGUN = """
-    SELECT market, min(begin_ms) AS begin_ms FROM (
-        SELECT market, min(open_ms) AS begin_ms FROM raw.candles GROUP BY market
-        UNION ALL SELECT market, min(from_ms) FROM raw.gaps WHERE channel = 'trade' GROUP BY market
-    ) GROUP BY market"""
-#: Stretches between what was fetched of the exchange's minutes, and from there to our own, by market.
-_HOLES = f"""
-    SELECT market, to_ms + 1 AS from_ms, next_ms - 1 AS to_ms FROM (
-        SELECT market, max(to_ms) OVER (PARTITION BY market ORDER BY from_ms) AS to_ms,
-            lead(from_ms, 1, {NEVER_MS}) OVER (PARTITION BY market ORDER BY from_ms) AS next_ms
-        FROM (
-            SELECT market, from_ms, to_ms FROM fetched WHERE interval = '1m'
-            UNION ALL SELECT market, begin_ms, {NEVER_MS} FROM begun
-        )
-    ) WHERE next_ms > to_ms + 1"""  # noqa: S608 - a number of ours
-
-#: Whether a candle begins with the data: ours, or what was fetched.
-_KNOWN_SINCE = """start_ms >= least(any_value(begin_ms), (
-    SELECT min(from_ms) FROM fetched WHERE interval = '1m' AND fetched.market = minutes.market))"""
 
 #: A polars DataFrame or a pyarrow Table, as asked for.
 Frame = Any
@@ -120,52 +86,6 @@ def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) 
     """
     with _session(settings, None, None) as session:
         return _frame(session, sql, kind)
-
-
-def candles_sql(length_ms: int, where: str, from_ms: int | None = None, to_ms: int | None = None) -> str:
-    """Return the SELECT of candles of a length, aligned to Korean midnight, out of the minutes in `where`.
-
-    A candle that `from_ms` or `to_ms` cuts, and one that begins before the data, is not complete.
-    """
-    if length_ms == MINUTE_MS:
-        return f"SELECT * FROM candles {where} ORDER BY {ORDER[CANDLES]}"  # noqa: S608
-    opens = f"(open_ms + {KST_MS}) // {length_ms} * {length_ms} - {KST_MS}"
-    whole = f"start_ms >= {from_ms or 0}"
-    if to_ms is not None:
-        whole += f" AND start_ms + {length_ms} <= {to_ms + 1}"
-    cut_by_hole = (
-        "EXISTS (FROM holes WHERE holes.market = minutes.market"
-        f" AND holes.from_ms < start_ms + {length_ms} AND holes.to_ms >= start_ms)"
-    )
-    longer = {
-        "market": "market",
-        "open_ms": "start_ms",
-        "open": "arg_min(open, open_ms)",  # of minutes with prices
-        "high": "max(high)",
-        "low": "min(low)",
-        "close": "arg_max(close, open_ms)",
-        "trade_count": _known_sum("trade_count", "BIGINT"),
-        "source": "CASE WHEN count(DISTINCT source) > 1 THEN 'both' ELSE any_value(source) END",
-        "complete": f"bool_and(complete) AND {whole} AND {_KNOWN_SINCE} AND NOT {cut_by_hole}",
-        "verified": _VERIFIED,
-        ROUNDED: _NAMES_OF_ROUNDED,
-        **{name: _known_sum(name, CANDLES.decimals[name].sql) for name in SUMS},
-    }
-    summed = ", ".join(f"{expression} AS {name}" for name, expression in longer.items())
-    derived = DERIVED[CANDLES]
-    columns = ", ".join(f"{derived.get(name, name)} AS {name}" for name in COLUMNS[CANDLES])
-    return f"""
-        WITH minutes AS (SELECT *, {opens} AS start_ms FROM candles {where}),
-        begun AS ({_BEGUN}),
-        holes AS ({_HOLES}),
-        longer AS (SELECT {summed} FROM minutes LEFT JOIN begun USING (market) GROUP BY market, start_ms)
-        SELECT {columns} FROM longer ORDER BY {ORDER[CANDLES]}
-    """  # noqa: S608 - numbers and names of ours; the market is quoted
-
-
-def _known_sum(name: str, type_: str) -> str:
-    """Return the SQL of a sum; null where a minute has none, as the sides of the exchange's minutes."""
-    return f"CASE WHEN count({name}) = count(*) THEN CAST(sum({name}) AS {type_}) END"
 
 
 def _where(market: str | None, time: str, from_ms: int | None, to_ms: int | None) -> str:

@@ -23,6 +23,7 @@ from collector.archive import (
     legacy,
     library,
     parquet,
+    resample,
     views,
 )
 from collector.archive.archiver import GAP_REACH_MS, Archiver
@@ -291,7 +292,7 @@ class QuerySession:
             connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
         _keep(connection, "recent.markets", parquet.markets(self._recent.markets))
         connection.execute(f"CREATE VIEW {views.MARKETS} AS {views.MARKETS_SQL}")
-        for statement in HARDENING:
+        for statement in (*resample.macros(), *HARDENING):
             connection.execute(statement)
         return connection
 

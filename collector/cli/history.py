@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from collector import settings
+from collector.cli.group import Group
 from collector.cli.reading import From, Json, OneMarket, Some, To, span_of
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError
@@ -95,7 +96,11 @@ def audit(
     raise typer.Exit(command.audit(loaded, market, *span, as_json=as_json, repair=repair))
 
 
-backfills = typer.Typer(help="Fetch history from the exchange into the archive. Resumable.")
+backfills = typer.Typer(
+    cls=Group,
+    help="Fetch history from the exchange into the archive.",
+    epilog="Example: collector backfill candles 'KRW-*' --from 2026-11-01",
+)
 app.add_typer(backfills, name="backfill")
 
 
