@@ -36,6 +36,8 @@ _HOLES = f"""
         )
     ) WHERE next_ms > to_ms + 1"""
 
+#: The same by itself.
+HOLES_SQL = f"WITH begun AS ({_BEGUN}) {_HOLES}"
 #: Whether a candle begins with the data: ours, or what was fetched.
 _KNOWN_SINCE = """start_ms >= least(any_value(begin_ms), (
     SELECT min(from_ms) FROM fetched WHERE interval = '1m' AND fetched.market = minutes.market))"""

@@ -52,19 +52,36 @@ def export(
         str, typer.Argument(help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS))
     ],
     market: Some,
-    out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file.")],
+    out: Annotated[Path, typer.Option(help="A .csv, .parquet or .jsonl file; with --for also a folder.")],
     from_: From = None,
     to: To = None,
+    interval: Annotated[str, typer.Option(help="Of candles: 1m 3m 5m 15m 30m 1h 4h 1d.")] = "1m",
+    reader: Annotated[
+        str | None,
+        typer.Option("--for", help="In the form of a library: backtesting, freqtrade, hftbacktest."),
+    ] = None,
+    fill: Annotated[
+        str, typer.Option(help="With --for, intervals without trades: absent, flat or null.")
+    ] = "absent",
     as_json: Json = False,
 ) -> None:
-    """Write trades or one-minute candles to a file."""
+    """Write trades or candles to a file, or to the files of a backtesting library."""
     from collector.cli import export as command
+    from collector.cli import export_for
 
     if kind not in KINDS:
         raise ConfigurationError(f"{kind!r} can't be exported: one of {', '.join(KINDS)}")
     loaded = _load()
     span = span_of(loaded, from_, to)
-    raise typer.Exit(command.export(loaded, kind, market, out, *span, as_json=as_json))
+    if reader is not None:
+        raise typer.Exit(
+            export_for.export_for(
+                loaded, reader, kind, market, out, *span, interval=interval, fill=fill, as_json=as_json
+            )
+        )
+    if fill != "absent":
+        raise ConfigurationError("--fill goes with --for")
+    raise typer.Exit(command.export(loaded, kind, market, out, *span, interval=interval, as_json=as_json))
 
 
 @app.command(epilog="Example: collector audit --all --date yesterday")

@@ -58,6 +58,14 @@ ELSEWHERE = {
         "tests/integration/archive/test_commands.py",
         "test_audit_names_every_minute_we_lost_and_why",
     ),
+    r"collector export .* --for .*": (
+        "tests/integration/archive/test_export_for.py",
+        "test_intervals_without_trades_are_filled_as_asked",
+    ),
+    r"collector export candles .* --interval .*": (
+        "tests/integration/archive/test_export_for.py",
+        "test_candles_of_any_interval_can_be_exported",
+    ),
     r"collector backfill candles .*": (
         "tests/integration/archive/test_backfill.py",
         "test_every_minute_is_fetched_once",
