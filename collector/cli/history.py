@@ -65,7 +65,7 @@ def export(
     ] = "absent",
     as_json: Json = False,
 ) -> None:
-    """Write trades or candles to a file, or to the files of a backtesting library."""
+    """Write trades or candles to files."""
     from collector.cli import export as command
     from collector.cli import export_for
 
