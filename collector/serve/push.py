@@ -124,11 +124,16 @@ class Live:
     async def _catch_up(self, subscriber: Subscriber, selection: Selection, after: Position) -> None:
         cursor = Cursor(self.source.log, after)
         subscriber.given = subscriber.given or str(after)
+        #: The last entry that was read here. The hub has to be as far, else it would give its trades again.
+        read_until = Position(0, 0)
         while not (subscriber.is_closed or subscriber.is_cut):
             if subscriber.waiting > _UNREAD_MAX:
                 await asyncio.sleep(_PAUSE_S)
                 continue
+            before = cursor.position
             found = await asyncio.to_thread(cursor.next)
+            if cursor.position != before:
+                read_until = cursor.position
             for each in found:
                 event = event_of(each)
                 is_wanted = event.channel == NOTICE or selection.has(event.channel, event.market)
@@ -139,7 +144,7 @@ class Live:
                         await asyncio.sleep(_PAUSE_S)
                     subscriber.put(event)
             # Between here and `attach` nothing else runs in the event loop.
-            if not found and cursor.position >= self.hub.position:
+            if not found and cursor.position >= self.hub.position >= read_until:
                 return
             if not found:
                 await asyncio.sleep(_PAUSE_S)

@@ -209,8 +209,11 @@ class Cursor:
         position, found = self._log.read(self.position, wait_ms=wait_ms)
         self._read_s = time.monotonic()
         self._is_unsure = len(found) >= AT_ONCE  # there may be more than is read in time
-        self.position = position
-        return [lost, *found] if lost is not None else found
+        if lost is None:
+            self.position = position
+            return found
+        self.position = position if found else max(position, lost.until)  # nothing is left: go on after it
+        return [lost, *found]
 
     def doubt(self) -> None:
         """Take note that time has passed since the last read, or that Redis was away."""
