@@ -23,7 +23,7 @@ class Received(Struct):
         since_ms: when it was told that it is subscribed, epoch ms: every trade since then is for it.
         until_ms: when it left.
         trades: market, id and position in the event stream of each, in the order in which they came.
-        lags_ms: from the exchange's time to its arrival, of each.
+        lags_ms: from the exchange's time to its arrival, of each that no backfill brought.
         notices: how often something was announced as not coming.
     """
 
@@ -37,6 +37,7 @@ class Received(Struct):
 class _Data(Struct):
     id: int = 0
     exchange_ms: int = 0
+    late: bool = False
 
 
 class _Message(Struct):
@@ -85,7 +86,8 @@ async def _follow(url: str, markets: Sequence[str], found: Received, seconds: fl
             elif message.channel == "trade":
                 position = tuple(int(part) for part in message.id.split("-"))
                 found.trades.append((str(message.market), message.data.id, position))
-                found.lags_ms.append(now_ms - message.data.exchange_ms)
+                if not message.data.late:
+                    found.lags_ms.append(now_ms - message.data.exchange_ms)
             elif message.channel == "notice":
                 found.notices += 1
         found.until_ms = time.time() * 1000

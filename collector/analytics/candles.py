@@ -227,6 +227,22 @@ def total(minutes: Iterable[Minute]) -> tuple[Decimal, Decimal, Decimal, int]:
     return quote, buy, sell, count
 
 
+def joined(minutes: Sequence[Minute]) -> Minute:
+    """Return several minutes, oldest first, as if they were one: its candle is the candle of all."""
+    quote, buy, sell, count = total(minutes)
+    return Minute(
+        first=minutes[0].first,
+        last=minutes[-1].last,
+        high=max(minute.high for minute in minutes),
+        low=min(minute.low for minute in minutes),
+        quote_volume=quote,
+        buy_volume=buy,
+        sell_volume=sell,
+        trade_count=count,
+        copies=sum(minute.copies for minute in minutes),
+    )
+
+
 def iso(time_ms: int) -> str:
     """Return epoch milliseconds as ISO 8601 text in UTC, to the second."""
     return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

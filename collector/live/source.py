@@ -11,16 +11,15 @@ A thread that can't reach Redis tries on until it can; what the stream holds is 
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import redis
 
-from collector.analytics.candles import INTERVALS, Candle, align, view
-from collector.analytics.completeness import Known
+from collector.analytics.candles import align
 from collector.clock import SystemClock
 from collector.errors import CollectorError
+from collector.live.candles import LiveCandles
 from collector.live.events import CANDLE, GAP, HEALTH, NOTICE, ORDERBOOK, TICKER, TRADE, Event
 from collector.model import MINUTE_MS, Channel
 from collector.settings import Settings
@@ -40,8 +39,6 @@ _WAIT_MS = 250
 #: After a read trades are let gather for so long: a reader that follows each commit costs Redis more than it.
 _GATHER_S = 0.003
 _GAPS_S, _HEALTH_S = 1.0, 2.0
-#: What may be missing of a market's trades is read again after so long.
-_KNOWN_S = 5.0
 #: Delays between tries to reach Redis: the first, and the longest.
 _RETRY_S = (0.2, 5.0)
 _STOP_TIMEOUT_S = 5.0
@@ -77,13 +74,12 @@ class LiveSource:
         self._keys = keys
         self.log = EventLog(self._client, keys)
         self.reader = Reader(self._client, settings)
-        self._history = History(self._client, settings)
+        self._candles = LiveCandles(History(self._client, settings))
         self._cursor = Cursor(self.log, Position(0, 0))
         #: Minutes whose candles are to be read.
         self._touched: dict[str, set[int]] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._known: dict[str, tuple[float, Known]] = {}
         self._gaps: dict[tuple[str, str, int, str], GapRow] | None = None
 
     def start(self, after: Position | None = None) -> Position:
@@ -132,6 +128,7 @@ class LiveSource:
     def _follow_trades(self) -> None:
         cursor = self._cursor
         cursor.doubt()
+        self._candles.forget()
         while not self._stop.is_set():
             found = cursor.next(_WAIT_MS)
             for each in found:
@@ -141,7 +138,7 @@ class LiveSource:
             if found:
                 self._give([event_of(each) for each in found], cursor.position)
             if self._touched:
-                self._give(self._candles(self._touched), None)
+                self._give(self._candles_of(self._touched), None)
                 self._touched = {}  # not before: where Redis went away they are read when it is back
             if found:
                 self._stop.wait(_GATHER_S)
@@ -224,32 +221,10 @@ class LiveSource:
             for event in self.snapshot(channel, markets)
         ]
 
-    def _candles(self, touched: dict[str, set[int]]) -> list[Event]:
+    def _candles_of(self, touched: dict[str, set[int]]) -> list[Event]:
         """Return the candles that the minutes touched are in, where somebody wants them."""
-        found: list[Event] = []
-        for market, opens in touched.items():
-            for interval in INTERVALS:
-                channel = f"{CANDLE}{interval}"
-                if self._sink.wants(channel, market):
-                    found += [
-                        _event(channel, market, row) for row in self._candles_of(market, interval, opens)
-                    ]
-        return found
-
-    def _candles_of(self, market: str, interval: str, opens: set[int]) -> list[Candle]:
-        length_ms = INTERVALS[interval] * MINUTE_MS
-        buckets = sorted({align(open_ms, length_ms) for open_ms in opens})
-        wanted = [range(start, start + length_ms, MINUTE_MS) for start in buckets]
-        minutes = self._history.minutes({market: [ms for bucket in wanted for ms in bucket]})[market]
-        return view(market, minutes, interval, self._known_of(market))
-
-    def _known_of(self, market: str) -> Known:
-        now_s = time.monotonic()
-        known = self._known.get(market)
-        if known is None or now_s - known[0] >= _KNOWN_S:
-            known = now_s, self.reader.known(self.reader.opens([market]))[market]
-            self._known[market] = known
-        return known[1]
+        rows = self._candles.of(touched, lambda interval, market: self._sink.wants(CANDLE + interval, market))
+        return [_event(CANDLE + row.interval, row.market, row) for row in rows]
 
     def _new_gaps(self) -> list[Event]:
         rows = {(row.market, str(row.channel), row.from_ms, row.reason): row for row in self.reader.gaps()}
