@@ -4,7 +4,7 @@ Like those in `collector.cli`, each imports what it does when it runs.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -231,8 +231,17 @@ def check(
 
 
 @app.command(epilog="Example: collector top")
-def top(once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False) -> None:
-    """Watch rates, lag, queues, losses and markets; `q` exits."""
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one view and exit.")] = False,
+    theme: Annotated[
+        Literal["dark", "light"] | None, typer.Option(help="Instead of what the terminal seems to be.")
+    ] = None,
+    style: Annotated[
+        Literal["west", "kr"] | None,
+        typer.Option(help="Rising prices green, or red; kr where the language is Korean."),
+    ] = None,
+) -> None:
+    """Watch what is proven, rates, queues, gaps, logs and every market; `?` shows the keys, `q` exits."""
     from collector.cli import top as command
 
-    raise typer.Exit(command.top(_load(), once=once))
+    raise typer.Exit(command.top(_load(), once=once, theme=theme, style=style))

@@ -16,9 +16,9 @@ from tests.doubles.simulated import ExchangeThread
 #: Set to a folder, the pictures of the documents are written there, after some minutes of trading.
 PICTURES = os.environ.get("PAGE_PICTURES")
 TRADED_S = 420 if PICTURES else 0
-START_S = 60
+START_S = 120
 
-pytestmark = pytest.mark.timeout(300 + TRADED_S)
+pytestmark = pytest.mark.timeout(500 + TRADED_S)
 
 
 @pytest.fixture(scope="module")

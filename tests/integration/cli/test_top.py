@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -22,7 +21,7 @@ from rich.console import Console
 from collector.analytics.market_states import MarketState
 from collector.cli.render.top import TopFrame, View, growth, summed
 from collector.cli.render.values import NOTHING
-from collector.cli.top import Watcher, undisturbed
+from collector.cli.watcher import Watcher
 from collector.errors import BrokerUnavailable
 from collector.store.read import Health, MarketRow, TickerRow
 
@@ -234,21 +233,3 @@ def test_signal_leaves_with_the_screen_given_back(
     process.send_signal(number)
     assert "\x1b[?1049l" in _read_until(ours, "\x1b[?1049l", 5)
     assert process.wait(5) == code
-
-
-def test_a_signal_waits_for_the_end_of_a_frame() -> None:
-    """It comes as soon as the frame is drawn; in its middle it would leave the screen in disorder."""
-    drawn = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    over = threading.Event()
-    threading.Thread(target=over.wait, args=(10,)).start()  # the signal may be taken by any thread
-    try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - what is drawn before it and after
-            with undisturbed():
-                os.kill(os.getpid(), signal.SIGINT)
-                drawn.append("the rest of the frame")
-            drawn.append("the next frame")
-    finally:
-        over.set()
-        signal.signal(signal.SIGINT, before)
-    assert drawn == ["the rest of the frame"]
