@@ -241,7 +241,7 @@ def top(
         typer.Option(help="Rising prices green, or red; kr where the language is Korean."),
     ] = None,
 ) -> None:
-    """Watch what is proven, rates, queues, gaps, logs and every market; `?` shows the keys, `q` exits."""
+    """Watch what is proven, rates, gaps and every market; `q` exits."""
     from collector.cli import top as command
 
     raise typer.Exit(command.top(_load(), once=once, theme=theme, style=style))

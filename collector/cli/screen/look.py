@@ -1,4 +1,4 @@
-"""How the screen looks: two themes, and rising prices in the colours of the West or of Korea. Pure."""
+"""How the screen looks: two themes, and rising prices in the colours of the West or of Korea."""
 
 import os
 from collections.abc import Mapping

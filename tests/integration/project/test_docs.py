@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from collector import settings
 from collector.cli.entry import app
@@ -44,7 +45,7 @@ def test_diagrams_are_drawn_from_the_tables(draw):
 
 @pytest.mark.parametrize("name", READMES)
 def test_readme_names_only_commands_that_exist(name):
-    """Every `collector …` line of a README is a command, with options it has."""
+    """Every `collector …` line of a README is a command, or one of a group, with options it has."""
     group = typer.main.get_command(app)
     lines = re.findall(
         r"^(?:    |.*`)(?:\.venv/bin/)?collector ([a-z][a-z-]*)([^`#\n]*)", read(name), re.MULTILINE
@@ -52,7 +53,10 @@ def test_readme_names_only_commands_that_exist(name):
     assert len(lines) >= 9
     for command, rest in lines:
         assert command in group.commands, command
-        known = {option for parameter in group.commands[command].params for option in parameter.opts}
+        found = group.commands[command]
+        if isinstance(found, TyperGroup):
+            found = found.commands[rest.split()[0]]
+        known = {option for parameter in found.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= known, (command, rest)
 
 
