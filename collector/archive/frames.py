@@ -24,7 +24,7 @@ from collector.archive.resample import candles_sql
 from collector.archive.schema import TRADES
 from collector.archive.sql import QuerySession, open_session
 from collector.archive.views import ORDER, quoted
-from collector.errors import BrokerUnavailable
+from collector.errors import BrokerUnavailable, ConfigurationError
 from collector.host.redis_server import find_url
 from collector.settings import Settings, current
 from collector.store.redis_client import connect, translated
@@ -86,6 +86,45 @@ def query(sql: str, *, kind: Kind = "polars", settings: Settings | None = None) 
     """
     with _session(settings, None, None) as session:
         return _frame(session, sql, kind)
+
+
+def premium(
+    market: str,
+    reference: Frame,
+    interval: str = "1m",
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    *,
+    settings: Settings | None = None,
+) -> Frame:
+    """Return how much more a market costs than a reference, for instance the kimchi premium.
+
+    Shape: polars, a row for each candle that the reference has a price for: `market`, `time`, `open_ms`,
+    `close`, `reference` and `premium` (close / reference - 1; 0.02 is 2 %), the last three doubles.
+
+    Args:
+        market: as people write it.
+        reference: polars with `open_ms` (integer) and `price` in the quote currency of the market, such as
+            the price in dollars times won per dollar; the newest row that is not later counts, if it is not
+            older than a candle's length.
+        interval, from_ms, to_ms: as for `candles`.
+
+    Raises:
+        ConfigurationError: the reference lacks a column, or as for `candles`.
+        NoData: the market is unknown.
+    """
+    pl = library("polars")
+    if missing := {"open_ms", "price"} - set(reference.columns):
+        raise ConfigurationError(f"the reference has no column {', '.join(sorted(missing))}")
+    ours = candles(market, interval, from_ms, to_ms, settings=settings).drop_nulls("close")
+    theirs = reference.select(pl.col("open_ms").cast(pl.Int64), reference=pl.col("price").cast(pl.Float64))
+    return (
+        ours.sort("open_ms")
+        .select("market", "time", "open_ms", pl.col("close").cast(pl.Float64))
+        .join_asof(theirs.sort("open_ms"), on="open_ms", tolerance=interval_ms(interval) - 1)
+        .drop_nulls("reference")
+        .with_columns(premium=pl.col("close") / pl.col("reference") - 1)
+    )
 
 
 def _where(market: str | None, time: str, from_ms: int | None, to_ms: int | None) -> str:

@@ -3,6 +3,7 @@
 
 from collector.analytics.candles import INTERVALS
 from collector.analytics.completeness import NEVER_MS
+from collector.archive.research import WANTED
 from collector.archive.schema import BOOKS, CANDLES, ROUNDED, TRADES
 from collector.archive.views import COLUMNS, DERIVED, ORDER
 from collector.model import MINUTE_MS
@@ -99,7 +100,6 @@ def macros() -> tuple[str, ...]:
     """
     known = " ".join(f"WHEN '{name}' THEN {minutes * MINUTE_MS}" for name, minutes in INTERVALS.items())
     unknown = f"error('no such interval: ' || every || '; one of {' '.join(INTERVALS)}')"
-    wanted = "market = CASE WHEN contains(wanted, '-') THEN upper(wanted) ELSE 'KRW-' || upper(wanted) END"
     sums = ", ".join(
         f"{_known_sum(name, CANDLES.decimals[name].sql)} AS {short}"
         for name, short in (("base_volume", "volume"), ("quote_volume", "turnover"))
@@ -109,7 +109,7 @@ def macros() -> tuple[str, ...]:
         "CREATE MACRO bucket(moment, every, zone := 'Asia/Seoul') AS"
         " time_bucket(to_milliseconds(interval_ms(every)), moment, zone)",
         "CREATE MACRO candles(wanted, every := '1m') AS TABLE"
-        f" {candles_sql('interval_ms(every)', f'WHERE {wanted}')}",
+        f" {candles_sql('interval_ms(every)', f'WHERE {WANTED}')}",
         f"""CREATE MACRO ohlcv(every, zone := 'Asia/Seoul') AS TABLE
             SELECT market, bucket(time, every, zone) AS time, arg_min(open, open_ms) AS open,
                 max(high) AS high, min(low) AS low, arg_max(close, open_ms) AS close, {sums},
@@ -118,12 +118,12 @@ def macros() -> tuple[str, ...]:
         f"""CREATE MACRO trades_with_book(wanted) AS TABLE
             SELECT t.*, b.exchange_ms AS book_ms, b.bids[1].price AS bid, b.asks[1].price AS ask,
                 b.mid, b.spread_bps, b.imbalance
-            FROM (FROM {TRADES.name} WHERE {wanted}) AS t
-            ASOF LEFT JOIN (FROM {BOOKS.name} WHERE {wanted}) AS b
+            FROM (FROM {TRADES.name} WHERE {WANTED}) AS t
+            ASOF LEFT JOIN (FROM {BOOKS.name} WHERE {WANTED}) AS b
                 ON t.market = b.market AND t.exchange_ms >= b.exchange_ms
             ORDER BY t.exchange_ms, t.exchange_order, t.id""",
         f"""CREATE MACRO volume_profile(wanted, levels := 20) AS TABLE
-            WITH chosen AS (SELECT price, volume, side FROM {TRADES.name} WHERE {wanted}),
+            WITH chosen AS (SELECT price, volume, side FROM {TRADES.name} WHERE {WANTED}),
             edges AS (SELECT min(price) AS low, greatest(max(price) - min(price), 1e-9) AS height FROM chosen)
             SELECT low + height * slot / levels AS from_price, low + height * (slot + 1) / levels AS to_price,
                 sum(volume) AS volume, sum(volume) FILTER (side = 'buy') AS buy_volume,

@@ -24,6 +24,7 @@ from collector.archive import (
     library,
     parquet,
     resample,
+    research,
     views,
 )
 from collector.archive.archiver import GAP_REACH_MS, Archiver
@@ -292,7 +293,7 @@ class QuerySession:
             connection.execute(f"CREATE VIEW {table.name} AS {views.view(table)}")
         _keep(connection, "recent.markets", parquet.markets(self._recent.markets))
         connection.execute(f"CREATE VIEW {views.MARKETS} AS {views.MARKETS_SQL}")
-        for statement in (*resample.macros(), *HARDENING):
+        for statement in (*resample.macros(), *research.macros(), *HARDENING):
             connection.execute(statement)
         return connection
 
