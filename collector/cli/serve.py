@@ -3,6 +3,7 @@
 import logging
 import signal
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -23,6 +24,8 @@ MISSING = "collector serve needs FastAPI and uvicorn: pip install 'bithumb-colle
 #: A message of a WebSocket client, bytes.
 _MESSAGE_MAX = 64 << 10
 _STOP_TIMEOUT_S = 3
+#: So many ports after one that is in use are tried.
+_PORTS = 20
 #: A client that takes nothing of what was sent for so long is dropped, where the system can do that (Linux).
 _UNREAD_S = 30
 
@@ -36,7 +39,7 @@ def serve(
         host, port, token: instead of those of the settings.
 
     Raises:
-        ConfigurationError: the extra is missing, the port is in use, or a token is needed.
+        ConfigurationError: the extra is missing, no port is free, or a token is needed.
         BrokerUnavailable: Redis does not answer at the start; later it is waited for.
     """
     given = {"host": host, "port": port, "token": None if token is None else SecretStr(token)}
@@ -50,7 +53,7 @@ def serve(
         )
     with open_running(settings):
         pass  # one line now, not a server without data
-    with listen(own.host, own.port) as listening:
+    with listen_near(own.host, own.port) as listening:
         server = new_server(find_url(settings), settings)
         address = page_url(own.host, listening.getsockname()[1])
         log.info("serving %s  API %sdocs", address, address)
@@ -85,6 +88,22 @@ def new_server(url: str, settings: Settings) -> "uvicorn.Server":
         limit_concurrency=settings.serve.clients_max * 2 + 50,
     )  # fmt: skip
     return uvicorn.Server(config)
+
+
+def listen_near(host: str, port: int) -> socket.socket:
+    """Return a bound socket: on `port`, or where that is in use on the next one that is free.
+
+    Raises:
+        ConfigurationError: the address can't be used.
+    """
+    last = min(port + _PORTS, 65535)
+    for further in range(port, last):
+        with suppress(ConfigurationError):
+            found = listen(host, further)
+            if further != port:
+                log.warning("port %d is in use: taking %d", port, further)
+            return found
+    return listen(host, last)
 
 
 def listen(host: str, port: int) -> socket.socket:

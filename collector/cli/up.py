@@ -12,7 +12,7 @@ from pathlib import Path
 
 from collector.cli.program import near, typed
 from collector.cli.run import INTERRUPTED
-from collector.cli.serve import listen, page_url
+from collector.cli.serve import listen_near, page_url
 from collector.cli.store import open_running
 from collector.errors import ConfigurationError
 from collector.host.redis_server import PrivateRedis, is_owned
@@ -110,17 +110,17 @@ def clear_demo(data_dir: Path) -> None:
 
 
 def page_port(settings: Settings) -> int | None:
-    """Return a port for the page, a free one where that of the settings is in use; None without its extra."""
+    """Return a port for the page, the next free one where that of the settings is in use.
+
+    None without its extra, and where no port can be used.
+    """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         return None
-    own = settings.serve
-    for port in (own.port, 0):
-        try:
-            with listen(own.host, port) as listening:
-                return int(listening.getsockname()[1])
-        except ConfigurationError:
-            continue
-    return None
+    try:
+        with listen_near(settings.serve.host, settings.serve.port) as listening:
+            return int(listening.getsockname()[1])
+    except ConfigurationError:
+        return None
 
 
 def _check_port(port: int) -> None:

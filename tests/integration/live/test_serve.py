@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 import bithumb_collector as bc
 from collector.analytics.depth import Book
 from collector.cli import serve as serving
+from collector.errors import ConfigurationError
 from collector.live.events import Selection
 from collector.live.remote import RemoteFollower
 from collector.model import Channel, Gap, Source
@@ -319,6 +320,16 @@ async def test_a_websocket_that_talks_too_much_or_comes_from_elsewhere_is_refuse
             await chatter(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+@pytest.mark.server
+def test_a_port_that_is_taken_means_the_next_free_one() -> None:
+    with serving.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with serving.listen_near("127.0.0.1", port) as other:
+            assert port < other.getsockname()[1] <= port + 20
+    with pytest.raises(ConfigurationError, match="can't be used"):
+        serving.listen_near("192.0.2.1", 8000)
 
 
 def test_no_more_clients_than_allowed(serve: Serve, settings: Settings, store: Store) -> None:
