@@ -41,6 +41,7 @@ POLL_S = 0.002
 _ROLES = (
     ("ingest1", "ingest worker"),
     ("analysis", "analysis worker"),
+    ("-n alerts-", "alerts worker"),
     ("valkey-server", "Redis"),
     ("redis-server", "Redis"),
     ("collector run", "listener"),

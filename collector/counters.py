@@ -25,6 +25,10 @@ class Counter(StrEnum):
     GAPS_STORED = "gaps_stored"
     GAPS_FOUND = "gaps_found"
     DEAD_LETTERS_DROPPED = "dead_letters_dropped"
+    ALERTS_FIRED = "alerts_fired"
+    ALERTS_DELIVERED = "alerts_delivered"
+    ALERTS_RETRIED = "alerts_retried"
+    ALERTS_DEAD = "alerts_dead"
 
 
 MEANING: dict[Counter, str] = {
@@ -47,4 +51,8 @@ MEANING: dict[Counter, str] = {
     Counter.GAPS_STORED: "gaps opened, extended or recovered",
     Counter.GAPS_FOUND: "gaps that workers opened: what was in batches that became dead letters",
     Counter.DEAD_LETTERS_DROPPED: "dead letters pushed out by newer ones",
+    Counter.ALERTS_FIRED: "alerts that fired",
+    Counter.ALERTS_DELIVERED: "alerts that a channel accepted",
+    Counter.ALERTS_RETRIED: "deliveries of alerts that failed and are tried again",
+    Counter.ALERTS_DEAD: "deliveries of alerts that were given up; `collector alert log` shows them",
 }

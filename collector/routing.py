@@ -11,6 +11,8 @@ ARCHIVE_SWEEP = "tasks.archive.sweep"
 PERIODIC_RUN = "tasks.periodic.run"
 PERIODIC_SAMPLE = "tasks.periodic.sample_books"
 
+ALERT_DELIVER = "tasks.alerts.deliver"
+
 #: Every analysis task's name starts with this.
 ANALYSES = "tasks.analysis."
 
@@ -19,9 +21,10 @@ ORDERBOOK = "orderbook"
 TICKER = "ticker"
 ANALYSIS = "analysis"
 ARCHIVE = "archive"
+ALERT = "alert"
 
 #: One queue per channel, so that a flood of books never delays a trade. Gaps travel with the trades.
-QUEUES = (TRADE, ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)
+QUEUES = (TRADE, ORDERBOOK, TICKER, ANALYSIS, ARCHIVE, ALERT)
 
 ROUTES: dict[str, dict[str, str]] = {
     INGEST_TRADES: {"queue": TRADE},
@@ -31,6 +34,7 @@ ROUTES: dict[str, dict[str, str]] = {
     f"{ANALYSES}*": {"queue": ANALYSIS},
     "tasks.periodic.*": {"queue": ANALYSIS},
     "tasks.archive.*": {"queue": ARCHIVE},
+    "tasks.alerts.*": {"queue": ALERT},
 }
 
 
@@ -41,4 +45,4 @@ def trade_queues(count: int) -> tuple[str, ...]:
 
 def all_queues(count: int) -> tuple[str, ...]:
     """Return every queue a worker should listen to."""
-    return (*trade_queues(count), ORDERBOOK, TICKER, ANALYSIS, ARCHIVE)
+    return (*trade_queues(count), ORDERBOOK, TICKER, ANALYSIS, ARCHIVE, ALERT)

@@ -266,9 +266,7 @@ class WorkerSettings(_Section):
     @field_validator("analysis_rate_limit")
     @classmethod
     def _is_a_rate(cls, limit: str) -> str:
-        if not re.fullmatch(r"[1-9]\d{0,8}/[smh]", limit):
-            raise ValueError(f"{limit!r} is not a rate: write 50/s, 5/m or 1/h")
-        return limit
+        return _checked_rate(limit)
 
 
 class AnalysisSettings(_Section):
@@ -373,6 +371,43 @@ class ServeSettings(_Section):
     messages_per_s: float = Field(20, gt=0, description="messages a WebSocket client may send")
 
 
+class AlertSettings(_Section):
+    """Rules, and where their firings go; docs/alerts.md."""
+
+    rules: str = Field(
+        "system",
+        description="alert rules, separated by semicolons, beside those of `alert add`; or `none`",
+    )
+    channels: SecretStr = Field(
+        SecretStr(""),
+        description="where firings go: `name=address`, separated by spaces; empty = to the log alone",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="signs webhooks (standardwebhooks.com): `whsec_` and base64, or any text"
+    )
+    telegram_url: str = Field("https://api.telegram.org", description="address of Telegram's Bot API")
+    rate_limit: str = Field("10/s", description="most deliveries of one worker: `10/s`, `30/m`")
+    timeout_s: float = Field(10, gt=0, le=30, description="limit for one delivery")
+    attempts_max: int = Field(12, ge=1, le=100, description="tries before a delivery is a dead letter")
+    backoff_initial_s: float = Field(
+        1, gt=0, le=600, description="delay after the first failed try; it doubles each time"
+    )
+    backoff_max_s: float = Field(600, gt=0, le=86_400, description="ceiling of that delay")
+    silence_s: float = Field(60, ge=5, description="rule `system`: no data for so long is a trouble")
+    log_max: int = Field(10_000, ge=1, description="firings that `collector alert log` keeps")
+    log_retention_h: int = Field(168, ge=1, description="how long a firing and its deliveries are kept")
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, limit: str) -> str:
+        return _checked_rate(limit)
+
+    @field_validator("telegram_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        return _checked_url(url, {"http", "https"}).rstrip("/")
+
+
 class LogSettings(_Section):
     """Log lines on stderr."""
 
@@ -433,6 +468,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
     serve: ServeSettings = ServeSettings()
+    alert: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -521,6 +557,12 @@ class Settings(BaseSettings):
     def shard_count(self) -> int:
         """Of how many shares."""
         return int(self.shard.split("/")[1])
+
+
+def _checked_rate(limit: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,8}/[smh]", limit):
+        raise ValueError(f"{limit!r} is not a rate: write 50/s, 5/m or 1/h")
+    return limit
 
 
 def _checked_url(url: str, schemes: set[str]) -> str:

@@ -12,6 +12,7 @@ app = Celery(
         "tasks.analysis",
         "tasks.periodic",
         "tasks.archive_jobs",
+        "tasks.alerts",
         "tasks.events",
         "tasks.heartbeat",
         "tasks.consumer_watchdog",

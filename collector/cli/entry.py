@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from collector import __version__, settings
-from collector.cli import history, reading
+from collector.cli import alerting, history, reading
 from collector.cli.group import Group
 from collector.errors import CollectorError, ConfigurationError
 from collector.host import logs
@@ -270,6 +270,7 @@ def stream(
 
 app.add_typer(reading.app)
 app.add_typer(history.app)
+app.add_typer(alerting.app, name="alert")
 
 
 def _show_version(value: bool) -> None:

@@ -34,7 +34,10 @@ def up(settings: Settings, *, workers: int, flower_port: int | None, serve: bool
         way_to(url)  # a proxy that can't be used is one line now, not a listener that never starts
     clear_demo(settings.data_dir)
     port = page_port(settings) if serve else None
-    with all_roles(settings, workers=workers, flower_port=flower_port, serve_port=port) as (found, _):
+    with all_roles(settings, workers=workers, flower_port=flower_port, serve_port=port, alerts=True) as (
+        found,
+        _,
+    ):
         supervisor = Supervisor(found, log_dir(settings))
         print(_greeting(settings, workers, flower_port, port), flush=True)
         asyncio.run(supervisor.run())
@@ -50,6 +53,7 @@ def all_roles(
     flower_port: int | None = None,
     serve_port: int | None = None,
     listener: bool = True,
+    alerts: bool = False,
 ) -> Iterator[tuple[list[Service], str]]:
     """Yield the roles and the address of Redis, a private server of our own where `REDIS_URL` is empty.
 
@@ -77,6 +81,7 @@ def all_roles(
             flower=flower_port is not None,
             flower_port=flower_port or FLOWER_PORT,
             serve_port=serve_port,
+            alerts=alerts,
         )
         if not listener:
             found = [role for role in found if role.name != "listener"]

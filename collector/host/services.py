@@ -6,6 +6,8 @@
     analysis      one worker on `analysis` and `archive`: analyses are rate-limited, and a limited task at the
                   head of a queue holds up all behind it, so they have a queue and a worker of their own;
                   of the two processes at most one archives at a time
+    alerts        one worker on `alert`: evaluates the alert rules and sends what fired, in threads, so that a
+                  slow receiver holds up neither the rules nor the other receivers
     flower        `celery -A tasks flower`, on request
     serve         `collector serve`: page, API and live events, where its extra is installed
     simulator     `collector simulate`, for the demo
@@ -30,6 +32,9 @@ from collector.settings import NESTING, PREFIX, Settings
 INGEST_QUEUES = ("trade", "orderbook", "ticker")
 ANALYSIS_QUEUES = ("analysis", "archive")
 ANALYSIS_PROCESSES = 2
+ALERT_QUEUES = ("alert",)
+#: Deliveries at once.
+ALERT_THREADS = 8
 FLOWER_MAX_TASKS = 2000
 FLOWER_PORT = 5555
 FLOWER_COLUMNS = "name,uuid,state,args,result,received,runtime,worker"
@@ -54,8 +59,9 @@ def roles(
     flower: bool = False,
     flower_port: int = FLOWER_PORT,
     serve_port: int | None = None,
+    alerts: bool = False,
 ) -> list[Service]:
-    """Return listener, `workers` ingest workers, the analysis worker and, on request, Flower and the page.
+    """Return listener, `workers` ingest workers, the analysis worker and, on request, the others.
 
     Args:
         settings: handed on to every role through its environment, so command-line choices reach them.
@@ -69,6 +75,10 @@ def roles(
         for number, queues in enumerate(ingest_queues(settings.batch.trade_queues, workers))
     ]
     found.append(_worker(python, "analysis", ANALYSIS_QUEUES, ("-c", str(ANALYSIS_PROCESSES)), env))
+    if alerts:
+        found.append(
+            _worker(python, "alerts", ALERT_QUEUES, ("-P", "threads", "-c", str(ALERT_THREADS)), env)
+        )
     if flower:
         found.append(_flower(python, flower_port, env))
     if serve_port is not None:
@@ -131,7 +141,7 @@ def _text(value: object) -> str:
 
 
 def _worker(
-    python: str, name: str, queues: tuple[str, ...], pool: tuple[str, str], env: Mapping[str, str]
+    python: str, name: str, queues: tuple[str, ...], pool: tuple[str, ...], env: Mapping[str, str]
 ) -> Service:
     argv = (
         *(python, *CELERY, "worker"),

@@ -39,6 +39,13 @@
     archive:{what}                 STRING  `run` or `sweep` is not due before it expires            seconds
     health:listener:{id}           STRING  JSON, written by the listener                    seconds
     health:worker:{hostname}       STRING  JSON, written by the worker                      seconds
+    alert:rules                    HASH    rule id -> rule, as `alert add` took it          for ever
+    alert:state                    HASH    what the evaluator remembers, see                for ever
+                                           `collector.alerts.ledger`
+    alert:firing:{id}              HASH    `firing`, JSON; `to:{channel}` -> its delivery   log_retention_h
+    alert:log                      LIST    ids of firings, newest first                     log_max
+    alert:due                      ZSET    `{firing id} {channel}`, by when to send, epoch ms   until sent
+    alert:evaluator                STRING  which worker evaluates the rules                 seconds
     workers-started                STRING  how many workers have started                    for ever
 
 Days are UTC. Times to live start with the first write of a minute, a day's again with each new minute, and a
@@ -209,3 +216,7 @@ class Keys:
     def archive(self, what: str) -> str:
         """Who may run the archive next, and when."""
         return f"{self.prefix}archive:{what}"
+
+    def alert(self, what: str) -> str:
+        """What there is of alerts: `rules`, `state`, `log`, `due`, `evaluator`, `firing:{id}`."""
+        return f"{self.prefix}alert:{what}"

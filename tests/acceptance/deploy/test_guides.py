@@ -94,6 +94,7 @@ def check_celery(words: list[str]) -> None:
             "ticker",
             "analysis",
             "archive",
+            "alert",
         }
 
 

@@ -57,13 +57,13 @@ def test_commands_of_the_units_run_and_stop_in_time(
         try:
             for unit in UNITS:
                 processes[unit.stem] = start(unit, redis_url, tmp_path, ports, page)
-            until(lambda: len(reader.workers()) == 2, 60, "both workers report")
+            until(lambda: len(reader.workers()) == 3, 60, "all workers report")
             until(lambda: answers(f"http://127.0.0.1:{ports[METRICS]}/healthz"), 20, "the exporter answers")
             until(lambda: answers(f"http://127.0.0.1:{ports[FLOWER]}/healthcheck"), 20, "Flower answers")
             until(lambda: answers(f"http://127.0.0.1:{page}/v1/info"), 20, "the page answers")
             assert {name: process.poll() for name, process in processes.items()} == dict.fromkeys(processes)
             assert sorted(queue for worker in reader.workers() for queue in worker["queues"]) == [
-                *("analysis", "archive", "orderbook", "ticker", "trade")
+                *("alert", "analysis", "archive", "orderbook", "ticker", "trade")
             ]
             begin = time.monotonic()
             for process in processes.values():
@@ -103,9 +103,9 @@ def answers(address: str) -> bool:
 
 
 def test_units_are_found() -> None:
-    """Listener, worker, analysis, Flower, metrics and page each have a unit that starts again by itself."""
+    """Listener, workers, alerts, Flower, metrics and page each have a unit that restarts by itself."""
     assert {unit.stem.removeprefix("bithumb-") for unit in UNITS} == {
-        *("listener", "worker@", "analysis", "flower", "metrics", "serve")
+        *("listener", "worker@", "analysis", "alerts", "flower", "metrics", "serve")
     }
     assert {restart for unit in UNITS for restart in lines(unit, "Restart")} == {"always"}
     assert os.environ.get("REDIS_URL") is None

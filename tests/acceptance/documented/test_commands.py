@@ -30,8 +30,8 @@ CURLS = [command for command in OWN if command.startswith("curl ")]
 PRINTERS = [command for command in OWN if command.startswith("python -m")]
 ENDING = [c for c in OWN if c not in (*WORKERS, *SERVERS, *CURLS, *PRINTERS)]
 DEMOS = [command for command in pages.everything() if command.startswith("collector demo ")]
-#: Workers of `SYSTEM`: two that ingest, one for analyses and archive.
-SERVICES = 3
+#: Workers of `SYSTEM`: two that ingest, one for analyses and archive, one for alerts.
+SERVICES = 4
 TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

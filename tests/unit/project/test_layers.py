@@ -23,7 +23,17 @@ VOCABULARY = (
 )
 #: Loose modules of `tasks/`.
 WORKERS = (
-    *("app", "analysis", "archive_jobs", "consumer_watchdog", "delivery", "events", "expiry", "heartbeat"),
+    *(
+        "app",
+        "alerts",
+        "analysis",
+        "archive_jobs",
+        "consumer_watchdog",
+        "delivery",
+        "events",
+        "expiry",
+        "heartbeat",
+    ),
     *("ingest", "periodic", "periodic_sender", "shutdown", "__main__"),
 )
 #: Import paths that were documented before their modules moved; nothing of ours imports them.
@@ -47,6 +57,7 @@ ROOMS = {
     "collector.simulator": "simulator",
     "collector.analytics": "analytics",
     "collector.store": "store",
+    "collector.alerts": "alerts",
     "collector.archive": "archive",
     "collector.analyses": "analyses",
     "collector.broker": "broker",
@@ -78,18 +89,22 @@ MAY_IMPORT = {
     "simulator": {"vocabulary", "util", "protocol", "recording"},
     "store": {"vocabulary", "util", "host", "analytics"},
     "live": {"vocabulary", "util", "host", "analytics", "store"},
+    "alerts": {"vocabulary", "util", "host", "analytics", "store"},
     "archive": {"vocabulary", "util", "host", "analytics", "store"},
     "analyses": {"vocabulary", "util", "analytics", "store"},
     "broker": {"vocabulary", "util", "host", "analyses"},
     "publish": {"vocabulary", "util", "stream"},
     "serve": {"vocabulary", "util", "analytics", "store", "live", "broker"},
 }
-MAY_IMPORT["tasks"] = {"vocabulary", "util", "host", "analytics", "store", "archive", "analyses", "broker"}
+MAY_IMPORT["tasks"] = {
+    *("vocabulary", "util", "host", "analytics", "store", "alerts", "archive", "analyses", "broker"),
+}
 MAY_IMPORT["old paths"] = {"store", "archive", "broker"}
 MAY_IMPORT["public face"] = {"vocabulary", "util", "host", "store", "live", "archive", "broker", "cli"}
 MAY_IMPORT["listener"] = set(MAY_IMPORT) - {
     "public face",
     "simulator",
+    "alerts",
     "archive",
     "broker",
     "live",

@@ -1,0 +1,1 @@
+"""Alerts: rules over committed market data, and messages to people when one of them applies."""
