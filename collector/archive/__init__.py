@@ -3,14 +3,16 @@
     <data_dir>/archive/channel=trades/date=2026-09-21/13.parquet      an hour (UTC)
                                                      /day.parquet     the day, once its hours are compacted
 
-    records   what a row is, per channel                     pure
-    merge     archived rows and rows of Redis into one       pure
-    layout    where a row lives, what is left out            pure
-    source    an hour of Redis
-    files     Parquet: read, replace in one step, lock
-    keeper    bring files up to Redis, compact, prune
-    sql       DuckDB over files and what is newer in Redis
-    frames    the same as polars or Arrow tables
+    schema              what a row is, per channel                        pure
+    merge               archived rows and newer ones into one             pure
+    partitions          where a row lives, what is left out               pure
+    resample, research  SQL of longer candles and of the macros           pure
+    source              an hour of Redis, or of trades fetched by REST
+    files, sorted_rows  Parquet: read, replace in one step, lock; a part at a time
+    hours, archiver     bring hours up to a source; all of Redis, days, retention
+    exchange_candles    the exchange's own candles
+    sql                 DuckDB over files and what is newer in Redis
+    frames, backtests   the same as polars or Arrow tables, or as backtesting libraries read it
 
 The Celery tasks, and who calls them: `tasks.archive_jobs`.
 

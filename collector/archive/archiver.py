@@ -5,45 +5,33 @@ can run again, in any order, and be interrupted anywhere; without new data no fi
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from collector.analytics.completeness import Losses, Ongoing
 from collector.archive import ArchiveUnavailable, parquet
 from collector.archive.files import Files
+from collector.archive.hours import Hours, Lacking
 from collector.archive.merge import (
     LossesOf,
-    MinuteUpdate,
-    changed_slots,
-    judged_again,
     merge_gaps,
-    merge_minute,
 )
 from collector.archive.parquet import Arrow
 from collector.archive.partitions import HOUR_MS, day_of, expired, hour_of, start_ms
 from collector.archive.schema import (
     BOOKS,
-    CANDLES,
     GAPS,
     TABLES,
     TICKERS,
-    TRADES,
-    CandleRecord,
     GapRecord,
-    Slot,
     Table,
-    TradeRecord,
     book_record,
     gap_of,
     gap_record,
     key_of,
     ticker_record,
 )
-from collector.archive.sorted_rows import SortedRows, by_market
 from collector.archive.source import ArchiveSource
-from collector.model import MINUTE_MS
 from collector.settings import ArchiveSettings
 from collector.util.korean_time import DAY_MS
 
@@ -53,30 +41,6 @@ log = logging.getLogger(__name__)
 RECENT_MS = HOUR_MS
 #: Gaps are looked up this far before an hour; gaps that Redis still has are added whatever their age.
 GAP_REACH_MS = DAY_MS
-#: Markets whose candles are compared at once, and records that are turned into Arrow at once: the memory of a
-#: run does not grow with the number of trades.
-MARKETS_AT_ONCE = 50
-RECORDS_AT_ONCE = 8192
-
-
-class Hour(NamedTuple):
-    """An hour as it is archived: its candles by market, and the file that has its trades, if there is one."""
-
-    hour_ms: int
-    candles: dict[str, Arrow]
-    trades: Path | None
-
-
-class Lacking(NamedTuple):
-    """What the files of an hour lack.
-
-    `trades` are all copies of the minutes in `slots`, which replace the archived ones. `candles` replace the
-    archived ones of the same name.
-    """
-
-    slots: set[Slot]
-    trades: list[TradeRecord]
-    candles: list[CandleRecord]
 
 
 class Archiver:
@@ -86,6 +50,7 @@ class Archiver:
         self._files = files
         self._source = source
         self._settings = settings
+        self._hours = Hours(files)
 
     def run(self, *, everything: bool = False) -> list[str]:
         """Archive what is new in the newest hours, or in all that Redis keeps; return what failed.
@@ -103,7 +68,7 @@ class Archiver:
             hours = [h for h in self._source.hours(None if everything else RECENT_MS) if h >= oldest_ms]
             losses = self.losses(gaps, hours)
             for hour_ms in hours:
-                failed.try_(self._put_hour, hour_ms, losses)
+                failed.try_(self._hours.put, hour_ms, losses, self._source)
             failed.try_(self._put_states, TICKERS, lambda: map(ticker_record, self._source.tickers()))
             failed.try_(self._put_states, BOOKS, lambda: map(book_record, self._source.books()))
             if everything:
@@ -112,15 +77,7 @@ class Archiver:
 
     def lacking(self, hour_ms: int, losses: LossesOf) -> Lacking:
         """Return what the files of an hour lack; nothing is written."""
-        hour, found = self._look(hour_ms), Lacking(set(), [], [])
-        for step in self._walk(hour, losses, self._archived(hour)):
-            if isinstance(step, MinuteUpdate):
-                if step.trades is not None:
-                    found.slots.add(step.slot)
-                    found.trades.extend(step.trades)
-                if step.candle is not None:
-                    found.candles.append(step.candle)
-        return found
+        return self._hours.lacking(hour_ms, losses, self._source)
 
     def losses(self, gaps: Iterable[GapRecord], hours: Sequence[int]) -> LossesOf:
         """Return what may be missing of `hours` by market from the gaps of Redis (`gaps`) and the archive."""
@@ -130,76 +87,6 @@ class Archiver:
                 known = self._files.read(GAPS, path)
                 archived += parquet.to_rows(GAPS, known) if known is not None else []
         return losses_of(merge_gaps(archived, gaps), self._source.lasting())
-
-    def _look(self, hour_ms: int) -> Hour:
-        """Return an hour's files; those that are damaged are put aside."""
-        candles = self._files.read(CANDLES, self._files.place(CANDLES, hour_ms), (hour_ms, hour_ms + HOUR_MS))
-        trades = self._files.place(TRADES, hour_ms)
-        known = dict(by_market(candles)) if candles is not None else {}
-        return Hour(hour_ms, known, trades if self._files.is_sound(TRADES, trades) else None)
-
-    def _archived(self, hour: Hour) -> SortedRows:
-        """Return the archived trades of an hour, or of its day."""
-        return SortedRows(TRADES, self._files.parts(TRADES, hour.trades) if hour.trades else iter(()))
-
-    def _walk(self, hour: Hour, losses: LossesOf, archived: SortedRows) -> Iterator[Arrow | MinuteUpdate]:
-        """Go through an hour by market and minute: yield archived trades that stay, and what minutes lack.
-
-        A market after the last one that changed stays in `archived`.
-        """
-        markets = sorted({*self._source.reader.markets(), *hour.candles})
-        for start in range(0, len(markets), MARKETS_AT_ONCE):
-            some = markets[start : start + MARKETS_AT_ONCE]
-            rows = (parquet.to_rows(CANDLES, hour.candles[name]) for name in some if name in hour.candles)
-            known = {slot_of(candle): candle for candles in rows for candle in candles}
-            fresh = self._source.minutes(hour.hour_ms, some)
-            verdicts = self._source.verdicts(hour.hour_ms, some)
-            # Without the file of trades, no candle's trades are known to be archived.
-            changed = sorted(changed_slots(known if hour.trades else {}, fresh))
-            for slot, copies in self._source.rows(changed):
-                market, open_ms = slot
-                yield from archived.before(market, open_ms)
-                old = list(archived.before(market, open_ms + MINUTE_MS))
-                before = [record for part in old for record in parquet.to_rows(TRADES, part)]
-                update = merge_minute(slot, known.get(slot), before, fresh[slot], copies, losses, verdicts)
-                if update.trades is None:
-                    yield from old
-                yield update
-            settled = {slot: candle for slot, candle in known.items() if slot not in set(changed)}
-            for candle in judged_again(settled, fresh, losses, verdicts):
-                yield MinuteUpdate(slot_of(candle), None, candle)
-
-    def _put_hour(self, hour_ms: int, losses: LossesOf) -> None:
-        hour, candles = self._look(hour_ms), list[CandleRecord]()
-
-        def trades(archived: SortedRows) -> Iterator[Arrow | list[TradeRecord]]:
-            for step in self._walk(hour, losses, archived):
-                if not isinstance(step, MinuteUpdate):
-                    yield step
-                    continue
-                if step.candle is not None:
-                    candles.append(step.candle)
-                if step.trades is not None:
-                    yield step.trades
-
-        archived = self._archived(hour)
-        if self._lacks_trades(hour, losses):
-            parts = _tables(TRADES, chain(trades(archived), archived.rest()))
-            self._files.write(TRADES, self._files.place(TRADES, hour_ms), parts)
-        else:
-            for _ in trades(archived):
-                pass
-        if candles:
-            place = self._files.place(CANDLES, hour_ms)
-            known = SortedRows(CANDLES, self._files.parts(CANDLES, place) if place.exists() else iter(()))
-            self._files.write(CANDLES, place, _tables(CANDLES, _with_candles(known, candles)))
-
-    def _lacks_trades(self, hour: Hour, losses: LossesOf) -> bool:
-        """Whether the file of trades has to be written."""
-        updates = (
-            step for step in self._walk(hour, losses, self._archived(hour)) if isinstance(step, MinuteUpdate)
-        )
-        return any(update.trades is not None or hour.trades is None for update in updates)
 
     def _put_states(self, table: Table, states: Callable[[], Iterable[Any]]) -> None:
         """Add those of the newest tickers or books that are not archived yet."""
@@ -269,39 +156,6 @@ def losses_of(gaps: Iterable[GapRecord], lasting: Mapping[str, Ongoing]) -> dict
         if gap.channel == "trade" and not gap.recovered:
             found.setdefault(gap.market, []).append(gap)
     return {market: Losses(map(gap_of, some), lasting.get(market)) for market, some in found.items()}
-
-
-def slot_of(candle: CandleRecord) -> Slot:
-    """Return the minute a candle is of."""
-    return candle.market, candle.open_ms
-
-
-def _with_candles(known: SortedRows, candles: list[CandleRecord]) -> Iterator[Arrow | list[CandleRecord]]:
-    """Yield the candles of a file, `candles` in place of those of the same name."""
-    for candle in sorted(candles, key=slot_of):
-        yield from known.before(candle.market, candle.open_ms)
-        for _ in known.before(candle.market, candle.open_ms + 1):
-            pass
-        yield [candle]
-    yield from known.rest()
-
-
-def _tables(table: Table, parts: Iterable[Arrow | list[Any]]) -> Iterator[Arrow]:
-    """Yield the parts as Arrow tables, in their order; records are put together."""
-    records: list[Any] = []
-    for part in parts:
-        if isinstance(part, list):
-            records += part
-            if len(records) >= RECORDS_AT_ONCE:
-                yield parquet.to_arrow(table, records)
-                records = []
-            continue
-        if records:
-            yield parquet.to_arrow(table, records)
-            records = []
-        yield part
-    if records:
-        yield parquet.to_arrow(table, records)
 
 
 def _by_hour(records: Iterable[Any], table: Table, oldest_ms: int) -> Mapping[int, list[Any]]:

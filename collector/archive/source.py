@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 
 from collector.analytics.candles import Minute
 from collector.analytics.completeness import Ongoing
+from collector.analytics.dedup import admit
 from collector.analytics.depth import Book
+from collector.archive.merge import candle_of
 from collector.archive.partitions import HOUR_MS, hour_of, hours_between
 from collector.archive.schema import Rows, Slot
-from collector.model import MINUTE_MS, Channel, Gap, Ticker
+from collector.model import MINUTE_MS, Channel, Gap, Ticker, Trade
 from collector.settings import Settings
 from collector.store.keys import Keys
 from collector.store.minute_layout import read_candle
@@ -26,6 +28,53 @@ from collector.util.korean_time import DAY_MS
 AT_ONCE = 500
 
 
+class MinuteSource(Protocol):
+    """Whatever has minutes for the archive: Redis, or pages of past trades."""
+
+    def markets(self) -> Sequence[str]:
+        """Return the markets it may have anything of."""
+
+    def minutes(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, Minute]:
+        """Return the candles of an hour of some markets."""
+
+    def verdicts(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, str]:
+        """Return what comparisons with the exchange's candles found of an hour of some markets."""
+
+    def rows(self, slots: Sequence[Slot]) -> Iterator[tuple[Slot, Rows]]:
+        """Yield minutes and their trades."""
+
+
+class FetchedTrades:
+    """Trades of one hour, as REST gave them."""
+
+    def __init__(self, trades: Iterable[Trade]) -> None:
+        self._rows: dict[Slot, Rows] = {}
+        for trade in trades:
+            minute = self._rows.setdefault((trade.market, trade.minute_ms), {})
+            admit(minute.setdefault(trade.exchange_ms, []), trade)
+
+    def markets(self) -> Sequence[str]:
+        """Return the markets that traded."""
+        return sorted({market for market, _ in self._rows})
+
+    def minutes(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, Minute]:
+        """Return the candles of an hour of some markets."""
+        found = {
+            slot: candle_of(slot[0], rows)
+            for slot, rows in self._rows.items()
+            if slot[0] in markets and hour_of(slot[1]) == hour_ms
+        }
+        return {slot: minute for slot, minute in found.items() if minute is not None}
+
+    def verdicts(self, hour_ms: int, markets: Sequence[str]) -> dict[Slot, str]:  # noqa: ARG002
+        """Return nothing: these minutes have not been compared."""
+        return {}
+
+    def rows(self, slots: Sequence[Slot]) -> Iterator[tuple[Slot, Rows]]:
+        """Yield minutes and their trades."""
+        return ((slot, self._rows[slot]) for slot in slots)
+
+
 class ArchiveSource:
     """Reads Redis for the archive.
 
@@ -38,6 +87,10 @@ class ArchiveSource:
         self._keys = Keys(settings.store.key_prefix)
         self._retention_ms = settings.store.candle_retention_h * HOUR_MS
         self.reader = Reader(client, settings)
+
+    def markets(self) -> Sequence[str]:
+        """Return all markets there are data of."""
+        return self.reader.markets()
 
     def hours(self, back_ms: int | None = None) -> list[int]:
         """Return the hours that may have candles, the oldest first; `back_ms` before the newest data."""

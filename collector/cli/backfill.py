@@ -4,9 +4,10 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -31,6 +32,8 @@ from collector.settings import Settings
 from collector.store.read import to_json
 from collector.util import backoff
 from collector.util.korean_time import KST_MS
+
+T = TypeVar("T")
 
 #: Paths of the exchange's candles below `/v1/candles`.
 PATHS = {
@@ -152,7 +155,7 @@ async def _run(
 ) -> Report:
     begun_s = time.monotonic()
     async with RestClient(settings.exchange, SystemClock()) as exchange:
-        markets = _named(text, await exchange.markets())
+        markets = named(text, await exchange.markets())
         longest_ms = PAGES_AT_ONCE * PAGE_CANDLES * archive.length_ms
         lacking = {market: archive.lacking(market, asked, longest_ms) for market in markets}
         work = _Work(archive, {market: some for market, some in lacking.items() if some})
@@ -180,7 +183,7 @@ async def _run(
     )
 
 
-def _named(text: str, listed: Sequence[str]) -> list[str]:
+def named(text: str, listed: Sequence[str]) -> list[str]:
     """Return the markets that a text names; one that is not listed has to be written as its code."""
     found: list[str] = []
     for part in market_names.parts(text):
@@ -200,11 +203,11 @@ def _estimate(settings: Settings, work: _Work, markets: int, asked: Stretch) -> 
     return (
         f"{work.archive.interval} candles of {markets:,} market{'s' * (markets != 1)}, {days:,.1f} days"
         f"{f', {there:,} there already' if there else ''}: at most {work.all_pages:,} calls,"
-        f" {_duration(work.all_pages / per_s)} at {per_s:g} a second"
+        f" {duration(work.all_pages / per_s)} at {per_s:g} a second"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
@@ -290,16 +293,24 @@ class _Paging:
         return len(self._records)
 
     async def _page(self, exchange: RestClient) -> Sequence[ExchangeCandle]:
-        """Return a page; a call that fails is made again some times."""
         path = PATHS[self._archive.interval]
-        for failures in range(1, TRIES):
-            try:
-                return await exchange.candles(self._market, self._read_ms, path=path)
-            except RestRefused:
-                raise
-            except RestError:
-                await asyncio.sleep(backoff.delay_s(failures, FIRST_RETRY_S, LONGEST_RETRY_S))
-        return await exchange.candles(self._market, self._read_ms, path=path)
+        return await patiently(lambda: exchange.candles(self._market, self._read_ms, path=path))
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Return what a call gives; one that fails is made again some times, one that is refused is not.
+
+    Raises:
+        RestError: it goes on failing.
+    """
+    for failures in range(1, TRIES):
+        try:
+            return await call()
+        except RestRefused:
+            raise
+        except RestError:
+            await asyncio.sleep(backoff.delay_s(failures, FIRST_RETRY_S, LONGEST_RETRY_S))
+    return await call()
 
 
 def _differing(settings: Settings, markets: Sequence[str], asked: Stretch) -> dict[str, int]:

@@ -141,3 +141,21 @@ def candles(
     from_ms, to_ms = span_of(loaded, from_, to)
     assert from_ms is not None  # noqa: S101 - --from is given
     raise typer.Exit(command.candles(loaded, market, from_ms, to_ms, interval=interval, as_json=as_json))
+
+
+@backfills.command(epilog="Example: collector backfill trades btc,eth --from -3d")
+def trades(
+    market: Some,
+    from_: Annotated[str, typer.Option("--from", help="Start time, at most 7 days ago.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch trades from before our own data.
+
+    The exchange keeps them for seven days. What is missing later is fetched by the listener.
+    """
+    from collector.cli import backfill_trades as command
+
+    loaded = _load()
+    from_ms, _ = span_of(loaded, from_, None)
+    assert from_ms is not None  # noqa: S101 - --from is given
+    raise typer.Exit(command.trades(loaded, market, from_ms, as_json=as_json))

@@ -58,6 +58,10 @@ ELSEWHERE = {
         "tests/integration/archive/test_commands.py",
         "test_audit_names_every_minute_we_lost_and_why",
     ),
+    r"collector backfill trades .*": (
+        "tests/integration/archive/test_backfill_trades.py",
+        "test_everything_before_our_data_is_fetched_and_counted_once",
+    ),
     r"collector export .* --for .*": (
         "tests/integration/archive/test_export_for.py",
         "test_intervals_without_trades_are_filled_as_asked",
