@@ -1,6 +1,8 @@
 """The application: verdict and rates above, pages below, `Watcher` asked in a thread once a second."""
 
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -127,6 +129,8 @@ class Top(App[None]):
         self._log_place = 0
         self._rates, self._trends = Rates(), Trends()
         self._view: View | None = None
+        #: Held while one thread reads.
+        self._looking = threading.Lock()
         self._gaps: Sequence[GapRow] = ()
         self._sort, self._is_down = "value", True
         self._wanted = ""
@@ -167,17 +171,24 @@ class Top(App[None]):
     # Reading
 
     def _look(self) -> None:
-        self.run_worker(self._read, thread=True, exclusive=True)
+        self.run_worker(self._read, thread=True)
 
     def _read(self) -> None:
-        """Read everything; in a thread. What can't be read at the start ends the application."""
+        """Read everything, in a thread, unless another still waits for a slow Redis."""
+        if not self._looking.acquire(blocking=False):
+            return
         try:
             view = self._watcher.look()
-            gaps = self._watcher.reader.gaps() if self._page == "gaps" and not view.trouble else None
-        except BrokerUnavailable as error:
+        except BrokerUnavailable as error:  # nothing could be read so far
             self.trouble = str(error)
             self.call_from_thread(self.exit, None, 1)
             return
+        finally:
+            self._looking.release()
+        gaps = None
+        if self._page == "gaps":
+            with suppress(BrokerUnavailable):  # the next look has it as the verdict
+                gaps = self._watcher.reader.gaps()
         self.call_from_thread(self._take, view, gaps)
 
     def _take(self, view: View, gaps: Sequence[GapRow] | None) -> None:

@@ -1,5 +1,6 @@
 """One market: candles, order book, trades, and how far it is proven."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -87,6 +88,8 @@ class MarketScreen(Screen[None]):
         self._colours = colours
         self._neighbour = neighbour
         self._view: MarketView | None = None
+        #: Held while one thread reads.
+        self._looking = threading.Lock()
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -117,14 +120,19 @@ class MarketScreen(Screen[None]):
         self._look()
 
     def _look(self) -> None:
-        self.run_worker(self._read, thread=True, exclusive=True)
+        self.run_worker(self._read, thread=True)
 
     def _read(self) -> None:
+        """Read all of it, in a thread, unless another still waits for a slow Redis."""
+        if not self._looking.acquire(blocking=False):
+            return
         market, interval = self._market, self._interval
         try:
             view = read(self._reader, market, interval)
         except CollectorError as error:
             view = MarketView(market, interval, [], None, [], [], None, str(error))
+        finally:
+            self._looking.release()
         self.app.call_from_thread(self._take, view)
 
     def _take(self, view: MarketView) -> None:

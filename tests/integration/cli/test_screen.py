@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from collector.cli.screen.look import LIGHT
 from collector.cli.screen.market import MarketScreen
 from collector.cli.watcher import Watcher
 from collector.settings import Settings
-from collector.store.read import Reader
+from collector.store.read import Health, Reader
 from collector.store.redis_client import connect
 
 Eventually = Callable[..., Awaitable[None]]
@@ -115,3 +116,30 @@ async def test_keys_theme_and_colours(filled: str, settings: Settings, tmp_path:
         assert "no logs" in seen(app)
         await pilot.press("q")
     assert app.return_code == 0
+
+
+class SlowReader(Reader):
+    """Answers so late that the next look is due."""
+
+    looks = 0
+
+    def health(self) -> Health:
+        """Wait first."""
+        SlowReader.looks += 1
+        time.sleep(1.5)
+        return super().health()
+
+
+async def test_a_slow_redis_is_not_asked_twice_at_once(
+    filled: str, settings: Settings, tmp_path: Path
+) -> None:
+    """Looks that overtook each other made rates that never were."""
+    client: redis.Redis = connect(filled, settings)
+    try:
+        app = Top(Watcher(SlowReader(client, settings), "redis"), tmp_path)
+        async with app.run_test(size=(100, 30)) as pilot:
+            await pilot.pause(5)
+            assert 2 <= SlowReader.looks <= 4
+            assert all(rate >= 0 for rate in app._rates.frames)
+    finally:
+        client.close()
