@@ -1,15 +1,20 @@
-"""`collector chart`: a market as a picture in a file."""
+"""`collector chart`: a market as a picture in a file, or in the terminal."""
 
 import logging
+import shutil
 from pathlib import Path
 
-from collector.analytics.candles import interval_ms
+from rich.text import Text
+
+from collector.analytics.candles import Candle, interval_ms
 from collector.cli.freshness import notice
-from collector.cli.render import output
+from collector.cli.render import output, values
+from collector.cli.render.candles import Palette, drawn
 from collector.cli.store import open_reader
 from collector.clock import SystemClock
 from collector.errors import ConfigurationError, NoData
 from collector.settings import Settings
+from collector.store.read import Reader
 from collector.util.atomic_file import replacing
 from collector.util.times import Span, nothing
 
@@ -17,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Candles that can be distinguished in one picture.
 GLANCE_CANDLES = 180
+#: Lines of a chart in the terminal.
+LEAST_LINES, MOST_LINES = 12, 40
 
 
 def chart(
@@ -51,19 +58,7 @@ def chart(
     with open_reader(settings) as reader:
         market = reader.check(market)
         out = out or Path(f"{market}-{interval}.png")
-        candles = reader.candles(market, interval, from_ms, to_ms, limit)
-        if not candles:
-            known = reader.candle_stretch(market)
-            raise NoData(
-                "nothing to draw: "
-                + nothing(
-                    "candles",
-                    market,
-                    Span(from_ms, to_ms),
-                    Span(*known) if known else None,
-                    settings.zone,
-                )
-            )
+        candles = _candles(reader, settings, market, interval, from_ms, to_ms, limit)
         stale = notice(reader, SystemClock().now_ms()) if to_ms is None else ""
         book = next(iter(reader.books([market])), None)
         picture = Picture(candles=candles, length_ms=length_ms, book=book, title=title)
@@ -72,6 +67,59 @@ def chart(
         log.warning("%s", stale)
     output.write(str(out))
     return 0
+
+
+def terminal(
+    settings: Settings,
+    market: str,
+    *,
+    interval: str = "1m",
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    limit: int | None = None,
+    style: str = "west",
+) -> int:
+    """Print the same candles as characters, as many as there is room for; return the exit code.
+
+    Args:
+        style: `west` or `kr`, the colours of rising and falling prices.
+
+    Raises:
+        ConfigurationError: no such interval.
+        NoData: an unknown market, or no candles.
+        BrokerUnavailable: no Redis to read from.
+    """
+    interval_ms(interval)
+    size = shutil.get_terminal_size()
+    with open_reader(settings) as reader:
+        market = reader.check(market)
+        room = size.columns if limit is None and from_ms is None else limit
+        candles = _candles(reader, settings, market, interval, from_ms, to_ms, room)
+        stale = notice(reader, SystemClock().now_ms()) if to_ms is None else ""
+    palette = Palette("red", "blue") if style == "kr" else Palette()
+    lines = drawn(candles, size.columns, min(max(size.lines - 3, LEAST_LINES), MOST_LINES), palette)
+    zone = values.zone_name()
+    output.show([Text(f"{market} {interval}, {values.minute(candles[-1].open_ms)} {zone}", "bold"), *lines])
+    if stale:
+        log.warning("%s", stale)
+    return 0
+
+
+def _candles(
+    reader: Reader,
+    settings: Settings,
+    market: str,
+    interval: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    limit: int | None,
+) -> list[Candle]:
+    candles = reader.candles(market, interval, from_ms, to_ms, limit)
+    if candles:
+        return candles
+    known = reader.candle_stretch(market)
+    span, kept = Span(from_ms, to_ms), Span(*known) if known else None
+    raise NoData(f"nothing to draw: {nothing('candles', market, span, kept, settings.zone)}")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -163,12 +163,23 @@ def chart(
     to: To = None,
     limit: Limit = None,
     title: Annotated[str, typer.Option(help="Title; default: the market's code.")] = "",
+    in_terminal: Annotated[
+        bool, typer.Option("--terminal", help="Draw the candles in the terminal, no file.")
+    ] = False,
+    style: Annotated[
+        Literal["west", "kr"], typer.Option(help="With --terminal: rising prices green, or red.")
+    ] = "west",
 ) -> None:
     """Draw a market's candles, volume and book as a picture. Incomplete candles are hatched."""
     from collector.cli import chart as command
 
     loaded = _load()
     from_ms, to_ms = span_of(loaded, from_, to)
+    if in_terminal:
+        shown = command.terminal(
+            loaded, market, interval=interval, from_ms=from_ms, to_ms=to_ms, limit=limit, style=style
+        )
+        raise typer.Exit(shown)
     raise typer.Exit(
         command.chart(
             loaded,

@@ -47,10 +47,10 @@ _MARKETS = (
     Column("change", 9),
     Column("value 24h", 11),
     Column("high", 15, rank=4),
-    Column("low", 15, rank=4),
+    Column("low", 15, rank=5),
     Column("volume 24h", 12, rank=3),
-    Column("age", 9, rank=2),
-    Column(f"trend, {TREND_S:g} s each", TREND_KEPT, rank=5),
+    Column("age", 11, rank=2),
+    Column(f"trend, {TREND_S:g} s each", TREND_KEPT, rank=6),
 )
 _GAPS = (
     Column("market", 12, right=False),

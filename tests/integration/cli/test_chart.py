@@ -173,3 +173,18 @@ def test_a_korean_font_installed_later_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(manager, "addfont", added.append)
     chart._fonts()
     assert added == ["/x/NanumGothic.ttf"]
+
+
+def test_candles_are_drawn_in_the_terminal(run: Run, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain where nobody looks, never wider than the terminal, and no file is written."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "24")
+    ended = run("chart", "btc", "--terminal")
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("KRW-BTC 1m, 2026-09-21 23:14 KST")
+    assert max(map(len, lines)) <= 60
+    assert "┃" in ended.out or "│" in ended.out
+    assert "\x1b" not in ended.out
+    assert not [*Path.cwd().glob("KRW-BTC*")]
+    assert run("chart", "btc", "--terminal", "--interval", "7m").code == 2
