@@ -9,7 +9,7 @@ ENV PATH=/opt/venv/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      print(*p['dependencies'], *p['optional-dependencies']['history'], *p['optional-dependencies']['serve'], sep='\n')" >/tmp/requirements.txt \
+      print(*p['dependencies'], *p['optional-dependencies']['history'], *p['optional-dependencies']['serve'], *p['optional-dependencies']['alerts'], sep='\n')" >/tmp/requirements.txt \
  && pip install --quiet -c constraints.txt -r /tmp/requirements.txt
 COPY README.md LICENSE celeryconfig.py ./
 COPY bithumb_collector bithumb_collector

@@ -6,12 +6,13 @@ With `COLLECTOR_WORKER__METRICS_PORT` it also serves `/metrics`, `/healthz` and 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import redis
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import task_postrun, task_prerun, worker_ready, worker_shutting_down
 from celery.worker import state
 
 from collector.clock import SystemClock
@@ -70,6 +71,31 @@ class Heartbeat(threading.Thread):
             self._redis.set(self._key, msgspec.json.encode(self._report()), px=ttl_ms)
 
 
+class BusyTime:
+    """How long this process has worked on tasks: of a pool of child processes its main process has none."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+        self._over_s = 0.0
+        self._lock = threading.Lock()
+
+    def begin(self, task_id: str, **_: object) -> None:
+        """Take note that a task begins; called by Celery in the thread that runs it."""
+        with self._lock:
+            self._since_s[task_id] = time.monotonic()
+
+    def end(self, task_id: str, **_: object) -> None:
+        """Take note that it is over."""
+        with self._lock:
+            self._over_s += time.monotonic() - self._since_s.pop(task_id, time.monotonic())
+
+    def ms(self) -> int:
+        """Return it in milliseconds, with tasks that run."""
+        with self._lock:
+            running_s = sum(time.monotonic() - since_s for since_s in self._since_s.values())
+            return round((self._over_s + running_s) * 1000)
+
+
 class Report:
     """The report of a worker; counts are those of its main process."""
 
@@ -79,12 +105,13 @@ class Report:
         queues: list[str],
         clock: SystemClock,
         ahead_ms: Callable[[], int | None] = lambda: None,
+        busy_ms: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._hostname, self._queues, self._clock = hostname, queues, clock
         self._started_ms = clock.now_ms()
         self._done = 0
         self._last_task_ms: int | None = None
-        self._ahead_ms = ahead_ms
+        self._ahead_ms, self._busy_ms = ahead_ms, busy_ms
 
     def __call__(self) -> dict[str, Any]:
         """Return the report; `last_task_ms` is as fine as the interval of reports."""
@@ -100,6 +127,7 @@ class Report:
             "last_task_ms": self._last_task_ms,
             "queues": self._queues,
             "clock_ahead_ms": self._ahead_ms(),
+            "busy_ms": self._busy_ms(),
         }
 
 
@@ -135,6 +163,9 @@ class Served:
 
 
 _running: list[Heartbeat | Served] = []
+_busy = BusyTime()
+task_prerun.connect(_busy.begin)
+task_postrun.connect(_busy.end)
 
 
 @worker_ready.connect
@@ -143,7 +174,9 @@ def start(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     settings = current()
     queues = sorted(sender.app.amqp.queues.consume_from)
     key = Keys(settings.store.key_prefix).worker(sender.hostname)
-    report = Report(sender.hostname, queues, SystemClock(), ClockCheck(redis_clock()))
+    has_children = sender.pool.__module__.startswith("celery.concurrency.prefork")
+    busy = (lambda: None) if has_children else _busy.ms
+    report = Report(sender.hostname, queues, SystemClock(), ClockCheck(redis_clock()), busy)
     heartbeat = Heartbeat(client(), key, report, settings.health.interval_s)
     heartbeat.start()
     _running.append(heartbeat)

@@ -74,6 +74,7 @@ def look(reader: Reader) -> Snapshot:
         return Snapshot(
             listeners=reader.listeners(),
             queues=queues,
+            oldest_ages_ms=reader.oldest_ages_ms(SystemClock().now_ms()),
             workers=reader.workers(),
             worker_counters=reader.counters(),
             system=system,

@@ -143,6 +143,11 @@ GAUGES = (
     ),
 )
 
+OLDEST_AGE = "queue_oldest_age_seconds"
+OLDEST_AGE_MEANING = "how long the oldest batch of an ingest queue has waited; 0 where none waits"
+BUSY = "busy_seconds"
+BUSY_MEANING = "time with tasks, summed over them, of workers without child processes"
+
 WORKER_GAUGES = (
     Gauge("tasks_active", "tasks_active", "tasks it holds now"),
     Gauge("started_ms", "started_timestamp_seconds", "epoch time of its start", _MS_IN_S),
@@ -206,6 +211,7 @@ class Snapshot:
     Attributes:
         listeners: the listeners' rows, `counters` among their fields.
         queues: batches ready by queue.
+        oldest_ages_ms: how long the oldest of them has waited, by queue.
         workers: the workers' rows.
         worker_counters: what all workers counted together.
         system: values of `SYSTEM_GAUGES`; empty where one listener or worker speaks for itself alone.
@@ -218,6 +224,7 @@ class Snapshot:
     worker_counters: Mapping[str, int] = field(default_factory=dict)
     system: Mapping[str, float] = field(default_factory=dict)
     redis_problems: Collection[str] | None = None
+    oldest_ages_ms: Mapping[str, int] = field(default_factory=dict)
 
     def consumers(self) -> dict[str, int]:
         """Return how many live workers take from each queue."""
@@ -263,6 +270,8 @@ def _system(snapshot: Snapshot) -> Iterable[Metric]:
         for kind in REDIS_PROBLEMS:
             problems.add_metric([kind], kind in snapshot.redis_problems)
         yield problems
+    ages_s = {queue: age_ms / 1000 for queue, age_ms in snapshot.oldest_ages_ms.items()}
+    yield _by_queue(OLDEST_AGE, OLDEST_AGE_MEANING, ages_s)
     yield _by_queue("queue_workers", "live workers that take from a queue", snapshot.consumers())
     if snapshot.worker_counters:
         for name, meaning in WORKER_COUNTERS.items():
@@ -280,6 +289,11 @@ def _workers(snapshot: Snapshot) -> Iterable[Metric]:
     for row in snapshot.workers:
         done.add_metric([row["hostname"]], row["tasks_done"])
     yield done
+    busy = CounterMetricFamily(f"{NAMESPACE}_worker_{BUSY}", BUSY_MEANING, labels=["worker"])
+    for row in snapshot.workers:
+        if row.get("busy_ms") is not None:
+            busy.add_metric([row["hostname"]], row["busy_ms"] / _MS_IN_S)
+    yield busy
 
 
 def _gauges(kind: str, identity: str, table: Iterable[Gauge], rows: Iterable[Row]) -> Iterable[Metric]:
@@ -301,7 +315,7 @@ def _lags(listeners: Iterable[Row]) -> Metric:
     return family
 
 
-def _by_queue(name: str, meaning: str, values: Mapping[str, int]) -> Metric:
+def _by_queue(name: str, meaning: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"{NAMESPACE}_{name}", meaning, labels=["queue"])
     for queue, value in values.items():
         family.add_metric([queue], value)
@@ -378,11 +392,14 @@ def reference() -> str:
         f"| ● `{listener}_connections` | `listener`, `state` | sockets |",
         f"| ● `{NAMESPACE}_queue_length` | `queue` | batches ready |",
         f"| `{NAMESPACE}_redis_problem` | `kind` | {_PROBLEM}: {', '.join(REDIS_PROBLEMS)} |",
+        f"| `{NAMESPACE}_{OLDEST_AGE}` | `queue` | {OLDEST_AGE_MEANING} |",
         f"| `{NAMESPACE}_queue_workers` | `queue` | live workers that take from it |",
         *(f"| `{NAMESPACE}_{name}` | | {meaning} |" for name, meaning in SYSTEM_GAUGES.items()),
         *(f"| ○ `{worker}_{gauge.metric}` | `worker` | {gauge.help} |" for gauge in WORKER_GAUGES),
         "",
         f"○ `{worker}_tasks_total`, label `worker`: finished tasks.",
+        f"○ `{worker}_{BUSY}_total`, label `worker`: {BUSY_MEANING}.",
+        "Its rate is the busy share of an ingest worker.",
         "",
         "Counters of listeners, label `listener` and, where there are kinds, `detail`; in `collector show",
         f"health` without `{listener}_` and `_total`. Old name of them all: `{listener}_events_total`,",

@@ -34,7 +34,7 @@ from collector.analytics.windows import WINDOWS, window_start_ms
 from collector.errors import BrokerUnavailable, NoData
 from collector.host.redis_server import find_url
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
-from collector.routing import all_queues
+from collector.routing import ORDERBOOK, TICKER, all_queues, trade_queues
 from collector.settings import Settings, current
 from collector.store.condition import Condition, condition_of
 from collector.store.dead_letters import DeadLetter, DeadLetters
@@ -71,6 +71,19 @@ decode_listing = msgspec.json.Decoder(Listing).decode
 MINUTES_AT_ONCE = 60
 
 Row = TypeVar("Row")
+
+
+class _Headers(msgspec.Struct):
+    created_ms: int
+
+
+class _Message(msgspec.Struct):
+    """What is read of a batch that waits in a queue."""
+
+    headers: _Headers
+
+
+_decode_message = msgspec.json.Decoder(_Message).decode
 
 
 class Reader:
@@ -342,6 +355,19 @@ class Reader:
             pipeline.llen(self._keys.dead_letters)
             return dict(zip((*names, "unacked", "dead-letters"), pipeline.execute(), strict=True))
 
+    def oldest_ages_ms(self, now_ms: int) -> dict[str, int]:
+        """Return how long the oldest batch of each ingest queue has waited, 0 where none waits.
+
+        Under conflation a queue stays short however late its batches are.
+        """
+        names = [*trade_queues(self._settings.batch.trade_queues), ORDERBOOK, TICKER]
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipeline.lindex(name, -1)
+            oldest = pipeline.execute()
+        return {name: _age_ms(message, now_ms) for name, message in zip(names, oldest, strict=True)}
+
     def dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
         """Return the newest `limit` batches that could not be stored, oldest first."""
         return DeadLetters(self._redis, self._settings.store).list(limit)
@@ -486,3 +512,11 @@ def _within(row: TradeRow, from_ms: int | None, to_ms: int | None) -> bool:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _age_ms(message: bytes | None, now_ms: int) -> int:
+    """Return how long ago the batch of a message was made; 0 for none, or one without a time."""
+    try:
+        return 0 if message is None else max(0, now_ms - _decode_message(message).headers.created_ms)
+    except (msgspec.MsgspecError, UnicodeError):
+        return 0

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 
@@ -48,6 +49,7 @@ WORKER = {
     "tasks_active": 1,
     "last_task_ms": None,
     "queues": ["orderbook", "ticker", "trade"],
+    "busy_ms": 1500,
 }
 ANALYSIS = {**WORKER, "hostname": "analysis@here", "queues": ["analysis", "archive"]}
 
@@ -74,6 +76,9 @@ def system(client: redis.Redis, keys: Keys, settings: Settings) -> Reader:
     for worker in (WORKER, ANALYSIS):
         put(client, keys.worker(worker["hostname"]), worker)
     client.lpush("trade", "a", "b", "c")
+    client.rpush(
+        "ticker", msgspec.json.encode({"headers": {"created_ms": round(time.time() * 1000) - 7_000}})
+    )
     trade = Trade("KRW-BTC", 17, Decimal("161000000"), Decimal("0.5"), Side.BUY, NOW_MS, NOW_MS + 5)
     Store(client, settings.store).put_trades([trade, trade])
     return Reader(client, settings)
@@ -167,6 +172,11 @@ def test_command_serves_listeners_workers_and_queues_until_it_is_stopped(
         "bithumb_dead_letters 0.0",
     ):
         assert line in text.splitlines()
+    ages = dict(re.findall(r'queue_oldest_age_seconds\{queue="(\w+)"\} (\S+)', text))
+    assert ages.keys() == {"trade", "orderbook", "ticker"}
+    assert float(ages["trade"]) == 0
+    assert 7 <= float(ages["ticker"]) < 60
+    assert 'bithumb_worker_busy_seconds_total{worker="ingest1@here"} 1.5' in text
     (newest,) = re.findall(r"last_frame_timestamp_seconds\{.*\} (.*)", text)
     assert float(newest) == NOW_MS / 1000
     assert "worker_last_task_timestamp_seconds{" not in text  # nothing done is not the year 1970

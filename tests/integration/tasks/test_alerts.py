@@ -11,10 +11,12 @@ import pytest
 import redis
 
 from collector.alerts import channels
+from collector.alerts.delivery import send
+from collector.alerts.engine import Firing
 from collector.alerts.evaluation import Evaluation
 from collector.alerts.ledger import Ledger
-from collector.alerts.rules import parse
-from collector.errors import StoreConflict
+from collector.alerts.rules import Kind, parse
+from collector.errors import ConfigurationError, StoreConflict
 from collector.settings import AlertSettings, Settings
 from collector.store.keys import Keys
 from collector.store.store import Store
@@ -186,6 +188,22 @@ def test_trades_of_the_time_without_a_worker_fire_once(
     for name in client.zrange(keys.alert("due"), 0, -1):
         client.zadd(keys.alert("due"), {name: 0}, xx=True)
     eventually(lambda: set(receiver.ids()) == set(ids), 20, "all deliveries")
+
+
+@pytest.mark.server
+def test_apprise_sends_what_it_knows(receiver: Receiver) -> None:
+    """Its own JSON here; a refusal is a failed try, without the address."""
+    firing = Firing("1.x.2", "1", "system", Kind.SYSTEM, None, "something happened", "", 1_000)
+    channel = channels.parse(f"it=apprise+json://127.0.0.1:{receiver.port}/secret-path")["it"]
+    assert send(channel, firing, AlertSettings()).is_accepted
+    assert "something happened" in receiver.received[0].body["message"]
+    receiver.answers = [(500, {})]
+    refused = send(channel, firing, AlertSettings())
+    assert (refused.is_accepted, refused.is_final) == (False, False)
+    assert "secret-path" not in refused.detail
+    unknown = channels.parse("it=apprise+nosuch://secret")["it"]
+    with pytest.raises(ConfigurationError, match="apprise does not understand"):
+        send(unknown, firing, AlertSettings())
 
 
 def test_quiet_hours_hold_deliveries_back(client: redis.Redis, settings: Settings, store: Store) -> None:

@@ -1,5 +1,7 @@
 """Keys, counters, dead letters, heartbeat: the parts around the store."""
 
+import time
+
 import redis
 
 from collector.clock import ManualClock
@@ -10,7 +12,7 @@ from collector.store.dead_letters import DeadLetter, DeadLetters
 from collector.store.keys import Keys
 from collector.store.read import Reader
 from tasks import delivery
-from tasks.heartbeat import Heartbeat, Report
+from tasks.heartbeat import BusyTime, Heartbeat, Report
 from tests.samples.rows import T0
 
 
@@ -50,6 +52,22 @@ def test_pauses_grow_to_their_ceiling_with_jitter() -> None:
     ceilings = [min(0.1 * 2**n, 5.0) for n in range(12)]
     for ceiling in ceilings:
         assert ceiling / 2 <= next(pauses) <= ceiling
+
+
+def test_busy_time_includes_tasks_that_run() -> None:
+    """The sum over tasks; one that nobody saw begin adds nothing."""
+    busy = BusyTime()
+    busy.end("never begun")
+    assert busy.ms() == 0
+    busy.begin("a")
+    busy.begin("b")
+    time.sleep(0.05)
+    assert busy.ms() >= 100
+    busy.end("a")
+    busy.end("b")
+    done = busy.ms()
+    time.sleep(0.02)
+    assert busy.ms() == done >= 100
 
 
 def test_a_heartbeat_outlives_its_worker_only_briefly(
