@@ -191,6 +191,7 @@ def test_trades_of_the_time_without_a_worker_fire_once(
 
 
 @pytest.mark.server
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # by apprise, on Python 3.11
 def test_apprise_sends_what_it_knows(receiver: Receiver) -> None:
     """Its own JSON here; a refusal is a failed try, without the address."""
     firing = Firing("1.x.2", "1", "system", Kind.SYSTEM, None, "something happened", "", 1_000)
