@@ -23,6 +23,7 @@ NAMES = (
     "Redis paused for 5 s",
     "Redis killed, restarted after 3 s",
     "Redis flushed",
+    "Redis flushed while the listener is down",
     "Redis killed, the last 60 KB of its file cut off",
 )
 

@@ -35,6 +35,8 @@ _FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,10})(?:-([0-9]{1,6}))?")
 _AWAY_S = 0.25
 #: Past every trade of its entry.
 _ALL = 999_999
+#: Number of a position that is a time: past every entry of its millisecond.
+_NO_ENTRY = (1 << 32) - 1
 _REST = SEEN[Source.REST]
 
 
@@ -64,7 +66,12 @@ class Position(NamedTuple):
     @classmethod
     def before(cls, time_ms: int) -> Self:
         """Return the position before everything that was counted from `time_ms` on."""
-        return cls(max(time_ms - 1, 0), (1 << 32) - 1)
+        return cls(max(time_ms - 1, 0), _NO_ENTRY)
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether an entry is named, neither the beginning nor a time."""
+        return self.ms > 0 and self.number != _NO_ENTRY
 
 
 class Counted(Struct, frozen=True):
@@ -81,7 +88,7 @@ class Lost(Struct, frozen=True):
     Attributes:
         after, until: all between the two may be missing; `until` is the oldest position that is kept.
         reason: `trimmed`: older than the stream is kept; `expired`: the trades themselves are gone;
-            `store_lost`: Redis lost its last writes, and what it had pushed after `until` may come again.
+            `store_lost`: Redis lost its last writes, or all: what it had pushed after `after` may come again.
     """
 
     after: Position
@@ -131,10 +138,19 @@ class EventLog:
         bounds = self.bounds()
         if after[:2] > bounds.last[:2]:
             return Lost(bounds.last, after, "store_lost")
-        if not bounds.is_trimmed:
-            return None
         until = bounds.first or bounds.last
-        return Lost(after, until, "trimmed") if after[:2] < until[:2] else None
+        if bounds.is_trimmed and after[:2] < until[:2]:
+            return Lost(after, until, "trimmed")
+        return self._forgotten(after)
+
+    def _forgotten(self, after: Position) -> Lost | None:
+        """Return that the entry of a position is gone, though it is too new to be dropped."""
+        if not after.is_entry:
+            return None
+        with translated():
+            reply: Any = self._redis.xrevrange(self._keys.events, f"{after.ms}-{after.number}", "-", count=1)
+        newest = _position(reply[0][0]) if reply else Position(0, 0)
+        return None if newest[:2] == after[:2] else Lost(newest, after, "store_lost")
 
     def read(
         self, after: Position, *, wait_ms: int | None = None, count: int = AT_ONCE
@@ -155,8 +171,10 @@ class EventLog:
         if not reply:
             return after, []
         entries = reply[0][1] if isinstance(reply, list) else next(iter(reply.values()))[0]
-        chunks = self._chunks([fields for _, fields in entries])
+        chunks, is_known = self._chunks([fields for _, fields in entries], after)
         found: list[Counted | Lost] = []
+        if not is_known and (lost := self.lost(after)) is not None and lost.reason == "store_lost":
+            found.append(lost)
         position = after
         for (entry_id, fields), chunk in zip(entries, chunks, strict=True):
             at = _position(entry_id)
@@ -167,18 +185,23 @@ class EventLog:
             position = at
         return position, found
 
-    def _chunks(self, entries: Sequence[dict[bytes, bytes]]) -> list[bytes | None]:
-        named = [fields for fields in entries if b"c" not in fields]
-        replies: list[bytes | None] = []
-        if named:
-            with translated():
-                pipeline = self._redis.pipeline(transaction=False)
-                for fields in named:
+    def _chunks(
+        self, entries: Sequence[dict[bytes, bytes]], after: Position
+    ) -> tuple[list[bytes | None], bool]:
+        """Return the chunk of each entry, and whether the entry of the position before is still there."""
+        with translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for fields in entries:
+                if b"c" not in fields:
                     key = self._keys.trades(fields[b"m"].decode(), int(fields[b"t"]))
                     pipeline.lindex(key, int(fields[b"i"]))
-                replies = pipeline.execute()
+            if after.is_entry:
+                own = f"{after.ms}-{after.number}"
+                pipeline.xrange(self._keys.events, own, own)
+            replies = pipeline.execute()
+        is_known = bool(replies.pop()) if after.is_entry else True
         found = iter(replies)
-        return [fields[b"c"] if b"c" in fields else next(found) for fields in entries]
+        return [fields[b"c"] if b"c" in fields else next(found) for fields in entries], is_known
 
 
 class Cursor:
@@ -213,7 +236,8 @@ class Cursor:
             self.position = position
             return found
         self.position = position if found else max(position, lost.until)  # nothing is left: go on after it
-        return [lost, *found]
+        is_in = lost.reason in (each.reason for each in found if isinstance(each, Lost))
+        return found if is_in else [lost, *found]
 
     def doubt(self) -> None:
         """Take note that time has passed since the last read, or that Redis was away."""

@@ -211,8 +211,9 @@ def test_what_is_not_kept_is_announced(url: str, store: Store, client: redis.Red
     assert [event.id for event in rest] == ids[2:]
 
 
-def test_a_stream_without_trades_is_resumed_as_well(url: str, store: Store) -> None:
+def test_a_stream_without_trades_is_resumed_as_well(serve: Serve, settings: Settings, store: Store) -> None:
     """A ticker before the first trade has an id too, and one that comes later is after it."""
+    url = serve(settings)
     store.put_tickers([ticker()])
     with follow(url, "now", "trade,ticker") as events:
         newest = take(events, 1)[0].id

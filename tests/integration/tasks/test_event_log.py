@@ -1,5 +1,6 @@
 """The event stream: each counted trade once, in the order of the commits, or announced as lost."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -170,3 +171,24 @@ def test_whoever_wants_the_oldest_that_is_kept_misses_nothing(
     cursor = Cursor(log, BEGIN)
     cursor.doubt()
     assert [type(each) for each in cursor.next()] == [Counted, Counted]
+
+
+def test_a_store_that_was_emptied_is_announced_to_whoever_was_reading(
+    client: redis.Redis, settings: Settings, log: EventLog
+) -> None:
+    """New entries have later ids, so nothing else would show that trades may come again."""
+    Store(client, settings.store).put_trades([trade(1)])
+    cursor = Cursor(log, BEGIN)
+    assert len(cursor.next()) == 1
+    before = cursor.position
+    client.flushdb()
+    time.sleep(0.01)  # ids are times: the next one is another one
+    Store(client, settings.store).put_trades([trade(1)])
+    lost, again = cursor.next()
+    assert isinstance(lost, Lost)
+    assert isinstance(again, Counted)
+    assert (lost.after, lost.until, lost.reason) == (BEGIN, before, "store_lost")
+    assert again.trade.id == 1
+    assert cursor.next() == []
+    resumed = Cursor(log, before)
+    assert [type(each).__name__ for each in resumed.next()] == ["Lost", "Counted"]
