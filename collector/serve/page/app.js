@@ -42,13 +42,12 @@ function legend(candle) {
 let live;
 async function choose(market, interval = state.interval) {
   if (!market) return;
+  if (market !== state.market) { $("answer").replaceChildren(); chart.mark([]); }
   Object.assign(state, { market, interval, trades: [], values: [], book: null });
   save("market", market); save("interval", interval);
   history.replaceState(null, "", `#market=${market}`);
   live.want("market", ["trade", "orderbook", `candle.${interval}`, "gap"], [market]);
   for (const each of $("intervals").children) each.setAttribute("aria-pressed", each.textContent === interval);
-  $("answer").replaceChildren();
-  chart.mark([]);
   dirty("list", "head", "book", "tape");
   await load();
 }

@@ -63,7 +63,8 @@ def choose(page: Page, **choices: str) -> None:
     for name, value in choices.items():
         page.run(f"localStorage.setItem('{name}', '{value}')")
     page.run("window.isBefore = true; location.reload()")
-    page.until(lambda text: page.run("!window.isBefore") and "VWAP" in text, START_S, "candles")
+    is_there = "!window.isBefore && document.getElementById('legend')?.textContent.includes('VWAP')"
+    page.until(lambda _: page.run(is_there), START_S, "candles")
 
 
 def picture(page: Page, name: str, width: int = 1400, height: int = 880) -> None:
