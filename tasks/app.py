@@ -13,6 +13,7 @@ app = Celery(
         "tasks.periodic",
         "tasks.archive_jobs",
         "tasks.alerts",
+        "tasks.json_logs",
         "tasks.events",
         "tasks.heartbeat",
         "tasks.consumer_watchdog",

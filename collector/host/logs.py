@@ -11,7 +11,7 @@ from collector.settings import LogSettings
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message."""
+    """One JSON object a line: time, level, logger, message; of a line written in a task also that."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return `record` as JSON."""
@@ -21,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        entry |= {name: getattr(record, name) for name in ("task", "task_id") if hasattr(record, name)}
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(entry).decode()

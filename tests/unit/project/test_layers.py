@@ -34,7 +34,7 @@ WORKERS = (
         "expiry",
         "heartbeat",
     ),
-    *("ingest", "periodic", "periodic_sender", "shutdown", "__main__"),
+    *("ingest", "json_logs", "periodic", "periodic_sender", "shutdown", "__main__"),
 )
 #: Import paths that were documented before their modules moved; nothing of ours imports them.
 OLD_PATHS = ("ask", "frames", "read")
