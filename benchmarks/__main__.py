@@ -3,8 +3,8 @@
 Each part has a command of its own, for longer runs: `benchmarks.listener`, `benchmarks.peers`,
 `benchmarks.system`, `benchmarks.obvious`, `benchmarks.totals`; and there are `benchmarks.overload`,
 `benchmarks.workers`, `benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`,
-`benchmarks.archive_memory`, `benchmarks.stages`. With `--against DIR` another checkout is the rival: see
-`benchmarks.against`.
+`benchmarks.archive_memory`, `benchmarks.backfill`, `benchmarks.stages`. With `--against DIR` another
+checkout is the rival: see `benchmarks.against`.
 """
 
 import argparse
