@@ -24,7 +24,6 @@ _GATHER_S = 0.1
 _LOOK_S = 1.0
 _LEASE_MS = 5_000
 _RETRY_S = (0.2, 5.0)
-_STOP_S = 5.0
 
 
 class Evaluator(threading.Thread):
@@ -45,11 +44,8 @@ class Evaluator(threading.Thread):
         self._stop_asked = threading.Event()
 
     def stop(self) -> None:
-        """End it within some seconds."""
+        """End the thread at its next cycle; what it leaves undone the next one does."""
         self._stop_asked.set()
-        if self.is_alive():
-            self.join(_STOP_S)
-        self._client.close()
 
     def run(self) -> None:
         """Evaluate until stopped; what is committed while Redis is away, or none evaluates, is not missed."""
@@ -70,6 +66,7 @@ class Evaluator(threading.Thread):
                 log.exception("alerts failed; trying on")
             self._stop_asked.wait(delay_s(failures, *_RETRY_S))
         self._release()
+        self._client.close()
 
     def _evaluate(self) -> None:
         """Evaluate the rules of now, until they change or another worker has taken over."""
