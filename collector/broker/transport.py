@@ -10,10 +10,12 @@ of each market follows. It is kept in the worker's memory alone, and a worker th
 send what was newest once more (`tasks.heartbeat`), since one that died may have taken some along.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from kombu import transport
 from kombu.transport import redis, virtual
+from redis.exceptions import OutOfMemoryError
 
 from collector.routing import ORDERBOOK, TICKER
 
@@ -55,6 +57,14 @@ class QoS(redis.QoS):
         with channel.conn_or_acquire(client) as connection:
             queue = message.delivery_info["routing_key"]
             channel._do_restore_message(message._raw, "", queue, connection, leftmost)
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Put back what a worker has held for too long; a Redis that is full is asked again later.
+
+        kombu asks as it connects as well, and what is raised there would end the worker.
+        """
+        with suppress(OutOfMemoryError):
+            super().restore_visible(start, num, interval)
 
     def _state(self, delivery_tag: str) -> Any:  # noqa: ANN401 - kombu's message
         """Return the message if it is one of states that is held, else None."""

@@ -55,7 +55,10 @@ def serve(
         pass  # one line now, not a server without data
     with listen_near(own.host, own.port) as listening:
         server = new_server(find_url(settings), settings)
-        address = page_url(own.host, listening.getsockname()[1])
+        port = listening.getsockname()[1]
+        if port != own.port != 0:
+            log.warning("port %d is in use: taking %d", own.port, port)
+        address = page_url(own.host, port)
         log.info("serving %s  API %sdocs", address, address)
         received: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself once more what has ended it
@@ -99,10 +102,7 @@ def listen_near(host: str, port: int) -> socket.socket:
     last = min(port + _PORTS, 65535)
     for further in range(port, last):
         with suppress(ConfigurationError):
-            found = listen(host, further)
-            if further != port:
-                log.warning("port %d is in use: taking %d", port, further)
-            return found
+            return listen(host, further)
     return listen(host, last)
 
 

@@ -127,3 +127,18 @@ def held(url: str, queue: str) -> Iterator[Any]:
             with consumer:
                 connection.drain_events(timeout=5)
                 yield taken[0]
+
+
+def test_a_worker_that_connects_to_a_full_redis_goes_on(redis_url: str) -> None:
+    """It asks for messages that others held for too long, which writes a lock: later, when there is room."""
+    with redis.Redis.from_url(redis_url) as client:
+        before = client.config_get("maxmemory")["maxmemory"]
+        with Connection(redis_url, transport=transport.Transport) as connection:
+            qos = connection.default_channel.qos
+            client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+            try:
+                qos._vrestore_count = 0
+                qos.restore_visible()
+                assert client.exists(qos.unacked_mutex_key) == 0
+            finally:
+                client.config_set("maxmemory", before)
