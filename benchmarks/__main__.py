@@ -4,7 +4,7 @@ Each part has a command of its own, for longer runs: `benchmarks.listener`, `ben
 `benchmarks.system`, `benchmarks.obvious`, `benchmarks.totals`; and there are `benchmarks.overload`,
 `benchmarks.workers`, `benchmarks.pressure_simulation`, `benchmarks.reliability`, `benchmarks.archive`,
 `benchmarks.archive_memory`, `benchmarks.backfill`, `benchmarks.stages`. With `--against DIR` another
-checkout is the rival: see `benchmarks.against`.
+checkout is the rival: see `benchmarks.against`; `benchmarks.upgrade DIR` goes on with its data.
 """
 
 import argparse
