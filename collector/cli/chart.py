@@ -99,7 +99,8 @@ def terminal(
     palette = Palette("red", "blue") if style == "kr" else Palette()
     lines = drawn(candles, size.columns, min(max(size.lines - 3, LEAST_LINES), MOST_LINES), palette)
     zone = values.zone_name()
-    output.show([Text(f"{market} {interval}, {values.minute(candles[-1].open_ms)} {zone}", "bold"), *lines])
+    head = Text(f"{market} {interval}, {values.minute(candles[-1].open_ms)} {zone}", "bold")
+    output.show([Text("\n").join([head, *lines])])
     if stale:
         log.warning("%s", stale)
     return 0

@@ -184,6 +184,7 @@ def test_candles_are_drawn_in_the_terminal(run: Run, filled: str, monkeypatch: p
     lines = ended.out.splitlines()
     assert lines[0].startswith("KRW-BTC 1m, 2026-09-21 23:14 KST")
     assert max(map(len, lines)) <= 60
+    assert "" not in lines
     assert "┃" in ended.out or "│" in ended.out
     assert "\x1b" not in ended.out
     assert not [*Path.cwd().glob("KRW-BTC*")]
