@@ -16,9 +16,8 @@ from itertools import cycle
 from pathlib import Path
 
 from benchmarks.frames import MARKETS, market_names
-from benchmarks.live import QUICK_START
 from benchmarks.machine import describe
-from benchmarks.system import MIX_OPTIONS, WARM_UP_S, System, exchange_running
+from benchmarks.system import MIX_OPTIONS, QUICK_START, WARM_UP_S, System, exchange_running
 from collector.alerts.ledger import Ledger
 from collector.alerts.rules import parse
 from collector.listener.health import percentile

@@ -35,7 +35,7 @@ from benchmarks.frames import MARKETS, market_names
 from benchmarks.live_subscribers import Received, all_received
 from benchmarks.machine import describe
 from benchmarks.peers import Unavailable, interpreter
-from benchmarks.system import MIX_OPTIONS, WARM_UP_S, Beside, System, beside, exchange_running
+from benchmarks.system import MIX_OPTIONS, QUICK_START, WARM_UP_S, Beside, System, beside, exchange_running
 from collector.host.redis_server import PrivateRedis
 from collector.listener.health import percentile
 from collector.model import Side, Trade
@@ -47,8 +47,6 @@ from tests.doubles.ports import free_port
 
 RATE, PER_SUBSCRIBER = 300, 20
 SECONDS = 60.0
-#: The running minute of each market is requested at a start: in seconds, not in a minute.
-QUICK_START = {"COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "100"}
 BEGIN_MS = 1_700_000_000_000
 PRICE, SIZE = Decimal("116208000"), Decimal("0.00012345")
 #: Trades of the last seconds may still be under way when the subscribers leave.

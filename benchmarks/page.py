@@ -1,14 +1,11 @@
 """`python -m benchmarks.page`: from opening the page to its first candle, and what is sent to the browser.
 
-Starts `collector simulate` with 493 markets and `collector up`, opens the page in a headless Chromium, each
-time with an empty cache, and prints the milliseconds until the newest candle is described below the chart.
-Needs Debian's package `chromium`.
+Runs `collector up` at the exchange's mix, opens the page in a headless Chromium, each time with an empty
+cache, and prints the milliseconds until the newest candle is described below the chart. Needs Debian's
+package `chromium`.
 """
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,11 +13,11 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import describe
+from benchmarks.system import MIX_OPTIONS, QUICK_START, System
 from tests.doubles.browser import Page, browser
 from tests.doubles.ports import free_port
 
-MARKETS, RATE, TIMES = 493, 300, 7
-WARM_S, START_S = 60, 60
+TIMES, START_S = 7, 60
 SHOWN = "document.getElementById('legend')?.textContent.includes('VWAP')"
 _WAIT = f"""
 new Promise((done) => {{
@@ -31,36 +28,19 @@ new Promise((done) => {{
 
 
 def main() -> None:
-    """Print two lines."""
-    folder, exchange, port = Path(tempfile.mkdtemp()), free_port(), free_port()
-    env = {
-        **os.environ,
-        "COLLECTOR_DATA_DIR": str(folder),
-        "COLLECTOR_SERVE__PORT": str(port),
-        "COLLECTOR_EXCHANGE__WEBSOCKET_URL": f"ws://127.0.0.1:{exchange}/websocket/v1",
-        "COLLECTOR_EXCHANGE__REST_URL": f"http://127.0.0.1:{exchange}",
-        "COLLECTOR_MARKETS": "*",
-    }
-    program = [sys.executable, "-m", "collector"]
-    options = ["--port", str(exchange), "--markets", str(MARKETS), "--rate", str(RATE)]
-    with (folder / "log").open("wb") as log:
-        running = [
-            subprocess.Popen([*program, "simulate", *options], stdout=log, stderr=log),
-            subprocess.Popen([*program, "up"], env=env, stdout=log, stderr=log),
-        ]
-        try:
-            time.sleep(WARM_S)
+    """Print three lines."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    with tempfile.TemporaryDirectory() as name:
+        system = System(Path(name), MIX_OPTIONS, {**QUICK_START, "COLLECTOR_SERVE__PORT": str(port)})
+        with system.running():
+            system.settle()
             print(describe())
             with browser() as page:
-                times_ms = sorted(_opened(page, f"http://127.0.0.1:{port}/") for _ in range(TIMES))
-            print(
-                f"first candle after {statistics.median(times_ms):.0f} ms, at the latest {times_ms[-1]:.0f}"
-            )
-            print(f"scripts and styles: {_sent(f'http://127.0.0.1:{port}/') / 1000:.0f} kB compressed")
-        finally:
-            for process in reversed(running):
-                process.terminate()
-                process.wait(30)
+                times_ms = sorted(_opened(page, address) for _ in range(TIMES))
+            middle_ms = statistics.median(times_ms)
+            print(f"first candle after {middle_ms:.0f} ms, at the latest {times_ms[-1]:.0f} ms")
+            print(f"scripts and styles: {_sent(address) / 1000:.0f} kB compressed")
 
 
 def _opened(page: Page, address: str) -> float:

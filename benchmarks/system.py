@@ -76,7 +76,7 @@ class System:
         env: Mapping[str, str],
         python: str = sys.executable,
     ) -> None:
-        self.folder = folder
+        self.folder, self.data_dir = folder, folder / "data"
         self._python = python
         self._exchange = exchange
         self._env = env
@@ -89,7 +89,7 @@ class System:
             place = self._exchange
             if not isinstance(place, str):
                 place = stack.enter_context(exchange_running(place, self.folder))
-            settings = Settings(data_dir=self.folder / "data")
+            settings = Settings(data_dir=self.data_dir)
             env = {
                 "COLLECTOR_DATA_DIR": str(settings.data_dir),
                 "COLLECTOR_MARKETS": "*",
@@ -237,7 +237,7 @@ def mix(seconds: float, env: Mapping[str, str]) -> MixRun:
 
 
 #: The running minute of each market is requested at a start: in seconds, not in a minute.
-_QUICK_START = {"COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "100"}
+QUICK_START = {"COLLECTOR_EXCHANGE__REST_REQUESTS_PER_S": "100"}
 _SETTLE_S = 60
 
 
@@ -277,7 +277,7 @@ def beside(
         systems: dict[str, System] = {}
         for variant in variants:
             settings = [] if variant in pythons else filter(None, variant.split(","))
-            env = _QUICK_START | dict(setting.split("=", 1) for setting in settings)
+            env = QUICK_START | dict(setting.split("=", 1) for setting in settings)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             systems[variant] = System(folder, place, env, pythons.get(variant, sys.executable))
             stack.enter_context(systems[variant].running())
