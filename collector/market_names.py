@@ -63,6 +63,11 @@ def find(text: str, known: Iterable[str]) -> Match:
     return Match(close=tuple(by_code[code] for code in meant or _similar(wanted, by_code)))
 
 
+def covers(name: str, market: str) -> bool:
+    """Tell whether a code is a market's, or a pattern has it."""
+    return bool(find(name, (market,)).markets) if ANY in name else name == market
+
+
 def one(text: str, known: Iterable[str], whose: str = STORED) -> str:
     """Return the market that `text` names.
 

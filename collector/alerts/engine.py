@@ -14,7 +14,7 @@ from collector.alerts.rules import OF_BOOKS, OF_STATES, OF_TRADES, WINDOWED, Kin
 from collector.alerts.windows import PriceChange, VolumeSpike
 from collector.analytics.candles import Minute
 from collector.analytics.market_states import MarketRow, MarketState
-from collector.market_names import ANY, find
+from collector.market_names import covers
 
 _INFINITY = Decimal("Infinity")
 _GONE = frozenset({MarketState.DELISTED, MarketState.UNLISTED})
@@ -316,9 +316,7 @@ def _seen(kind: Kind, row: MarketRow) -> str:
 
 
 def _fits(rule: Rule, market: str) -> bool:
-    return any(
-        name == market or (ANY in name and bool(find(name, (market,)).markets)) for name in rule.markets
-    )
+    return any(covers(name, market) for name in rule.markets)
 
 
 def _fired(watch: _Watch, value: Decimal, moment: Moment) -> Firing:

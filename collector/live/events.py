@@ -121,7 +121,7 @@ class Selection:
             return False
         if market is None or not self.markets:
             return True
-        return any(_fits(name, market) for name in self.markets)
+        return any(market_names.covers(name, market) for name in self.markets)
 
 
 class Wanted:
@@ -139,12 +139,6 @@ class Wanted:
         if found is None:
             found = self._found[key] = any(each.has(channel, market) for each in self._selections)
         return found
-
-
-def _fits(name: str, market: str) -> bool:
-    if market_names.ANY not in name:
-        return name == market
-    return bool(market_names.find(name, (market,)).markets)
 
 
 def _parts(text: Iterable[str] | str) -> tuple[str, ...]:
