@@ -340,3 +340,24 @@ _SOUND: dict[Kind, Callable[[Any], bool]] = {
     Kind.ORDERBOOK: _sound_book,
     Kind.GAP: _sound_gap,
 }
+
+
+class _Headers(Struct):
+    created_ms: int
+
+
+class _Message(Struct):
+    """What is read of a message of the broker: a batch and what Celery wraps around it."""
+
+    headers: _Headers
+
+
+_read_message = msgspec.json.Decoder(_Message).decode
+
+
+def waited_ms(message: bytes | str | None, now_ms: int) -> int:
+    """Return how long ago the batch in a message was made; 0 for no message, or one without a time."""
+    try:
+        return max(0, now_ms - _read_message(message or b"").headers.created_ms)
+    except (msgspec.MsgspecError, UnicodeError):
+        return 0

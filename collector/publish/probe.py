@@ -10,26 +10,15 @@ Key schema of kombu's Redis transport, read here and written there; all keys car
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
 import redis
 
+from collector import batch
 from collector.clock import Clock
 from collector.errors import BrokerUnavailable
 from collector.stream.pressure import PressureSample
 
 PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 UNACKED = "unacked"
-
-
-class _Headers(msgspec.Struct):
-    created_ms: int
-
-
-class _Message(msgspec.Struct):
-    headers: _Headers
-
-
-_message = msgspec.json.Decoder(_Message)
 
 
 class Probe:
@@ -72,7 +61,8 @@ class Probe:
         except redis.RedisError as error:
             raise BrokerUnavailable(f"Redis does not return its queue lengths: {error}") from error
         lengths = {queue: _total(replies) for queue in self._queues}
-        ages_ms = {queue: self._age_ms(next(replies)) for queue in self._aged}
+        now_ms = self._clock.now_ms()
+        ages_ms = {queue: batch.waited_ms(next(replies), now_ms) for queue in self._aged}
         return PressureSample(
             queue_lengths=lengths,
             ages_ms=ages_ms,
@@ -93,14 +83,6 @@ class Probe:
             if self._starts_key:
                 pipe.get(self._starts_key)
             return pipe.execute()
-
-    def _age_ms(self, message: bytes | str | None) -> int:
-        """Return how long ago the batch in `message` was made; 0 for none, or one without a time."""
-        try:
-            created_ms = _message.decode(message or b"").headers.created_ms
-        except (msgspec.MsgspecError, UnicodeError):
-            return 0
-        return max(0, self._clock.now_ms() - created_ms)
 
 
 def _total(lengths: Iterator[Any]) -> int:

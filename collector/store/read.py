@@ -31,6 +31,7 @@ from collector.analytics.market_states import Listing, MarketRow, market_row
 from collector.analytics.proof import Completeness, Proof
 from collector.analytics.volume import Volume, volumes
 from collector.analytics.windows import WINDOWS, window_start_ms
+from collector.batch import waited_ms
 from collector.errors import BrokerUnavailable, NoData
 from collector.host.redis_server import find_url
 from collector.model import MINUTE_MS, Channel, Gap, Ticker
@@ -71,19 +72,6 @@ decode_listing = msgspec.json.Decoder(Listing).decode
 MINUTES_AT_ONCE = 60
 
 Row = TypeVar("Row")
-
-
-class _Headers(msgspec.Struct):
-    created_ms: int
-
-
-class _Message(msgspec.Struct):
-    """What is read of a batch that waits in a queue."""
-
-    headers: _Headers
-
-
-_decode_message = msgspec.json.Decoder(_Message).decode
 
 
 class Reader:
@@ -366,7 +354,7 @@ class Reader:
             for name in names:
                 pipeline.lindex(name, -1)
             oldest = pipeline.execute()
-        return {name: _age_ms(message, now_ms) for name, message in zip(names, oldest, strict=True)}
+        return {name: waited_ms(message, now_ms) for name, message in zip(names, oldest, strict=True)}
 
     def dead_letters(self, limit: int | None = None) -> list[DeadLetter]:
         """Return the newest `limit` batches that could not be stored, oldest first."""
@@ -512,11 +500,3 @@ def _within(row: TradeRow, from_ms: int | None, to_ms: int | None) -> bool:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _age_ms(message: bytes | None, now_ms: int) -> int:
-    """Return how long ago the batch of a message was made; 0 for none, or one without a time."""
-    try:
-        return 0 if message is None else max(0, now_ms - _decode_message(message).headers.created_ms)
-    except (msgspec.MsgspecError, UnicodeError):
-        return 0
