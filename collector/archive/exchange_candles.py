@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from collector.analytics.candles import INTERVALS
 from collector.archive import ArchiveBusy, library, parquet
 from collector.archive.files import Files, refusals
 from collector.archive.partitions import SUFFIX
@@ -26,14 +28,10 @@ from collector.errors import ConfigurationError
 from collector.model import MINUTE_MS
 from collector.util.atomic_file import TEMPORARY, replacing
 from collector.util.file_lock import FileLock
-from collector.util.korean_time import DAY_MS
 
 #: Intervals that the exchange serves, and their length.
 LENGTHS_MS = {
-    **{f"{unit}m": unit * MINUTE_MS for unit in (1, 3, 5, 10, 15, 30)},
-    "1h": 60 * MINUTE_MS,
-    "4h": 240 * MINUTE_MS,
-    "1d": DAY_MS,
+    name: minutes * MINUTE_MS for name, minutes in sorted({**INTERVALS, "10m": 10}.items(), key=itemgetter(1))
 }
 LOCK = ".exchange_candles.lock"
 #: Readers of Parquet folders leave out names that begin with `_`.

@@ -31,17 +31,10 @@ from collector.protocol.rest import ExchangeCandle
 from collector.settings import Settings
 from collector.store.read import to_json
 from collector.util import backoff
-from collector.util.korean_time import KST_MS
+from collector.util.korean_time import DAY_MS, KST_MS
 
 T = TypeVar("T")
 
-#: Paths of the exchange's candles below `/v1/candles`.
-PATHS = {
-    **{f"{unit}m": f"minutes/{unit}" for unit in (1, 3, 5, 10, 15, 30)},
-    "1h": "minutes/60",
-    "4h": "minutes/240",
-    "1d": "days",
-}
 #: Markets that are asked for at once: the next waits for its turn in the budget while one is under way.
 AT_ONCE = 6
 #: Pages that are written together; a killed process fetches those of `AT_ONCE` markets again.
@@ -293,7 +286,8 @@ class _Paging:
         return len(self._records)
 
     async def _page(self, exchange: RestClient) -> Sequence[ExchangeCandle]:
-        path = PATHS[self._archive.interval]
+        length_ms = self._archive.length_ms
+        path = "days" if length_ms == DAY_MS else f"minutes/{length_ms // MINUTE_MS}"
         return await patiently(lambda: exchange.candles(self._market, self._read_ms, path=path))
 
 
