@@ -102,6 +102,11 @@ def second(time_ms: int | None) -> str:
     return NOTHING if time_ms is None else f"{local(time_ms):%Y-%m-%d %H:%M:%S}"
 
 
+def clock(time_ms: int) -> str:
+    """Return local time to the second, where the day is clear."""
+    return f"{local(time_ms):%H:%M:%S}"
+
+
 def millisecond(time_ms: int) -> str:
     """Return local date and time to the millisecond."""
     return local(time_ms).replace(tzinfo=None).isoformat(" ", "milliseconds")

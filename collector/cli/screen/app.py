@@ -233,7 +233,7 @@ class Top(App[None]):
         found = verdict(view)
         colour = str(getattr(self.current_theme, found.mood.value))
         line = Text.assemble((" ● ", colour), (found.text[0].upper() + found.text[1:], f"bold {colour}"))
-        now = f"{values.local(view.now_ms):%H:%M:%S} {values.zone_name()} "
+        now = f"{values.clock(view.now_ms)} {values.zone_name()} "
         room = self.size.width - len(now) - 1
         line.truncate(max(room, 1), overflow="ellipsis", pad=True)
         return line.append(f" {now}", self.palette.quiet)

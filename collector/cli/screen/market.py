@@ -1,8 +1,9 @@
 """One market: candles, order book, trades, and how far it is proven."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import ClassVar
 
 from rich.text import Text
@@ -19,7 +20,7 @@ from collector.cli.render import candles as drawing
 from collector.cli.render import values
 from collector.cli.render.candles import Palette
 from collector.errors import CollectorError, NoData
-from collector.model import Channel, Side
+from collector.model import Channel, Level, Side
 from collector.store.read import GapRow, Reader, TradeRow
 
 REFRESH_S = 1.0
@@ -27,6 +28,7 @@ REFRESH_S = 1.0
 _CANDLES = 300
 _TRADES = 60
 _SIDE = 38
+_ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def _head(view: MarketView, colours: Palette) -> Text:
         line.append(f"proven until {values.local(proof.proven_until_ms):%H:%M}  ", colours.quiet)
     if view.gaps:
         first, count = view.gaps[0], len(view.gaps)
-        since = f"{values.local(first.from_ms):%H:%M:%S}"
+        since = values.clock(first.from_ms)
         line.append(f"{count} open gap{'s' * (count > 1)}, from {since} ({first.reason})", "bold")
     else:
         line.append("no open gap", colours.quiet)
@@ -183,7 +185,7 @@ def _side(view: MarketView, height: int, colours: Palette) -> list[Text]:
     lines.append(Text("trades", "bold"))
     width = _SIDE - 3
     for trade in reversed(view.trades[-max(0, height - len(lines)) :]):
-        line = Text(f"{values.local(trade.exchange_ms):%H:%M:%S} ", colours.quiet)
+        line = Text(f"{values.clock(trade.exchange_ms)} ", colours.quiet)
         price = values.number(trade.price)
         line.append(price.rjust(13), colours.up if trade.side is Side.BUY else colours.down)
         lines.append(line.append(_fit(values.number(trade.volume), width - len(line.plain))))
@@ -192,21 +194,21 @@ def _side(view: MarketView, height: int, colours: Palette) -> list[Text]:
 
 def _ladder(book: Book, levels: int, colours: Palette) -> list[Text]:
     shown = [*book.asks[:levels], *book.bids[:levels]]
-    most = max((size for _, size in shown), default=None)
+    most = max((size for _, size in shown), default=_ZERO)
     places = values.places([price for price, _ in shown])
     lines = [Text("order book", "bold")]
 
-    def rows(side: list[tuple[object, object]], style: str) -> None:
+    def rows(side: Iterable[Level], style: str) -> None:
         for price, size in side:
-            bar = round(float(size) / float(most) * 8) if most else 0  # type: ignore[arg-type]
-            line = Text(values.fixed(price, places).rjust(13), style)  # type: ignore[arg-type]
-            line.append(_fit(values.number(size), 12))  # type: ignore[arg-type]
+            bar = round(size / most * 8) if most else 0
+            line = Text(values.fixed(price, places).rjust(13), style)
+            line.append(_fit(values.number(size), 12))
             lines.append(line.append(" " + "█" * bar, style))
 
-    rows([*reversed(book.asks[:levels])], colours.down)
+    rows(reversed(book.asks[:levels]), colours.down)
     spread = "–" if book.spread is None else values.number(book.spread)
     lines.append(Text(f"spread {spread}".center(_SIDE - 4), colours.quiet))
-    rows([*book.bids[:levels]], colours.up)
+    rows(book.bids[:levels], colours.up)
     return lines
 
 

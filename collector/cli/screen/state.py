@@ -52,15 +52,15 @@ def verdict(view: View) -> Verdict:
     if not health.workers:
         return Verdict("no worker is running: `collector up`, or `celery -A tasks worker`", Mood.BAD)
     if proof.waiting_since_ms is not None:
-        return Verdict(f"trades since {_clock(proof.waiting_since_ms)} wait to be stored", Mood.WARN)
-    until = "" if proof.proven_until_ms is None else f"; proven until {_clock(proof.proven_until_ms)}"
+        return Verdict(f"trades since {values.clock(proof.waiting_since_ms)} wait to be stored", Mood.WARN)
+    until = "" if proof.proven_until_ms is None else f"; proven until {values.clock(proof.proven_until_ms)}"
     if proof.open_gaps:
         return Verdict(f"{proof.open_gaps:,} gaps are open{until}", Mood.WARN)
     if proof.proven_until_ms is None:
         return Verdict("nothing has been compared with the exchange yet", Mood.WARN)
     if proof.unproven_markets:
         return Verdict(f"{proof.unproven_markets:,} markets have not been compared yet{until}", Mood.WARN)
-    return Verdict(f"all proven until {_clock(proof.proven_until_ms)}", Mood.GOOD)
+    return Verdict(f"all proven until {values.clock(proof.proven_until_ms)}", Mood.GOOD)
 
 
 def _why(listeners: Sequence[Mapping[str, object]], reason: str) -> str:
@@ -72,10 +72,6 @@ def _why(listeners: Sequence[Mapping[str, object]], reason: str) -> str:
         if socket.get("last_loss") and socket.get("state") != "streaming"
     ]
     return losses[0] if losses else reason
-
-
-def _clock(ms: int) -> str:
-    return f"{values.local(ms):%H:%M:%S}"
 
 
 @dataclass(slots=True)
